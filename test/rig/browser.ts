@@ -1,0 +1,106 @@
+/** Starts a browser with WebGPU: on the machine's GPU if there is one, on a software device if not. */
+import { existsSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import puppeteer, { type Browser } from 'puppeteer';
+import { findChrome, projectRoot } from './find-chrome.ts';
+
+const PROBE_MS = 20_000;
+const linux = process.platform === 'linux';
+
+// unsafe-webgpu lets WebGPU run on software devices and unlisted GPUs, and turns the rounding of timestamps off.
+const BASE = [
+  '--enable-unsafe-webgpu',
+  ...(linux ? ['--no-sandbox', '--ignore-gpu-blocklist', '--enable-features=Vulkan', '--disable-vulkan-surface'] : []),
+];
+const SOFTWARE = ['--use-webgpu-adapter=swiftshader'];
+/** SwiftShader unrolls the zeroing of workgroup memory: without this flag a pipeline costs it 1.4 ms for each f32 (24 Nov 2026). */
+const QUICK_PIPELINES = ['--enable-dawn-features=disable_workgroup_init'];
+
+export interface LaunchOptions {
+  /** Let workgroup memory be zeroed, as users' browsers do. Default: false, which compiles faster on software devices. */
+  zeroWorkgroupMemory?: boolean;
+  /** More flags for the browser. */
+  args?: readonly string[];
+}
+
+/**
+ * Chrome, headless, with an adapter. `WEBGPU_ADAPTER=swiftshader` forces the software device.
+ * @throws Error when there is no Chrome, or none of its adapters works
+ */
+export async function launchChrome({ zeroWorkgroupMemory = false, args = [] }: LaunchOptions = {}): Promise<Browser> {
+  const { source, ...found } = await findChrome();
+  const quick = zeroWorkgroupMemory ? [] : QUICK_PIPELINES;
+  const tries =
+    process.env.WEBGPU_ADAPTER === 'swiftshader' ? [SOFTWARE] : [...(hasGpuNode() ? [['--use-angle=vulkan']] : []), [], SOFTWARE];
+  for (const [i, extra] of tries.entries()) {
+    const browser = await puppeteer.launch({ ...found, args: [...BASE, ...quick, ...extra, ...args] }); // puppeteer edits args: a fresh array each time
+    const adapter = await probe(browser);
+    if (adapter && (!adapter.isSoftware || i >= tries.length - 2)) {
+      console.error(`[browser] ${await browser.version()} (${source}), WebGPU on ${adapter.name}`);
+      return browser;
+    }
+    await endBrowser(browser);
+  }
+  throw new Error(
+    `No WebGPU adapter in ${found.executablePath}: update the browser or the graphics driver, or set PUPPETEER_EXECUTABLE_PATH to another Chrome.`,
+  );
+}
+
+/** Firefox, headless, over WebDriver BiDi. */
+export async function launchFirefox(): Promise<Browser> {
+  const executablePath = process.env.FIREFOX_PATH ?? ['/usr/bin/firefox', '/usr/bin/firefox-esr'].find((path) => existsSync(path));
+  if (!executablePath) throw new Error('No Firefox was found: install it, or set FIREFOX_PATH.');
+  return puppeteer.launch({
+    browser: 'firefox',
+    executablePath,
+    headless: true,
+    env: { ...process.env, MOZ_DISABLE_GPU_SANDBOX: '1' },
+    extraPrefsFirefox: { 'dom.webgpu.enabled': true, 'gfx.webgpu.ignore-blocklist': true },
+  });
+}
+
+const hasGpuNode = (): boolean =>
+  linux &&
+  (existsSync('/dev/nvidia0') ||
+    existsSync('/dev/dxg') ||
+    (existsSync('/dev/dri') && readdirSync('/dev/dri').some((name) => name.startsWith('renderD'))));
+
+/** The browser's adapter. GPU flags can crash a browser, or leave it waiting for a GPU process that never comes: null then. */
+async function probe(browser: Browser): Promise<{ name: string; isSoftware: boolean } | null> {
+  const timer = setTimeout(() => kill(browser), PROBE_MS);
+  try {
+    const page = await browser.newPage();
+    await page.goto(pathToFileURL(join(projectRoot, 'package.json')).href); // a file: URL is a secure context
+    const found = await page.evaluate(async () => {
+      const adapter = await navigator.gpu?.requestAdapter();
+      if (!adapter) return null;
+      const { vendor, architecture, description, isFallbackAdapter } = adapter.info;
+      return { name: [vendor, architecture, description].filter(Boolean).join(' '), isSoftware: isFallbackAdapter };
+    });
+    await page.close();
+    return found;
+  } catch {
+    return null;
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Ends a browser whatever state it is in. */
+export async function endBrowser(browser: Browser): Promise<void> {
+  const timer = setTimeout(() => kill(browser), 5000);
+  await browser.close().catch(() => kill(browser));
+  clearTimeout(timer);
+}
+
+function kill(browser: Browser): void {
+  const child = browser.process();
+  if (!child?.pid) return;
+  try {
+    if (process.platform === 'win32') child.kill();
+    else process.kill(-child.pid, 'SIGKILL'); // its group: puppeteer gives a browser one of its own
+  } catch {
+    // gone already
+  }
+}

@@ -1,0 +1,88 @@
+/// <reference types="vitest/config" />
+/** A Vitest Browser Mode provider: the tests run in a tab of a browser that Puppeteer drives. */
+import { defineBrowserProvider } from '@vitest/browser';
+import type { Browser, Page } from 'puppeteer';
+import type { Plugin } from 'vite';
+import type { BrowserProvider, CDPSession, Reporter, TestProject } from 'vitest/node';
+import { endBrowser, launchChrome, launchFirefox } from './browser.ts';
+
+const live = new Set<PuppeteerProvider>();
+
+class PuppeteerProvider implements BrowserProvider {
+  readonly name = 'puppeteer';
+  readonly supportsParallelism = false;
+  private browser: Promise<Browser> | undefined;
+  private readonly pages = new Map<string, Page>();
+
+  constructor(private readonly project: TestProject) {
+    live.add(this);
+  }
+
+  async openPage(sessionId: string, url: string): Promise<void> {
+    await this.pages.get(sessionId)?.close();
+    this.browser ??= this.project.config.browser.name === 'firefox' ? launchFirefox() : launchChrome();
+    const page = await (await this.browser).newPage();
+    this.pages.set(sessionId, page);
+    // A crashed tab never answers again; closing it makes Vitest fail the run at once.
+    page.on('error', (error) => {
+      console.error(`[browser] ${error.message}`);
+      page.close().catch(() => {});
+    });
+    await page.goto(url, { timeout: 0 });
+  }
+
+  getCommandsContext(sessionId: string) {
+    return { page: this.pages.get(sessionId) };
+  }
+
+  /** For V8 coverage and `cdp()`. */
+  async getCDPSession(sessionId: string): Promise<CDPSession> {
+    const session = await this.pages.get(sessionId)!.createCDPSession();
+    const bound = Object.fromEntries((['send', 'on', 'off', 'once'] as const).map((name) => [name, session[name].bind(session)]));
+    return bound as unknown as CDPSession;
+  }
+
+  async close(): Promise<void> {
+    live.delete(this);
+    this.pages.clear();
+    const browser = await this.browser?.catch(() => undefined);
+    if (browser) await endBrowser(browser);
+  }
+}
+
+export const puppeteerProvider = () =>
+  defineBrowserProvider({
+    name: 'puppeteer',
+    providerFactory: (project) => new PuppeteerProvider(project),
+  });
+
+/** Ends the browser when no test reports anything for `ms` (a hung shader, an endless loop), so that the run fails instead of hanging. */
+export function stallWatchdog(ms: number): Plugin {
+  let timer: NodeJS.Timeout | undefined;
+  const stop = () => clearTimeout(timer);
+  const kick = () => {
+    stop();
+    timer = setTimeout(() => {
+      console.error(`[browser] no test progress for ${ms / 1000} s: ending the browser`);
+      for (const provider of live) void provider.close();
+    }, ms);
+  };
+  const reporter: Reporter = {
+    onTestRunStart: kick,
+    onTestModuleQueued: kick,
+    onTestModuleCollected: kick,
+    onTestModuleStart: kick,
+    onTestModuleEnd: kick,
+    onTestCaseReady: kick,
+    onTestCaseResult: kick,
+    onHookStart: kick,
+    onHookEnd: kick,
+    onTestRunEnd: stop,
+  };
+  return {
+    name: 'stall-watchdog',
+    configureVitest({ vitest }) {
+      vitest.config.reporters.push(reporter);
+    },
+  };
+}

@@ -1,0 +1,34 @@
+import { defineConfig } from 'vitest/config';
+import { casesPlugin } from './test/rig/outside.ts';
+import { plainSummary } from './test/rig/plain-summary.ts';
+import { puppeteerProvider, stallWatchdog } from './test/rig/vitest-puppeteer.ts';
+
+export default defineConfig({
+  plugins: [stallWatchdog(90_000), casesPlugin()], // the watchdog waits longer than any test's own timeout
+  test: {
+    reporters: ['default', plainSummary],
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
+    coverage: { include: ['src/**/*.ts'] },
+    projects: [
+      {
+        extends: true,
+        test: {
+          name: 'browser',
+          include: ['test/**/*.test.ts'],
+          exclude: ['test/node/**'],
+          browser: {
+            enabled: true,
+            headless: true,
+            isolate: false, // one page for all files: cheaper, and a hung dispatch cannot block the teardown of an iframe
+            screenshotFailures: false,
+            connectTimeout: 120_000, // the launcher may try several sets of flags
+            provider: puppeteerProvider(),
+            instances: [{ browser: (process.env.BROWSER ?? 'chrome') as 'chromium' }],
+          },
+        },
+      },
+      { extends: true, test: { name: 'node', include: ['test/node/**/*.test.ts'], environment: 'node', fileParallelism: false } },
+    ],
+  },
+});
