@@ -1,0 +1,39 @@
+/** What went wrong, for code: the message is for people. */
+export type AttentionErrorCode =
+  | 'shape' // a shape, a stride, an offset or a length that does not fit
+  | 'dtype' // an element type that does not fit
+  | 'option' // an option's value, or a buffer that may not be used so
+  | 'limit' // more than this device, or WebGPU, can address
+  | 'unsupported' // right, but not done here: the message says what is
+  | 'no-webgpu' // no navigator.gpu, or no adapter
+  | 'out-of-memory' // the device could not allocate a buffer
+  | 'device-lost' // the device is lost, or the Attention was destroyed
+  | 'compile'; // a shader did not compile: a defect of the library or of the driver
+
+/** Every error of this library. The message names the function and quotes what it got and what it needs. */
+export class AttentionError extends Error {
+  override readonly name = 'AttentionError';
+  constructor(
+    readonly code: AttentionErrorCode,
+    message: string,
+    options?: ErrorOptions,
+  ) {
+    super(message, options);
+  }
+}
+
+/** A value as an error message quotes it: `[1,8,256,64]`, `"lower"`, `NaN`, `GPUBuffer`. */
+export function quote(value: unknown): string {
+  if (typeof value === 'string') return JSON.stringify(value);
+  if (typeof value === 'function') return value.name || 'a function';
+  if (Array.isArray(value)) {
+    const shown = value.slice(0, 8).map(quote);
+    return `[${shown.join(',')}${value.length > 8 ? `,… ${value.length} in all` : ''}]`;
+  }
+  if (ArrayBuffer.isView(value)) return `${value.constructor.name}(${(value as Uint8Array).length ?? value.byteLength})`;
+  if (value !== null && typeof value === 'object') {
+    const name = value.constructor?.name ?? 'object';
+    return name === 'Object' ? `{${Object.keys(value).join(', ')}}` : name;
+  }
+  return String(value);
+}

@@ -1,0 +1,8 @@
+export { AttentionError, type AttentionErrorCode } from '../errors.ts';
+export type { ScoresForm } from '../problem.ts';
+export type { Rows, SelfAttentionOptions, SelfAttentionResult } from '../self-attention-problem.ts';
+export type { HostTensor } from '../tensor.ts';
+export { type ReferenceOptions, type ReferenceOutput, scaledDotProductAttention } from './attention.ts';
+export type { BooleanTensor, Integers } from './host.ts';
+export { selfAttention } from './self-attention.ts';
+export { naiveSoftmax, normalizeBySum, type Precision, softmax } from './softmax.ts';

@@ -1,0 +1,65 @@
+import type { Problem, ScoresForm } from '../problem.ts';
+
+/** What an excluded element holds: the lowest finite f32. */
+export const LOWEST = -3.4028234663852886e38;
+/** From here down an additive mask, or a score, excludes the key. */
+const EXCLUDES = -3e38;
+
+export interface ScoresInputs {
+  readonly q: ArrayLike<number>; // [B,H,N,D]
+  readonly k: ArrayLike<number>; // [B,Hk,M,D]
+  readonly mask?: ArrayLike<number> | undefined; // as problem.mask: strides of 0 where it repeats
+  readonly keyLengths?: ArrayLike<number> | undefined; // [B]
+}
+
+export const isExcluded = (score: number): boolean => score <= EXCLUDES;
+
+/** Keys that exist for batch element b. */
+export const keyLength = ({ M }: Problem, b: number, keyLengths: ArrayLike<number> | undefined): number =>
+  keyLengths ? Math.min(keyLengths[b]!, M) : M;
+
+/**
+ * Scores of every query against every key, in f64: the twin of `shaders/scores.wgsl`.
+ * scale · q kᵀ, then softcap and mask as far as `form` goes.
+ * @returns [B,H,N,M]
+ */
+export function scores(
+  problem: Problem,
+  { q, k, mask, keyLengths }: ScoresInputs,
+  form: Exclude<ScoresForm, 'weights'> = 'masked',
+): Float64Array {
+  const { B, H, Hk, N, M, D, scale } = problem;
+  const softcap = form === 'raw' ? 0 : problem.softcap;
+  const out = new Float64Array(B * H * N * M).fill(LOWEST);
+  for (let b = 0; b < B; b++) {
+    const length = keyLength(problem, b, keyLengths);
+    const offset = problem.causalOffset === 'lower-right' ? length - N : problem.causalOffset;
+    for (let h = 0; h < H; h++) {
+      const keyHead = Math.floor((h * Hk) / H);
+      for (let n = 0; n < N; n++) {
+        const query = ((b * H + h) * N + n) * D;
+        const row = ((b * H + h) * N + n) * M;
+        const end = form === 'masked' && problem.isCausal ? Math.min(length, n + offset + 1) : length;
+        for (let m = 0; m < end; m++) {
+          const bias = form === 'masked' ? maskAt(problem, mask, b, h, n, m) : 0;
+          if (isExcluded(bias)) continue;
+          const key = ((b * Hk + keyHead) * M + m) * D;
+          let sum = 0;
+          for (let d = 0; d < D; d++) sum += q[query + d]! * k[key + d]!;
+          const score = scale * sum;
+          out[row + m] = (softcap > 0 ? softcap * Math.tanh(score / softcap) : score) + bias;
+        }
+      }
+    }
+  }
+  return out;
+}
+
+/** What the mask adds to a score: −∞ where a boolean mask is 0. */
+function maskAt({ mask: layout }: Problem, mask: ArrayLike<number> | undefined, b: number, h: number, n: number, m: number): number {
+  if (!layout || !mask) return 0;
+  const [sb, sh, sn, sm] = layout.strides as [number, number, number, number];
+  const value = mask[b * sb + h * sh + n * sn + m * sm]!;
+  if (layout.dtype === 'bool') return value === 0 ? -Infinity : 0;
+  return value;
+}

@@ -1,0 +1,54 @@
+import {
+  normalizeSelfAttention,
+  type Rows,
+  resultShapes,
+  type SelfAttentionOptions,
+  type SelfAttentionResult,
+} from '../self-attention-problem.ts';
+import type { HostTensor } from '../tensor.ts';
+import { scaledDotProductAttention } from './attention.ts';
+import { project } from './project.ts';
+
+/**
+ * Self-attention on the CPU, in f64: the synchronous twin of the package's `selfAttention`, with the same options and result.
+ * @param inputs [N,in] or [B,N,in]: one row a word
+ */
+export function selfAttention(inputs: Rows, options: SelfAttentionOptions = {}): SelfAttentionResult {
+  const problem = normalizeSelfAttention(inputs, options);
+  const { inputs: x, heads, scale, isCausal, Dv } = problem;
+  const [B, N, width] = x.shape as [number, number, number];
+  const heading = (weights: HostTensor | undefined): HostTensor => {
+    const outWidth = weights?.shape[1] ?? width;
+    const rows = weights ? project(x.data, weights.data, undefined, width, outWidth) : x.data;
+    return { data: swapMiddle(rows, B, N, heads, outWidth / heads), shape: [B, heads, N, outWidth / heads] };
+  };
+  const q = heading(problem.queryWeights);
+  const k = heading(problem.keyWeights);
+  const v = heading(problem.valueWeights);
+  const { scores } = scaledDotProductAttention(q, k, v, { scale, returnScores: 'raw' });
+  const { out, scores: weights } = scaledDotProductAttention(q, k, v, { scale, isCausal, returnScores: 'weights' });
+  const contexts = swapMiddle(out.data, B, heads, N, Dv);
+  const outputWidth = problem.outputWeights?.shape[1] ?? heads * Dv;
+  const context = problem.outputWeights
+    ? project(contexts, problem.outputWeights.data, problem.outputBias?.data, heads * Dv, outputWidth)
+    : contexts;
+  const shapes = resultShapes(problem, outputWidth);
+  return {
+    scores: { data: scores!.data, shape: shapes.scores },
+    weights: { data: weights!.data, shape: shapes.scores },
+    context: { data: context, shape: shapes.context },
+  };
+}
+
+/** [B,a,b,c] → [B,b,a,c]. */
+function swapMiddle(x: ArrayLike<number>, B: number, a: number, b: number, c: number): Float64Array {
+  const y = new Float64Array(B * a * b * c);
+  for (let n = 0; n < B; n++) {
+    for (let i = 0; i < a; i++) {
+      for (let j = 0; j < b; j++) {
+        for (let e = 0; e < c; e++) y[((n * b + j) * a + i) * c + e] = x[((n * a + i) * b + j) * c + e]!;
+      }
+    }
+  }
+  return y;
+}

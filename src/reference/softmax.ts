@@ -1,0 +1,76 @@
+import { AttentionError, quote } from '../errors.ts';
+import { isExcluded, LOWEST } from './scores.ts';
+
+/** Precision of the naive normalisations: f64, or every intermediate rounded to f32, as a GPU without care would. */
+export type Precision = 'f64' | 'f32';
+
+/**
+ * Row-wise softmax that does not overflow, in f64: the twin of `shaders/softmax.wgsl`.
+ * exp(s − max) / Σ exp(s − max): the maximum cancels, and no exponent is above 0. Excluded elements weigh 0.
+ * @param scores rows of `length`, masked
+ * @returns weights, rows that sum to 1 (to 0 where every element is excluded), and the natural log of each row's denominator
+ */
+export function softmax(scores: ArrayLike<number>, length: number): { weights: Float64Array; lse: Float64Array } {
+  const rows = checkRows(scores, length);
+  const weights = new Float64Array(scores.length);
+  const lse = new Float64Array(rows).fill(LOWEST);
+  for (let row = 0; row < rows; row++) {
+    const start = row * length;
+    let max = LOWEST;
+    for (let i = start; i < start + length; i++) if (!isExcluded(scores[i]!)) max = Math.max(max, scores[i]!);
+    let sum = 0;
+    for (let i = start; i < start + length; i++) {
+      weights[i] = isExcluded(scores[i]!) ? 0 : Math.exp(scores[i]! - max);
+      sum += weights[i]!;
+    }
+    if (sum === 0) continue; // the row sees no key
+    for (let i = start; i < start + length; i++) weights[i]! /= sum;
+    lse[row] = max + Math.log(sum);
+  }
+  return { weights, lse };
+}
+
+/**
+ * For teaching: each score divided by its row's sum. Not a distribution when scores are negative, and NaN or infinite when they sum to 0.
+ * @param scores rows of `length`
+ */
+export function normalizeBySum(scores: ArrayLike<number>, length: number, precision: Precision = 'f64'): Float64Array {
+  return divideBySum(Float64Array.from(scores, rounding(precision)), length, precision);
+}
+
+/**
+ * For teaching: exp(s) / Σ exp(s) without subtracting the maximum. In f32 exp overflows above 88.7 (∞ / ∞ is NaN)
+ * and underflows below −103.9 (0 / 0 is NaN when the whole row does).
+ * @param scores rows of `length`
+ */
+export function naiveSoftmax(scores: ArrayLike<number>, length: number, precision: Precision = 'f64'): Float64Array {
+  const round = rounding(precision);
+  return divideBySum(
+    Float64Array.from(scores, (score) => round(Math.exp(round(score)))),
+    length,
+    precision,
+  );
+}
+
+function divideBySum(values: Float64Array, length: number, precision: Precision): Float64Array {
+  const round = rounding(precision);
+  for (let start = 0; start < checkRows(values, length) * length; start += length) {
+    let sum = 0;
+    for (let i = start; i < start + length; i++) sum = round(sum + values[i]!);
+    for (let i = start; i < start + length; i++) values[i] = round(values[i]! / sum);
+  }
+  return values;
+}
+
+function rounding(precision: Precision): (x: number) => number {
+  if (precision !== 'f64' && precision !== 'f32')
+    throw new AttentionError('option', `softmax: precision is ${quote(precision)}: need f64 or f32`);
+  return precision === 'f32' ? Math.fround : (x) => x;
+}
+
+function checkRows(scores: ArrayLike<number>, length: number): number {
+  if (!Number.isSafeInteger(length) || length < 1 || scores.length % length !== 0) {
+    throw new AttentionError('shape', `softmax: ${scores.length} scores in rows of ${quote(length)}: need whole rows`);
+  }
+  return scores.length / length;
+}

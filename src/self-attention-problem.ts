@@ -1,0 +1,180 @@
+/** The contract of selfAttention, for the GPU and the reference alike: rows and weight matrices checked and normalised once. */
+import { AttentionError, quote } from './errors.ts';
+import { checkKeys } from './problem.ts';
+import { checkShape, elementCount, type HostTensor } from './tensor.ts';
+
+/** A matrix as rows of numbers, or as a tensor. */
+export type Rows = readonly (readonly number[])[] | HostTensor;
+
+/** Options of `selfAttention`. Weight matrices are [in, width]: q = x · queryWeights. */
+export interface SelfAttentionOptions {
+  /** [in, H·D]; absent: the identity, so q is the input itself */
+  queryWeights?: Rows;
+  /** [in, H·D]; absent: the identity */
+  keyWeights?: Rows;
+  /** [in, H·Dv]; absent: the identity */
+  valueWeights?: Rows;
+  /** [H·Dv, out]: applied to the heads' contexts side by side; absent: the identity */
+  outputWeights?: Rows;
+  /** [out], added to the context vectors, after outputWeights */
+  outputBias?: readonly number[] | HostTensor;
+  /** How many heads share the width; must divide it. Default 1. */
+  heads?: number;
+  /** Default 1 without query, key and value weights (the simplified self-attention), else 1/√(head size). */
+  scale?: number;
+  /** Word n sees only words m ≤ n. Default false. */
+  isCausal?: boolean;
+  /** Not supported yet: code 'unsupported'. */
+  dropout?: { probability: number; seed: number };
+}
+
+/** What `selfAttention` gives. A leading [B] when the inputs had one; without [H] when there is one head. */
+export interface SelfAttentionResult {
+  /** [B?,H?,N,N]: scale · q kᵀ, before any mask */
+  readonly scores: HostTensor;
+  /** [B?,H?,N,N]: the softmax of each row of scores; each row sums to 1 */
+  readonly weights: HostTensor;
+  /** [B?,N,out]: the context vector of each input row */
+  readonly context: HostTensor;
+}
+
+export interface SelfAttentionProblem {
+  readonly inputs: HostTensor; // [B, N, in]
+  readonly isBatched: boolean; // the caller gave [B,N,in]
+  readonly heads: number;
+  readonly scale: number;
+  readonly isCausal: boolean;
+  readonly D: number;
+  readonly Dv: number;
+  readonly queryWeights: HostTensor | undefined;
+  readonly keyWeights: HostTensor | undefined;
+  readonly valueWeights: HostTensor | undefined;
+  readonly outputWeights: HostTensor | undefined;
+  readonly outputBias: HostTensor | undefined;
+}
+
+const KEYS = ['queryWeights', 'keyWeights', 'valueWeights', 'outputWeights', 'outputBias', 'heads', 'scale', 'isCausal', 'dropout'];
+
+export function normalizeSelfAttention(inputs: Rows, options: SelfAttentionOptions): SelfAttentionProblem {
+  checkKeys('selfAttention', options, KEYS);
+  const { heads = 1, isCausal = false, dropout } = options;
+  if (dropout !== undefined) throw new AttentionError('unsupported', `selfAttention: dropout is ${quote(dropout)}: not supported yet`);
+  if (typeof isCausal !== 'boolean')
+    throw new AttentionError('option', `selfAttention: isCausal is ${quote(isCausal)}: need true or false`);
+  if (!Number.isSafeInteger(heads) || heads < 1)
+    throw new AttentionError('option', `selfAttention: heads is ${quote(heads)}: need an integer ≥ 1`);
+
+  const x = toTensor('inputs', inputs, [2, 3]);
+  const isBatched = x.shape.length === 3;
+  const width = x.shape[x.shape.length - 1]!;
+  const weights = (name: string, value: Rows | undefined, rows: number): HostTensor | undefined => {
+    if (value === undefined) return undefined;
+    const tensor = toTensor(name, value, [2]);
+    if (tensor.shape[0] !== rows) {
+      throw new AttentionError(
+        'shape',
+        `selfAttention: ${name} is ${quote(tensor.shape)}: need [${rows}, …] for vectors of ${rows} numbers`,
+      );
+    }
+    return tensor;
+  };
+  const queryWeights = weights('queryWeights', options.queryWeights, width);
+  const keyWeights = weights('keyWeights', options.keyWeights, width);
+  const valueWeights = weights('valueWeights', options.valueWeights, width);
+  const queryWidth = queryWeights?.shape[1] ?? width;
+  const keyWidth = keyWeights?.shape[1] ?? width;
+  const valueWidth = valueWeights?.shape[1] ?? width;
+  if (queryWidth !== keyWidth)
+    throw new AttentionError('shape', `selfAttention: queries have ${queryWidth} numbers, keys ${keyWidth}: the widths must be equal`);
+  for (const [name, size] of [
+    ['query and key', queryWidth],
+    ['value', valueWidth],
+  ] as const) {
+    if (size % heads !== 0)
+      throw new AttentionError('shape', `selfAttention: heads is ${heads}, the ${name} width is ${size}: heads must divide it`);
+  }
+  const outputBias = options.outputBias === undefined ? undefined : toTensor('outputBias', options.outputBias, [1]);
+  const outputWeights = weights('outputWeights', options.outputWeights ?? (outputBias && identity(valueWidth)), valueWidth);
+  const outputWidth = outputWeights?.shape[1] ?? valueWidth;
+  if (outputBias && outputBias.shape[0] !== outputWidth) {
+    throw new AttentionError('shape', `selfAttention: outputBias is ${quote(outputBias.shape)}: need [${outputWidth}]`);
+  }
+  const D = queryWidth / heads;
+  const isTrainable = queryWeights !== undefined || keyWeights !== undefined || valueWeights !== undefined;
+  const scale = options.scale ?? (isTrainable ? 1 / Math.sqrt(D) : 1);
+  if (!Number.isFinite(scale)) throw new AttentionError('option', `selfAttention: scale is ${quote(scale)}: need a finite number`);
+  const batched = isBatched ? x : { data: x.data, shape: [1, ...x.shape] };
+  return {
+    inputs: batched,
+    isBatched,
+    heads,
+    scale,
+    isCausal,
+    D,
+    Dv: valueWidth / heads,
+    queryWeights,
+    keyWeights,
+    valueWeights,
+    outputWeights,
+    outputBias,
+  };
+}
+
+/** The shapes of a result: [B,H,N,N] and [B,N,out] without the dimensions that the caller did not ask for. */
+export function resultShapes(
+  { inputs, isBatched, heads }: SelfAttentionProblem,
+  outputWidth: number,
+): { scores: number[]; context: number[] } {
+  const [B, N] = inputs.shape as [number, number];
+  const batch = isBatched ? [B] : [];
+  return { scores: [...batch, ...(heads > 1 ? [heads] : []), N, N], context: [...batch, N, outputWidth] };
+}
+
+const identity = (width: number): HostTensor => ({
+  data: Float64Array.from({ length: width * width }, (_, i) => Number(i % (width + 1) === 0)),
+  shape: [width, width],
+});
+
+/** Rows of numbers, or a host tensor, as a host tensor of one of the ranks. */
+function toTensor(name: string, value: Rows | readonly number[], ranks: readonly number[]): HostTensor {
+  const fail = (need: string): never => {
+    throw new AttentionError('shape', `selfAttention: ${name} is ${quote(value)}: need ${need}`);
+  };
+  if (Array.isArray(value)) return ranks[0] === 1 ? fromNumbers(name, value) : fromRows(name, value as readonly (readonly number[])[]);
+  const tensor = value as HostTensor;
+  if (tensor === null || typeof tensor !== 'object' || !(tensor.data instanceof Float32Array || tensor.data instanceof Float64Array)) {
+    return fail('rows of numbers, or { data: Float32Array or Float64Array, shape }');
+  }
+  checkShape(`selfAttention: ${name}.shape`, tensor.shape);
+  if (!ranks.includes(tensor.shape.length)) {
+    throw new AttentionError('shape', `selfAttention: ${name} is ${quote(tensor.shape)}: need rank ${ranks.join(' or ')}`);
+  }
+  if (tensor.data.length !== elementCount(tensor.shape)) {
+    throw new AttentionError(
+      'shape',
+      `selfAttention: ${name} has ${tensor.data.length} elements for shape ${quote(tensor.shape)}: need ${elementCount(tensor.shape)}`,
+    );
+  }
+  return tensor;
+}
+
+function fromNumbers(name: string, numbers: readonly number[]): HostTensor {
+  if (numbers.length === 0) throw new AttentionError('shape', `selfAttention: ${name} is []: need at least one number`);
+  const bad = numbers.findIndex((number) => typeof number !== 'number');
+  if (bad >= 0) throw new AttentionError('dtype', `selfAttention: ${name}[${bad}] is ${quote(numbers[bad])}: need a number`);
+  return { data: Float64Array.from(numbers), shape: [numbers.length] };
+}
+
+function fromRows(name: string, rows: readonly (readonly number[])[]): HostTensor {
+  const width = Array.isArray(rows[0]) ? rows[0].length : 0;
+  if (width === 0)
+    throw new AttentionError('shape', `selfAttention: ${name} is ${quote(rows)}: need at least one row of at least one number`);
+  for (const [i, row] of rows.entries()) {
+    if (!Array.isArray(row) || row.length !== width) {
+      throw new AttentionError('shape', `selfAttention: ${name}[${i}] is ${quote(row)}: every row needs ${width} numbers`);
+    }
+    const bad = row.findIndex((number) => typeof number !== 'number');
+    if (bad >= 0) throw new AttentionError('dtype', `selfAttention: ${name}[${i}][${bad}] is ${quote(row[bad])}: need a number`);
+  }
+  return { data: Float64Array.from(rows.flat()), shape: [rows.length, width] };
+}

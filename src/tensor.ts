@@ -1,0 +1,134 @@
+import { AttentionError, quote } from './errors.ts';
+
+/** Element types in GPU memory. A `bool` is one byte: 0 or not. */
+export type DType = 'f32' | 'f16' | 'bool' | 'u32';
+
+/** A tensor in the computer's memory: row-major. The reference returns Float64Array, the GPU path Float32Array; both accept both. */
+export interface HostTensor {
+  readonly data: Float32Array | Float64Array;
+  readonly shape: readonly number[];
+}
+
+/**
+ * How a tensor lies in a buffer.
+ * `offset` is in bytes, a multiple of 4, default 0. `strides` are in elements, row-major if absent; the last is 1;
+ * 0 repeats the same elements along a dimension (broadcast) and is for inputs only.
+ */
+export interface TensorLayout {
+  readonly shape: readonly number[];
+  readonly dtype: DType;
+  readonly offset?: number;
+  readonly strides?: readonly number[];
+}
+
+/** A view of a GPUBuffer. The buffer reaches the view's end rounded up to 4 bytes. */
+export interface GpuTensor extends TensorLayout {
+  readonly buffer: GPUBuffer;
+}
+
+/** A layout with nothing left out. */
+export interface Layout {
+  readonly shape: readonly number[];
+  readonly dtype: DType;
+  readonly offset: number; // bytes
+  readonly strides: readonly number[]; // elements
+  readonly bytes: number; // from offset to the end of the last element, rounded up to 4
+}
+
+const BYTES: Record<DType, number> = { f32: 4, f16: 2, bool: 1, u32: 4 };
+const MAX_ELEMENTS = 2 ** 32; // kernels index with u32
+
+export const elementCount = (shape: readonly number[]): number => shape.reduce((product, size) => product * size, 1);
+export const byteLength = (shape: readonly number[], dtype: DType): number => Math.ceil((elementCount(shape) * BYTES[dtype]) / 4) * 4;
+
+/** Strides, in elements, of a dense row-major tensor. */
+export function rowMajor(shape: readonly number[]): number[] {
+  const strides = new Array<number>(shape.length).fill(1);
+  for (let i = shape.length - 2; i >= 0; i--) strides[i] = strides[i + 1]! * shape[i + 1]!;
+  return strides;
+}
+
+/** Checks that every size is a whole number from 1 on. `what` opens the error message: `upload: shape`. */
+export function checkShape(what: string, shape: unknown): asserts shape is readonly number[] {
+  if (!Array.isArray(shape) || shape.length === 0) {
+    throw new AttentionError('shape', `${what} is ${quote(shape)}: need an array of sizes, such as [1,8,256,64]`);
+  }
+  for (const size of shape) {
+    if (!Number.isSafeInteger(size) || size < 1)
+      throw new AttentionError('shape', `${what} is ${quote(shape)}: every size must be an integer ≥ 1`);
+  }
+  if (elementCount(shape) > MAX_ELEMENTS) {
+    throw new AttentionError(
+      'limit',
+      `${what} is ${quote(shape)}: ${elementCount(shape)} elements, at most ${MAX_ELEMENTS} can be addressed`,
+    );
+  }
+}
+
+/** Checks a layout and fills in its defaults. `what` is the tensor's name with its function: `scaledDotProductAttention: k`. */
+export function checkLayout(what: string, tensor: TensorLayout, use: 'input' | 'output'): Layout {
+  if (tensor === null || typeof tensor !== 'object')
+    throw new AttentionError('shape', `${what} is ${quote(tensor)}: need a tensor with shape and dtype`);
+  const { shape, dtype } = tensor;
+  checkShape(`${what}.shape`, shape);
+  checkDType(`${what}.dtype`, dtype);
+  const offset = tensor.offset ?? 0;
+  if (!Number.isSafeInteger(offset) || offset < 0 || offset % 4 !== 0) {
+    throw new AttentionError('shape', `${what}.offset is ${quote(offset)}: need a whole number of bytes ≥ 0, a multiple of 4`);
+  }
+  const strides = tensor.strides ?? rowMajor(shape);
+  checkStrides(what, shape, strides, use);
+  const last = shape.reduce((sum, size, i) => sum + (size - 1) * strides[i]!, 0);
+  if (offset / BYTES[dtype] + last >= MAX_ELEMENTS) {
+    throw new AttentionError(
+      'limit',
+      `${what} ends at element ${last} after byte ${offset}: at most ${MAX_ELEMENTS} elements can be addressed`,
+    );
+  }
+  return { shape: [...shape], dtype, offset, strides: [...strides], bytes: Math.ceil(((last + 1) * BYTES[dtype]) / 4) * 4 };
+}
+
+export function checkDType(what: string, dtype: unknown): asserts dtype is DType {
+  if (typeof dtype !== 'string' || !Object.hasOwn(BYTES, dtype)) {
+    throw new AttentionError('dtype', `${what} is ${quote(dtype)}: need one of ${Object.keys(BYTES).join(', ')}`);
+  }
+}
+
+function checkStrides(
+  what: string,
+  shape: readonly number[],
+  strides: unknown,
+  use: 'input' | 'output',
+): asserts strides is readonly number[] {
+  const fail = (need: string): never => {
+    throw new AttentionError('shape', `${what}.strides are ${quote(strides)} for shape ${quote(shape)}: ${need}`);
+  };
+  if (!Array.isArray(strides) || strides.length !== shape.length) return fail(`need ${shape.length} numbers`);
+  if (strides.some((stride) => !Number.isSafeInteger(stride) || stride < 0)) return fail('every stride must be an integer ≥ 0');
+  const last = shape.length - 1;
+  if (shape[last]! > 1 && strides[last] !== 1) return fail('the last one must be 1');
+  if (use === 'input') return;
+  // In an output no two elements may share a place: ordered by stride, each dimension must clear the ones inside it.
+  let span = 1;
+  const order = shape.map((size, i) => ({ size, stride: strides[i] as number })).filter(({ size }) => size > 1);
+  for (const { size, stride } of order.sort((a, b) => a.stride - b.stride)) {
+    if (stride < span) fail('elements of an output must not overlap');
+    span = stride * (size - 1) + span;
+  }
+}
+
+/** Do two layouts describe the same elements, as far as a kernel's binding and indices can tell? */
+export function sameLayout(a: Layout, b: Layout, offsetAlignment: number): boolean {
+  return (
+    a.dtype === b.dtype &&
+    a.offset % offsetAlignment === b.offset % offsetAlignment &&
+    a.shape.length === b.shape.length &&
+    a.shape.every((size, i) => size === b.shape[i] && (size === 1 || a.strides[i] === b.strides[i]))
+  );
+}
+
+/** A layout as an error message quotes it. */
+export function describeLayout({ shape, dtype, strides, offset }: Layout): string {
+  const dense = rowMajor(shape).every((stride, i) => shape[i] === 1 || stride === strides[i]);
+  return `${dtype} ${quote(shape)}${dense ? '' : ` strides ${quote(strides)}`}${offset === 0 ? '' : ` offset ${offset}`}`;
+}
