@@ -1,0 +1,164 @@
+// enable
+// context: out = weights · v, the values summed by their weights. The last of the three steps of attention.
+//
+//   weights [B,H,N,M], dense     v [B,Hk,M,Dv]     key_lengths [B]
+//   out     [B,H,N,Dv]
+//
+// A workgroup computes a tile of TILE_N queries × TILE_DV elements of one head. It walks over the keys in steps of TILE_M that it keeps
+// in workgroup memory; an invocation holds 4·ROWS × 4·COLS sums in registers. Keys that no query of the tile sees are not loaded.
+// Source: A. Vaswani et al., Attention Is All You Need, arXiv 1706.03762, section 3.2.1.
+
+const TILE_N: u32 = 16; // queries a workgroup
+const TILE_DV: u32 = 16; // elements of a head a workgroup
+const TILE_M: u32 = 16; // keys a step
+const ROWS: u32 = 1; // blocks of 4 queries an invocation, 1 or 2
+const COLS: u32 = 1; // blocks of 4 elements an invocation, 1 or 2
+const SKIP_ZEROS: bool = true; // a weight of 0 skips its value: for problems that exclude elements, so that what lies there does not matter
+const SIZE_X: u32 = TILE_DV / (4 * COLS);
+const SIZE_Y: u32 = TILE_N / (4 * ROWS);
+
+const_assert TILE_N % (4 * ROWS) == 0 && TILE_DV % (4 * COLS) == 0;
+const_assert ROWS <= 2 && COLS <= 2;
+
+struct Params {
+  heads: u32, // H
+  key_heads: u32, // Hk
+  n: u32,
+  m: u32,
+  dv: u32,
+  is_causal: u32,
+  causal_offset: i32,
+  is_lower_right: u32, // the offset is keys − n, and causal_offset is not used
+  has_key_lengths: u32,
+  v_offset: u32, // offsets and strides in elements
+  v_b: u32,
+  v_h: u32,
+  v_m: u32,
+  key_lengths_offset: u32,
+  out_offset: u32,
+  out_b: u32,
+  out_h: u32,
+  out_n: u32,
+}
+
+@group(0) @binding(0) var<storage, read> weights: array<f32>;
+@group(0) @binding(1) var<storage, read> v: array<f32>;
+@group(0) @binding(2) var<storage, read> key_lengths: array<u32>;
+@group(0) @binding(3) var<storage, read_write> out: array<f32>;
+@group(0) @binding(4) var<uniform> params: Params;
+
+var<workgroup> w_tile: array<vec4f, TILE_M * TILE_N / 4>; // [TILE_M][TILE_N / 4]
+var<workgroup> v_tile: array<vec4f, TILE_M * TILE_DV / 4>; // [TILE_M][TILE_DV / 4]
+
+fn key_length(b: u32) -> u32 {
+  if (params.has_key_lengths == 0) {
+    return params.m;
+  }
+  return min(key_lengths[params.key_lengths_offset + b], params.m);
+}
+
+fn load_weight(base: u32, n: u32, m: u32, end: u32) -> f32 {
+  if (n < params.n && m < end) {
+    return weights[base + n * params.m + m];
+  }
+  return 0.0;
+}
+
+fn load_v(base: u32, m: u32, e: u32, end: u32) -> f32 {
+  if (m < end && e < params.dv) {
+    return v[base + m * params.v_m + e];
+  }
+  return 0.0;
+}
+
+fn add_product(sum: vec4f, weight: f32, values: vec4f) -> vec4f {
+  if (SKIP_ZEROS && weight == 0.0) {
+    return sum;
+  }
+  return fma(vec4f(weight), values, sum);
+}
+
+/// A block of 4 × 4 sums: one column vector a row of the result. Named blocks and no arrays, so that every compiler keeps them in registers.
+fn add_products(sums: mat4x4f, w: vec4f, values: vec4f) -> mat4x4f {
+  return mat4x4f(
+    add_product(sums[0], w.x, values), add_product(sums[1], w.y, values), add_product(sums[2], w.z, values), add_product(sums[3], w.w, values));
+}
+
+fn store(base: u32, first_n: u32, first_e: u32, sums: mat4x4f) {
+  for (var i = 0u; i < 4; i++) {
+    for (var j = 0u; j < 4; j++) {
+      if (first_n + i < params.n && first_e + j < params.dv) {
+        out[base + (first_n + i) * params.out_n + first_e + j] = sums[i][j];
+      }
+    }
+  }
+}
+
+@compute @workgroup_size(SIZE_X, SIZE_Y)
+fn main(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(local_invocation_id) local: vec3u,
+  @builtin(local_invocation_index) lane: u32,
+) {
+  let b = group.z / params.heads;
+  let h = group.z % params.heads;
+  let first_n = group.y * TILE_N;
+  let first_e = group.x * TILE_DV;
+  let w_base = group.z * params.n * params.m;
+  let v_base = params.v_offset + b * params.v_b + (h * params.key_heads / params.heads) * params.v_h;
+
+  let length = key_length(b);
+  let offset = select(params.causal_offset, i32(length) - i32(params.n), params.is_lower_right != 0);
+  let last_n = min(first_n + TILE_N, params.n) - 1;
+  let visible = u32(max(i32(last_n) + offset + 1, 0)); // keys that the last query sees
+  let end = select(length, min(length, visible), params.is_causal != 0);
+
+  var s00: mat4x4f; // [4 queries][4 elements]
+  var s01: mat4x4f;
+  var s10: mat4x4f;
+  var s11: mat4x4f;
+  for (var first_m = 0u; first_m < end; first_m += TILE_M) {
+    for (var i = lane; i < TILE_M * TILE_N / 4; i += SIZE_X * SIZE_Y) {
+      let m = first_m + i % TILE_M;
+      let n = first_n + 4 * (i / TILE_M);
+      w_tile[(i % TILE_M) * (TILE_N / 4) + i / TILE_M] = vec4f(
+        load_weight(w_base, n, m, end), load_weight(w_base, n + 1, m, end), load_weight(w_base, n + 2, m, end), load_weight(w_base, n + 3, m, end));
+    }
+    for (var i = lane; i < TILE_M * TILE_DV / 4; i += SIZE_X * SIZE_Y) {
+      let m = first_m + i / (TILE_DV / 4);
+      let e = first_e + 4 * (i % (TILE_DV / 4));
+      v_tile[i] = vec4f(load_v(v_base, m, e, end), load_v(v_base, m, e + 1, end), load_v(v_base, m, e + 2, end), load_v(v_base, m, e + 3, end));
+    }
+    workgroupBarrier();
+    for (var m = 0u; m < TILE_M; m++) {
+      let w = w_tile[m * (TILE_N / 4) + local.y];
+      let values = v_tile[m * (TILE_DV / 4) + local.x];
+      s00 = add_products(s00, w, values);
+      if (COLS == 2) {
+        s01 = add_products(s01, w, v_tile[m * (TILE_DV / 4) + SIZE_X + local.x]);
+      }
+      if (ROWS == 2) {
+        let more = w_tile[m * (TILE_N / 4) + SIZE_Y + local.y];
+        s10 = add_products(s10, more, values);
+        if (COLS == 2) {
+          s11 = add_products(s11, more, v_tile[m * (TILE_DV / 4) + SIZE_X + local.x]);
+        }
+      }
+    }
+    workgroupBarrier();
+  }
+
+  let base = params.out_offset + b * params.out_b + h * params.out_h;
+  let n = first_n + 4 * local.y;
+  let e = first_e + 4 * local.x;
+  store(base, n, e, s00);
+  if (COLS == 2) {
+    store(base, n, e + 4 * SIZE_X, s01);
+  }
+  if (ROWS == 2) {
+    store(base, n + 4 * SIZE_Y, e, s10);
+    if (COLS == 2) {
+      store(base, n + 4 * SIZE_Y, e + 4 * SIZE_X, s11);
+    }
+  }
+}

@@ -1,0 +1,209 @@
+// enable
+// scores: s = scale · q kᵀ → softcap → mask. The first of the three steps of attention.
+//
+//   q      [B,H,N,D]     k [B,Hk,M,D]     mask broadcast to [B,H,N,M]     key_lengths [B]
+//   scores [B,H,N,M], dense; an excluded element is LOWEST
+//
+// A workgroup computes a tile of TILE_N queries × TILE_M keys of one head. It walks over D in steps of TILE_D that it keeps in
+// workgroup memory, transposed; an invocation holds 4·ROWS × 4·COLS sums in registers, so that a loaded value feeds 4 or 8 of them.
+// Source: A. Vaswani et al., Attention Is All You Need, arXiv 1706.03762, section 3.2.1.
+
+const TILE_N: u32 = 16; // queries a workgroup
+const TILE_M: u32 = 16; // keys a workgroup
+const TILE_D: u32 = 16; // elements of a head a step
+const ROWS: u32 = 1; // blocks of 4 queries an invocation, 1 or 2
+const COLS: u32 = 1; // blocks of 4 keys an invocation, 1 or 2
+const SIZE_X: u32 = TILE_M / (4 * COLS);
+const SIZE_Y: u32 = TILE_N / (4 * ROWS);
+const LOWEST: f32 = -3.4028234663852886e38; // the lowest finite f32
+const EXCLUDES: u32 = 0xff61b1e6; // bits of −3e38: an additive mask from here down to −∞ excludes
+const MINUS_INFINITY: u32 = 0xff800000;
+
+const_assert TILE_N % (4 * ROWS) == 0 && TILE_M % (4 * COLS) == 0;
+const_assert ROWS <= 2 && COLS <= 2;
+
+struct Params {
+  heads: u32, // H
+  key_heads: u32, // Hk
+  n: u32,
+  m: u32,
+  d: u32,
+  scale: f32,
+  softcap: f32, // 0: off
+  is_causal: u32,
+  causal_offset: i32,
+  is_lower_right: u32, // the offset is keys − n, and causal_offset is not used
+  mask_kind: u32, // 0: none, 1: boolean, 2: additive
+  has_key_lengths: u32,
+  q_offset: u32, // offsets and strides in elements
+  q_b: u32,
+  q_h: u32,
+  q_n: u32,
+  k_offset: u32,
+  k_b: u32,
+  k_h: u32,
+  k_m: u32,
+  mask_offset: u32,
+  mask_b: u32,
+  mask_h: u32,
+  mask_n: u32,
+  mask_m: u32,
+  key_lengths_offset: u32,
+}
+
+@group(0) @binding(0) var<storage, read> q: array<f32>;
+@group(0) @binding(1) var<storage, read> k: array<f32>;
+@group(0) @binding(2) var<storage, read> mask: array<u32>; // bytes, or the bits of f32
+@group(0) @binding(3) var<storage, read> key_lengths: array<u32>;
+@group(0) @binding(4) var<storage, read_write> scores: array<f32>;
+@group(0) @binding(5) var<uniform> params: Params;
+
+var<workgroup> q_tile: array<vec4f, TILE_D * TILE_N / 4>; // [TILE_D][TILE_N / 4]
+var<workgroup> k_tile: array<vec4f, TILE_D * TILE_M / 4>; // [TILE_D][TILE_M / 4]
+
+fn key_length(b: u32) -> u32 {
+  if (params.has_key_lengths == 0) {
+    return params.m;
+  }
+  return min(key_lengths[params.key_lengths_offset + b], params.m);
+}
+
+fn load_q(base: u32, n: u32, d: u32) -> f32 {
+  if (n < params.n && d < params.d) {
+    return q[base + n * params.q_n + d];
+  }
+  return 0.0;
+}
+
+fn load_k(base: u32, m: u32, d: u32, length: u32) -> f32 {
+  if (m < length && d < params.d) {
+    return k[base + m * params.k_m + d];
+  }
+  return 0.0;
+}
+
+/// A block of 4 × 4 sums: one column vector a row of the result. Named blocks and no arrays, so that every compiler keeps them in registers.
+fn add_products(sums: mat4x4f, rows: vec4f, cols: vec4f) -> mat4x4f {
+  return mat4x4f(
+    fma(vec4f(rows.x), cols, sums[0]), fma(vec4f(rows.y), cols, sums[1]), fma(vec4f(rows.z), cols, sums[2]), fma(vec4f(rows.w), cols, sums[3]));
+}
+
+/// The score of a key that exists, after softcap and mask.
+fn finish(dot: f32, mask_index: u32) -> f32 {
+  var s = dot * params.scale;
+  if (params.softcap > 0.0) {
+    s = params.softcap * tanh(clamp(s / params.softcap, -15.0, 15.0));
+  }
+  if (params.mask_kind == 1) {
+    let byte = (mask[mask_index / 4] >> (8 * (mask_index % 4))) & 0xff;
+    return select(s, LOWEST, byte == 0);
+  }
+  if (params.mask_kind == 2) {
+    let bits = mask[mask_index];
+    return select(s + bitcast<f32>(bits), LOWEST, bits >= EXCLUDES && bits <= MINUS_INFINITY);
+  }
+  return s;
+}
+
+/// Which head a workgroup works on, and what its queries see.
+struct Place {
+  b: u32,
+  h: u32,
+  length: u32, // keys that exist
+  offset: i32, // position of query 0 among the keys
+}
+
+fn store(place: Place, first_n: u32, first_m: u32, sums: mat4x4f) {
+  for (var i = 0u; i < 4; i++) {
+    let n = first_n + i;
+    if (n >= params.n) {
+      break;
+    }
+    let row = ((place.b * params.heads + place.h) * params.n + n) * params.m;
+    let mask_row = params.mask_offset + place.b * params.mask_b + place.h * params.mask_h + n * params.mask_n;
+    let visible = i32(n) + place.offset;
+    for (var j = 0u; j < 4; j++) {
+      let m = first_m + j;
+      if (m >= params.m) {
+        break;
+      }
+      if (m >= place.length || (params.is_causal != 0 && i32(m) > visible)) {
+        scores[row + m] = LOWEST;
+      } else {
+        scores[row + m] = finish(sums[i][j], mask_row + m * params.mask_m);
+      }
+    }
+  }
+}
+
+@compute @workgroup_size(SIZE_X, SIZE_Y)
+fn main(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(local_invocation_id) local: vec3u,
+  @builtin(local_invocation_index) lane: u32,
+) {
+  let b = group.z / params.heads;
+  let h = group.z % params.heads;
+  let first_n = group.y * TILE_N;
+  let first_m = group.x * TILE_M;
+  let length = key_length(b);
+  let offset = select(params.causal_offset, i32(length) - i32(params.n), params.is_lower_right != 0);
+  let q_base = params.q_offset + b * params.q_b + h * params.q_h;
+  let k_base = params.k_offset + b * params.k_b + (h * params.key_heads / params.heads) * params.k_h;
+
+  // A tile that no query sees is not computed.
+  let last_n = min(first_n + TILE_N, params.n) - 1;
+  let is_seen = first_m < length && (params.is_causal == 0 || i32(first_m) <= i32(last_n) + offset);
+
+  var s00: mat4x4f; // [4 queries][4 keys]
+  var s01: mat4x4f;
+  var s10: mat4x4f;
+  var s11: mat4x4f;
+  if (is_seen) {
+    for (var first_d = 0u; first_d < params.d; first_d += TILE_D) {
+      for (var i = lane; i < TILE_D * TILE_N / 4; i += SIZE_X * SIZE_Y) {
+        let d = first_d + i % TILE_D;
+        let n = first_n + 4 * (i / TILE_D);
+        q_tile[(i % TILE_D) * (TILE_N / 4) + i / TILE_D] =
+          vec4f(load_q(q_base, n, d), load_q(q_base, n + 1, d), load_q(q_base, n + 2, d), load_q(q_base, n + 3, d));
+      }
+      for (var i = lane; i < TILE_D * TILE_M / 4; i += SIZE_X * SIZE_Y) {
+        let d = first_d + i % TILE_D;
+        let m = first_m + 4 * (i / TILE_D);
+        k_tile[(i % TILE_D) * (TILE_M / 4) + i / TILE_D] = vec4f(
+          load_k(k_base, m, d, length), load_k(k_base, m + 1, d, length), load_k(k_base, m + 2, d, length), load_k(k_base, m + 3, d, length));
+      }
+      workgroupBarrier();
+      for (var d = 0u; d < TILE_D; d++) {
+        let queries = q_tile[d * (TILE_N / 4) + local.y];
+        let keys = k_tile[d * (TILE_M / 4) + local.x];
+        s00 = add_products(s00, queries, keys);
+        if (COLS == 2) {
+          s01 = add_products(s01, queries, k_tile[d * (TILE_M / 4) + SIZE_X + local.x]);
+        }
+        if (ROWS == 2) {
+          let more = q_tile[d * (TILE_N / 4) + SIZE_Y + local.y];
+          s10 = add_products(s10, more, keys);
+          if (COLS == 2) {
+            s11 = add_products(s11, more, k_tile[d * (TILE_M / 4) + SIZE_X + local.x]);
+          }
+        }
+      }
+      workgroupBarrier();
+    }
+  }
+
+  let n = first_n + 4 * local.y;
+  let m = first_m + 4 * local.x;
+  let place = Place(b, h, length, offset);
+  store(place, n, m, s00);
+  if (COLS == 2) {
+    store(place, n, m + 4 * SIZE_X, s01);
+  }
+  if (ROWS == 2) {
+    store(place, n + 4 * SIZE_Y, m, s10);
+    if (COLS == 2) {
+      store(place, n + 4 * SIZE_Y, m + 4 * SIZE_X, s11);
+    }
+  }
+}

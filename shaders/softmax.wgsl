@@ -1,0 +1,93 @@
+// enable
+// softmax: weights = exp(s − max s) / Σ exp(s − max s), row by row, in place. The second of the three steps of attention.
+//
+//   scores [B,H,N,M], dense: masked scores in, weights out; an excluded element weighs 0, and so does a row of nothing else
+//   lse    [B,H,N]: max s + ln Σ exp(s − max s), the lowest finite f32 for a row that sees no key
+//
+// LANES invocations share a row, ROWS rows share a workgroup. Each lane walks over every LANES-th element three times:
+// for the maximum, which cancels but keeps every exponent ≤ 0; for the sum; and to write.
+// Source: M. Milakov, N. Gimelshein, Online normalizer calculation for softmax, arXiv 1805.02867, algorithm 2 (safe softmax).
+
+const LANES: u32 = 16; // invocations a row, a power of 2
+const ROWS: u32 = 4; // rows a workgroup
+const LOWEST: f32 = -3.4028234663852886e38; // the lowest finite f32
+const EXCLUDES: u32 = 0xff61b1e6; // bits of −3e38: a score from here down to −∞ is excluded
+const MINUS_INFINITY: u32 = 0xff800000;
+
+const_assert (LANES & (LANES - 1)) == 0;
+
+struct Params {
+  n: u32,
+  m: u32,
+  has_lse: u32,
+}
+
+@group(0) @binding(0) var<storage, read_write> scores: array<f32>;
+@group(0) @binding(1) var<storage, read_write> lse: array<f32>;
+@group(0) @binding(2) var<uniform> params: Params;
+
+var<workgroup> partial: array<f32, ROWS * LANES>; // [ROWS][LANES]
+
+fn is_excluded(s: f32) -> bool {
+  let bits = bitcast<u32>(s);
+  return bits >= EXCLUDES && bits <= MINUS_INFINITY;
+}
+
+@compute @workgroup_size(LANES, ROWS)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
+  let n = group.x * ROWS + local.y;
+  let row = group.y * params.n + n;
+  let base = row * params.m;
+  let length = select(0, params.m, n < params.n); // a row past the end takes part in the barriers only
+  let slot = local.y * LANES;
+
+  var row_max = LOWEST;
+  for (var m = lane; m < length; m += LANES) {
+    let s = scores[base + m];
+    row_max = max(row_max, select(s, LOWEST, is_excluded(s)));
+  }
+  partial[slot + lane] = row_max;
+  workgroupBarrier();
+  for (var half = LANES / 2; half > 0; half /= 2) {
+    if (lane < half) {
+      partial[slot + lane] = max(partial[slot + lane], partial[slot + lane + half]);
+    }
+    workgroupBarrier();
+  }
+  row_max = partial[slot];
+  workgroupBarrier();
+
+  var row_sum = 0.0;
+  for (var m = lane; m < length; m += LANES) {
+    let s = scores[base + m];
+    if (!is_excluded(s)) {
+      row_sum += exp(s - row_max);
+    }
+  }
+  partial[slot + lane] = row_sum;
+  workgroupBarrier();
+  for (var half = LANES / 2; half > 0; half /= 2) {
+    if (lane < half) {
+      partial[slot + lane] += partial[slot + lane + half];
+    }
+    workgroupBarrier();
+  }
+  row_sum = partial[slot];
+
+  for (var m = lane; m < length; m += LANES) {
+    let s = scores[base + m];
+    var weight = 0.0;
+    if (!is_excluded(s)) { // a row with such an element has a sum of at least 1
+      weight = exp(s - row_max) / row_sum;
+    }
+    scores[base + m] = weight;
+  }
+  if (params.has_lse != 0 && lane == 0 && n < params.n) {
+    var value = LOWEST;
+    if (row_sum > 0.0) {
+      value = row_max + log(row_sum);
+    }
+    lse[row] = value;
+  }
+}

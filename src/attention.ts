@@ -1,0 +1,253 @@
+/** createAttention and the Attention object: check, plan, encode, submit. */
+import { BufferPool } from './buffers.ts';
+import { Cache } from './cache.ts';
+import { checkDevice, Lifeline, requestDevice } from './device.ts';
+import { AttentionError, quote } from './errors.ts';
+import type { HostData } from './host-data.ts';
+import { normalizeProjection, projectDispatch } from './kernels/project.ts';
+import { type AttentionPlan, type AttentionTensors, Plan, type PlanContext, planKey } from './plan.ts';
+import { type AttentionOptions, type AttentionProblem, checkKeys, checkOptionKeys, normalize, type Problem } from './problem.ts';
+import { type Absent, bindingOf, checkBinding, Program } from './program.ts';
+import { checkLayout, type DType, type GpuTensor, type HostTensor } from './tensor.ts';
+import { chooseProjectTiles, deviceFacts } from './tiles.ts';
+
+const PLANS = 16; // compiled problems that calls keep, each with a uniform buffer of about 1 KB
+
+/** Tile sizes measured on a device. Nothing makes one yet: `tune` is not supported yet. */
+export type Tuning = Readonly<Record<string, unknown>>;
+
+export interface CreateAttentionOptions {
+  /** Used as it is: default limits and no features will do. Default: a device of its own. */
+  device?: GPUDevice;
+  /** Which adapter to ask for when the device is its own. Default: the browser's choice. */
+  powerPreference?: GPUPowerPreference;
+  /** Not supported yet: code 'unsupported'. */
+  tuning?: Tuning;
+}
+
+export interface AttentionOutput {
+  readonly out: GpuTensor; // [B,H,N,Dv]
+  readonly lse?: GpuTensor; // [B,H,N]
+  readonly scores?: GpuTensor; // [B,H,N,M]
+}
+
+/** Attention on one device: it uploads, computes and downloads, and owns the buffers it makes. */
+export interface Attention {
+  readonly device: GPUDevice;
+  /** Resolves when the device is lost. */
+  readonly lost: Promise<GPUDeviceLostInfo>;
+  /**
+   * A tensor with this data: Float32Array, Float64Array or number[] → f32; Uint8Array → bool (non-zero = attend); Uint32Array → u32.
+   * @param shape as many elements as `data` has
+   * @throws AttentionError 'shape', 'dtype', 'limit', 'unsupported' (f16), 'device-lost'
+   */
+  upload(data: HostData, shape: readonly number[], dtype?: DType): GpuTensor;
+  /** A view's elements, dense and row-major: Float32Array (of u32: Float64Array, which holds every one). */
+  download(tensor: GpuTensor): Promise<HostTensor>;
+  /** A tensor with undefined content. Default f32. */
+  empty(shape: readonly number[], dtype?: DType): GpuTensor;
+  /** Gives the tensors' buffers back to the pool. Neither a released tensor nor another view of its buffer can be used any more. */
+  release(...tensors: GpuTensor[]): void;
+  /**
+   * softmax(scale · q kᵀ + mask) v; the options say the rest. Resolves when submitted: the outputs can be used on the same queue at once.
+   * @param q [B,H,N,D], f32
+   * @param k [B,Hk,M,D], f32; Hk divides H, and query head h reads key head ⌊h·Hk/H⌋: 6 query heads read 2 key heads as 0,0,0,1,1,1
+   * @param v [B,Hk,M,Dv], f32
+   * @returns out [B,H,N,Dv]; lse [B,H,N] and scores [B,H,N,M] if asked for. The caller releases them.
+   * @throws AttentionError of any code
+   */
+  scaledDotProductAttention(q: GpuTensor, k: GpuTensor, v: GpuTensor, options?: AttentionOptions): Promise<AttentionOutput>;
+  /**
+   * A linear projection, x · weights + bias.
+   * @param x       [..., width], f32
+   * @param weights [width, out], f32
+   * @param bias    [out], f32; default none
+   * @returns [..., out]. The caller releases it.
+   */
+  project(x: GpuTensor, weights: GpuTensor, bias?: GpuTensor): Promise<GpuTensor>;
+  /** Compiles a problem for callers who record into their own passes, on their own buffers. */
+  plan(problem: AttentionProblem): Promise<AttentionPlan>;
+  /** Not supported yet: rejects with AttentionError 'unsupported'. */
+  backward(gradient: GpuTensor, forward: unknown, options?: unknown): Promise<never>;
+  /** Not supported yet: rejects with AttentionError 'unsupported'. */
+  merge(parts: readonly unknown[]): Promise<never>;
+  /** Not supported yet: rejects with AttentionError 'unsupported'. */
+  tune(problem: AttentionProblem): Promise<Tuning>;
+  /** Frees every buffer the library made, and the device only if the library made it. Later calls fail with 'device-lost'. */
+  destroy(): void;
+}
+
+/**
+ * Attention on a device of its own, or on the caller's.
+ * @throws AttentionError 'no-webgpu' when there is no WebGPU, adapter or device; 'option'; 'unsupported'
+ */
+export async function createAttention(options: CreateAttentionOptions = {}): Promise<Attention> {
+  checkKeys('createAttention', options, ['device', 'powerPreference', 'tuning']);
+  const { device, powerPreference, tuning } = options;
+  if (tuning !== undefined) throw new AttentionError('unsupported', `createAttention: tuning is ${quote(tuning)}: not supported yet`);
+  if (powerPreference !== undefined && powerPreference !== 'low-power' && powerPreference !== 'high-performance') {
+    throw new AttentionError('option', `createAttention: powerPreference is ${quote(powerPreference)}: need low-power or high-performance`);
+  }
+  if (device !== undefined) checkDevice(device);
+  return new DeviceAttention(device ?? (await requestDevice(powerPreference)), device === undefined);
+}
+
+/** New tensors by name. */
+type Made = Partial<Record<string, GpuTensor>>;
+type Inputs = Pick<AttentionTensors, 'q' | 'k' | 'v' | 'mask' | 'keyLengths'>;
+
+export class DeviceAttention implements Attention, PlanContext {
+  readonly lost: Promise<GPUDeviceLostInfo>;
+  readonly lifeline: Lifeline;
+  readonly pool: BufferPool;
+  readonly absent: Absent;
+  private readonly plans = new Cache<Plan>(PLANS);
+  private readonly projections = new Cache<Program>(PLANS);
+
+  constructor(
+    readonly device: GPUDevice,
+    private readonly ownsDevice: boolean,
+  ) {
+    this.lost = device.lost;
+    this.lifeline = new Lifeline(device);
+    this.pool = new BufferPool(this.lifeline);
+    const { STORAGE } = GPUBufferUsage;
+    this.absent = { input: this.pool.allocate('createAttention', 16, STORAGE), output: this.pool.allocate('createAttention', 16, STORAGE) };
+  }
+
+  upload(data: HostData, shape: readonly number[], dtype?: DType): GpuTensor {
+    this.lifeline.check('upload');
+    return this.pool.upload(data, shape, dtype);
+  }
+
+  async download(tensor: GpuTensor): Promise<HostTensor> {
+    this.lifeline.check('download');
+    return this.pool.download(tensor);
+  }
+
+  empty(shape: readonly number[], dtype?: DType): GpuTensor {
+    this.lifeline.check('empty');
+    return this.pool.tensor('empty', shape, dtype);
+  }
+
+  release(...tensors: GpuTensor[]): void {
+    this.lifeline.check('release');
+    for (const tensor of tensors) this.pool.release(tensor);
+  }
+
+  async scaledDotProductAttention(q: GpuTensor, k: GpuTensor, v: GpuTensor, options: AttentionOptions = {}): Promise<AttentionOutput> {
+    const caller = 'scaledDotProductAttention';
+    this.lifeline.check(caller);
+    checkOptionKeys(caller, options);
+    const { alibiSlopes, sinks, mask, keyLengths, ...rest } = options;
+    if (alibiSlopes !== undefined || sinks !== undefined) {
+      throw new AttentionError('unsupported', `${caller}: ${sinks === undefined ? 'alibiSlopes' : 'sinks'}: not supported yet`);
+    }
+    const inputs: Inputs = { q, k, v, ...(mask !== undefined && { mask }), ...(keyLengths !== undefined && { keyLengths }) };
+    return this.attend(caller, normalize(caller, { ...rest, ...inputs }), inputs);
+  }
+
+  /** Runs a checked problem on new outputs, with its plan from the cache. */
+  async attend(caller: string, problem: Problem, inputs: Inputs): Promise<AttentionOutput & { weights?: GpuTensor }> {
+    for (const [name, tensor] of Object.entries(inputs)) this.checkInput(`${caller}: ${name}`, tensor);
+    const { B, H, N, M, out } = problem;
+    const key = planKey(problem, this.device.limits.minStorageBufferOffsetAlignment);
+    const make = () => Plan.create(caller, this, problem);
+    const run = async (plan: Plan) => {
+      const shapes = {
+        out: out.shape,
+        lse: problem.returnLse && [B, H, N],
+        scores: problem.returnScores && [B, H, N, M],
+        weights: problem.returnWeights && [B, H, N, M],
+        workspace: plan.workspaceBytes > 0 && [plan.workspaceBytes / 4],
+      };
+      const made = await this.compute(caller, inputs, shapes, (pass, tensors) => {
+        const { workspace, ...outputs } = tensors;
+        const strided = { ...outputs.out!, strides: out.strides };
+        plan.encode(pass, { ...inputs, ...outputs, out: strided, ...(workspace && { workspace: workspace.buffer }) });
+      });
+      const { workspace, ...results } = made;
+      if (workspace) this.pool.recycle(workspace.buffer);
+      return { ...results, out: made.out! };
+    };
+    return this.lifeline.wait(caller, this.plans.use(key, make, run));
+  }
+
+  async project(x: GpuTensor, weights: GpuTensor, bias?: GpuTensor): Promise<GpuTensor> {
+    const caller = 'project';
+    this.lifeline.check(caller);
+    const { limits } = this.device;
+    const alignment = limits.minStorageBufferOffsetAlignment;
+    const projection = normalizeProjection(x, weights, bias);
+    const inputs = { x, w: weights, ...(bias && { bias }) };
+    for (const [name, tensor] of Object.entries(inputs)) {
+      const what = `${caller}: ${name === 'w' ? 'weights' : name}`;
+      this.checkInput(what, tensor);
+      checkBinding(what, checkLayout(what, tensor, 'input'), limits);
+    }
+    const { variant, reason } = chooseProjectTiles(projection, deviceFacts(this.device));
+    const step = { ...projectDispatch(projection, variant, alignment), reason };
+    const make = () => Program.create(caller, this.pool, [step]);
+    const run = async (program: Program) => {
+      const { y } = await this.compute(caller, inputs, { y: projection.outShape }, (pass, made) => {
+        const tensors = Object.entries({ ...inputs, ...made });
+        const resources = tensors.map(([name, tensor]) => [
+          name,
+          bindingOf(tensor.buffer, checkLayout(caller, tensor, 'input'), alignment),
+        ]);
+        program.encode(pass, Object.fromEntries(resources), this.absent);
+      });
+      return y!;
+    };
+    return this.lifeline.wait(caller, this.projections.use(JSON.stringify([step.params, variant]), make, run));
+  }
+
+  async plan(problem: AttentionProblem): Promise<AttentionPlan> {
+    this.lifeline.check('plan');
+    return this.lifeline.wait('plan', Plan.create('plan', this, normalize('plan', problem)));
+  }
+
+  async backward(): Promise<never> {
+    throw new AttentionError('unsupported', 'backward: not supported yet');
+  }
+
+  async merge(): Promise<never> {
+    throw new AttentionError('unsupported', 'merge: not supported yet');
+  }
+
+  async tune(): Promise<never> {
+    throw new AttentionError('unsupported', 'tune: not supported yet');
+  }
+
+  destroy(): void {
+    this.lifeline.end('this Attention was destroyed');
+    this.pool.destroy();
+    if (this.ownsDevice) this.device.destroy();
+  }
+
+  private checkInput(what: string, tensor: GpuTensor): void {
+    this.pool.check(what, tensor, checkLayout(what, tensor, 'input'), 'STORAGE');
+  }
+
+  /** Records one pass on new dense f32 tensors of these shapes, and submits it. When that fails the tensors are released again. */
+  private async compute(
+    caller: string,
+    inputs: object,
+    shapes: Readonly<Record<string, readonly number[] | false | undefined>>,
+    record: (pass: GPUComputePassEncoder, made: Made) => void,
+  ): Promise<Made> {
+    const made: Made = {};
+    try {
+      for (const [name, shape] of Object.entries(shapes)) if (shape) made[name] = this.pool.tensor(`${caller}: ${name}`, shape);
+      await this.pool.submit(caller, [...Object.values(inputs), ...Object.values(made)], (encoder) => {
+        const pass = encoder.beginComputePass({ label: caller });
+        record(pass, made);
+        pass.end();
+      });
+      return made;
+    } catch (error) {
+      for (const tensor of Object.values(made)) this.pool.recycle(tensor!.buffer);
+      throw error;
+    }
+  }
+}

@@ -1,0 +1,200 @@
+/** GPU buffers of one Attention: tensors up and down, and a pool that hands released buffers out again. */
+import type { Lifeline } from './device.ts';
+import { AttentionError, quote } from './errors.ts';
+import { gather, type HostData, toBytes } from './host-data.ts';
+import {
+  byteLength,
+  checkDType,
+  checkLayout,
+  checkShape,
+  type DType,
+  elementCount,
+  type GpuTensor,
+  type HostTensor,
+  type Layout,
+} from './tensor.ts';
+
+const POOL_BUFFERS = 32; // released buffers kept at most
+const POOL_BYTES = 2 ** 28; // and their bytes at most
+
+interface Allocation {
+  readonly buffer: GPUBuffer;
+  readonly size: number;
+  readonly usage: GPUBufferUsageFlags;
+  error?: string; // why the device could not make it, once that is known
+}
+
+/** Which pool a buffer came from: to tell a tensor of another Attention from a caller's own buffer. */
+const owners = /* @__PURE__ */ new WeakMap<GPUBuffer, BufferPool>();
+
+export class BufferPool {
+  readonly device: GPUDevice;
+  private readonly live = new Map<GPUBuffer, Allocation>();
+  private readonly free: Allocation[] = []; // the longest unused first
+  private readonly released = new WeakSet<GpuTensor>();
+  private readonly unsettled = new Set<Promise<unknown>>();
+
+  constructor(private readonly lifeline: Lifeline) {
+    this.device = lifeline.device;
+  }
+
+  upload(data: HostData, shape: readonly number[], dtype?: DType): GpuTensor {
+    checkShape('upload: shape', shape);
+    if (dtype !== undefined) checkDType('upload: dtype', dtype);
+    const host = toBytes(data, dtype);
+    if (data.length !== elementCount(shape)) {
+      throw new AttentionError('shape', `upload: ${data.length} elements for shape ${quote(shape)}: need ${elementCount(shape)}`);
+    }
+    const tensor = this.tensor('upload', shape, host.dtype);
+    this.device.queue.writeBuffer(tensor.buffer, 0, host.bytes);
+    return tensor;
+  }
+
+  async download(tensor: GpuTensor): Promise<HostTensor> {
+    const what = 'download: tensor';
+    const layout = checkLayout(what, tensor, 'input');
+    if (layout.dtype === 'f16') throw new AttentionError('unsupported', `${what} is f16 ${quote(layout.shape)}: not supported yet`);
+    this.check(what, tensor, layout, 'COPY_SRC');
+    const staging = this.allocate(what, layout.bytes, GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST);
+    try {
+      await this.submit('download', [tensor], (encoder) =>
+        encoder.copyBufferToBuffer(tensor.buffer, layout.offset, staging, 0, layout.bytes),
+      );
+      await this.lifeline.wait('download', staging.mapAsync(GPUMapMode.READ, 0, layout.bytes));
+      const data = gather(staging.getMappedRange(0, layout.bytes), layout);
+      staging.unmap();
+      return { data, shape: layout.shape };
+    } finally {
+      this.recycle(staging);
+    }
+  }
+
+  /** A dense tensor with undefined content. `what` opens the error messages. */
+  tensor(what: string, shape: readonly number[], dtype: DType = 'f32'): GpuTensor {
+    checkShape(`${what}: shape`, shape);
+    checkDType(`${what}: dtype`, dtype);
+    if (dtype === 'f16') throw new AttentionError('unsupported', `${what}: dtype is "f16": not supported yet`);
+    const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
+    const buffer = this.allocate(`${what}: ${quote(shape)}`, byteLength(shape, dtype), usage);
+    return { buffer, shape: [...shape], dtype };
+  }
+
+  /** A buffer of at least `bytes` with undefined content. */
+  allocate(what: string, bytes: number, usage: GPUBufferUsageFlags): GPUBuffer {
+    const { maxBufferSize } = this.device.limits;
+    if (bytes > maxBufferSize)
+      throw new AttentionError('limit', `${what} needs ${bytes} bytes: maxBufferSize of this device is ${maxBufferSize}`);
+    const size = Math.min(roundUp(bytes), maxBufferSize - (maxBufferSize % 4));
+    const index = this.free.findLastIndex((allocation) => allocation.size === size && allocation.usage === usage);
+    const allocation = index >= 0 ? this.free.splice(index, 1)[0]! : this.create(size, usage);
+    this.live.set(allocation.buffer, allocation);
+    return allocation.buffer;
+  }
+
+  private create(size: number, usage: GPUBufferUsageFlags): Allocation {
+    this.device.pushErrorScope('out-of-memory');
+    this.device.pushErrorScope('validation');
+    const buffer = this.device.createBuffer({ label: `attention ${size} bytes`, size, usage });
+    const scopes = Promise.all([this.device.popErrorScope(), this.device.popErrorScope()]);
+    const allocation: Allocation = { buffer, size, usage };
+    const settled: Promise<void> = scopes
+      .then((errors) => {
+        const error = errors.find((found) => found !== null);
+        if (error) allocation.error = error.message;
+      })
+      .catch(() => {}) // the device is lost: every call says so
+      .finally(() => this.unsettled.delete(settled));
+    this.unsettled.add(settled);
+    owners.set(buffer, this);
+    return allocation;
+  }
+
+  /** `lifeline.submit`, with an error that says so when one of the tensors' buffers could not be allocated. */
+  async submit(caller: string, tensors: Iterable<GpuTensor>, record: (encoder: GPUCommandEncoder) => void): Promise<void> {
+    try {
+      await this.lifeline.submit(caller, record);
+    } finally {
+      if (this.unsettled.size > 0) await this.lifeline.wait(caller, Promise.all(this.unsettled));
+      for (const tensor of tensors) this.checkAllocated(caller, tensor);
+    }
+  }
+
+  /** Takes a buffer back. What the queue has been given already still runs on it first. */
+  recycle(buffer: GPUBuffer): void {
+    const allocation = this.live.get(buffer);
+    if (!allocation) return;
+    this.live.delete(buffer);
+    if (allocation.error === undefined) this.free.push(allocation);
+    let bytes = this.free.reduce((sum, { size }) => sum + size, 0);
+    while (this.free.length > POOL_BUFFERS || bytes > POOL_BYTES) {
+      const oldest = this.free.shift()!;
+      oldest.buffer.destroy();
+      bytes -= oldest.size;
+    }
+  }
+
+  /** Destroys a buffer that recorded commands may still use: submitting them then is an error, not a wrong result. */
+  discard(buffer: GPUBuffer): void {
+    this.live.delete(buffer);
+    buffer.destroy();
+  }
+
+  release(tensor: GpuTensor): void {
+    const layout = checkLayout('release: tensor', tensor, 'input');
+    this.check('release: tensor', tensor, layout);
+    if (!this.live.has(tensor.buffer))
+      throw new AttentionError('option', `release: tensor ${quote(layout.shape)} lies in a buffer that this Attention did not make`);
+    this.released.add(tensor);
+    this.recycle(tensor.buffer);
+  }
+
+  /**
+   * Throws unless the tensor's buffer can be used here: a GPUBuffer that holds the view and has the usage, not released, not another
+   * Attention's, not one that could not be allocated.
+   */
+  check(what: string, tensor: GpuTensor, layout: Layout, usage?: 'STORAGE' | 'COPY_SRC'): void {
+    const { buffer } = tensor;
+    if (typeof buffer?.size !== 'number' || typeof buffer.usage !== 'number') {
+      throw new AttentionError('option', `${what}.buffer is ${quote(buffer)}: need a GPUBuffer`);
+    }
+    const owner = owners.get(buffer);
+    if (owner !== undefined && owner !== this)
+      throw new AttentionError('option', `${what} ${quote(layout.shape)} belongs to another Attention`);
+    if (owner === this && (!this.live.has(buffer) || this.released.has(tensor))) {
+      throw new AttentionError('option', `${what} ${quote(layout.shape)} was released`);
+    }
+    this.checkAllocated(what, tensor);
+    if (layout.offset + layout.bytes > buffer.size) {
+      throw new AttentionError(
+        'shape',
+        `${what} ends at byte ${layout.offset + layout.bytes}, its buffer has ${buffer.size}: need a buffer that holds the view`,
+      );
+    }
+    if (usage !== undefined && (buffer.usage & GPUBufferUsage[usage]) === 0) {
+      throw new AttentionError('option', `${what}.buffer has usage 0x${buffer.usage.toString(16)}: need GPUBufferUsage.${usage}`);
+    }
+  }
+
+  private checkAllocated(what: string, tensor: GpuTensor): void {
+    const allocation = this.live.get(tensor.buffer);
+    if (allocation?.error === undefined) return;
+    throw new AttentionError(
+      'out-of-memory',
+      `${what}: ${allocation.size} bytes for ${quote(tensor.shape)} could not be allocated: ${allocation.error}`,
+    );
+  }
+
+  destroy(): void {
+    for (const { buffer } of [...this.live.values(), ...this.free]) buffer.destroy();
+    this.live.clear();
+    this.free.length = 0;
+  }
+}
+
+/** Sizes that a pool can reuse: a power of 2 up to 64 KiB, then eighths of the power of 2 below, so that at most 1/8 is wasted. */
+function roundUp(bytes: number): number {
+  const power = 2 ** Math.ceil(Math.log2(Math.max(bytes, 256)));
+  if (power <= 65536) return power;
+  const step = power / 16;
+  return Math.ceil(bytes / step) * step;
+}

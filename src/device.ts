@@ -1,0 +1,105 @@
+/** The device of an Attention: asked for, or the caller's; and every wait on it, which ends when the device is lost. */
+import { AttentionError, quote } from './errors.ts';
+
+const FEATURES: readonly GPUFeatureName[] = ['shader-f16', 'subgroups', 'timestamp-query'];
+const LIMITS = [
+  'maxBufferSize',
+  'maxStorageBufferBindingSize',
+  'maxStorageBuffersPerShaderStage',
+  'maxComputeWorkgroupStorageSize',
+  'maxComputeInvocationsPerWorkgroup',
+  'maxComputeWorkgroupSizeX',
+  'maxComputeWorkgroupSizeY',
+  'maxComputeWorkgroupSizeZ',
+  'maxComputeWorkgroupsPerDimension',
+] as const satisfies readonly (keyof GPUSupportedLimits)[];
+
+/** A device with every feature the library can use and the adapter's limits. */
+export async function requestDevice(powerPreference: GPUPowerPreference | undefined): Promise<GPUDevice> {
+  const gpu = globalThis.navigator?.gpu;
+  if (!gpu) {
+    throw new AttentionError(
+      'no-webgpu',
+      'createAttention: this browser or runtime has no WebGPU: navigator.gpu is undefined (a page needs HTTPS or localhost)',
+    );
+  }
+  const adapter = await gpu.requestAdapter(powerPreference ? { powerPreference } : {});
+  if (!adapter) throw new AttentionError('no-webgpu', 'createAttention: WebGPU offers no adapter here: requestAdapter gave null');
+  const requiredFeatures = FEATURES.filter((feature) => adapter.features.has(feature));
+  const requiredLimits = Object.fromEntries(LIMITS.map((name) => [name, adapter.limits[name]]));
+  try {
+    return await adapter.requestDevice({ label: 'webgpu-attention', requiredFeatures, requiredLimits });
+  } catch (cause) {
+    throw new AttentionError('no-webgpu', `createAttention: the adapter gave no device: ${(cause as Error).message}`, { cause });
+  }
+}
+
+export function checkDevice(device: unknown): asserts device is GPUDevice {
+  if (typeof (device as GPUDevice | null)?.createComputePipelineAsync !== 'function') {
+    throw new AttentionError('option', `createAttention: device is ${quote(device)}: need a GPUDevice`);
+  }
+}
+
+/** A device that may end: every wait on it ends then too. */
+export class Lifeline {
+  private reason: string | undefined;
+  private readonly pending = new Set<(error: AttentionError) => void>();
+
+  constructor(readonly device: GPUDevice) {
+    void device.lost.then(({ reason, message }) => this.end(`the device was lost (${reason}): ${message}`));
+  }
+
+  /** From now on every check throws and every wait rejects. The first reason stays. */
+  end(reason: string): void {
+    this.reason ??= reason;
+    for (const reject of this.pending) reject(this.error('a pending call'));
+    this.pending.clear();
+  }
+
+  /** @throws AttentionError 'device-lost' */
+  check(caller: string): void {
+    if (this.reason !== undefined) throw this.error(caller);
+  }
+
+  /** The promise's outcome, or 'device-lost' as soon as the device is. Whatever else fails on a lost device is 'device-lost' too. */
+  async wait<T>(caller: string, promise: Promise<T>): Promise<T> {
+    this.check(caller);
+    let end: (error: AttentionError) => void = () => {};
+    const ended = new Promise<never>((_, reject) => {
+      end = reject;
+      this.pending.add(reject);
+    });
+    try {
+      return await Promise.race([promise, ended]);
+    } catch (error) {
+      this.check(caller);
+      throw error;
+    } finally {
+      this.pending.delete(end);
+    }
+  }
+
+  /**
+   * Records and submits commands at once, within an error scope of its own; resolves when the device has accepted them.
+   * @throws AttentionError 'option' with WebGPU's message, such as for a buffer of another device
+   */
+  async submit(caller: string, record: (encoder: GPUCommandEncoder) => void): Promise<void> {
+    this.check(caller);
+    this.device.pushErrorScope('validation');
+    let scope: Promise<GPUError | null>;
+    try {
+      const encoder = this.device.createCommandEncoder({ label: caller });
+      record(encoder);
+      this.device.queue.submit([encoder.finish()]);
+    } finally {
+      scope = this.device.popErrorScope();
+      scope.catch(() => {}); // when recording threw, nobody waits for it
+    }
+    const error = await this.wait(caller, scope);
+    if (error) throw new AttentionError('option', `${caller}: WebGPU refused the tensors: ${error.message}`, { cause: error });
+  }
+
+  private error(caller: string): AttentionError {
+    return new AttentionError('device-lost', `${caller}: ${this.reason}`);
+  }
+}

@@ -1,0 +1,50 @@
+import source from '../../shaders/context.wgsl?raw';
+import type { Problem } from '../problem.ts';
+import { causalParams } from './causal.ts';
+import { type Dispatch, elementOffset, type Kernel, numbers, read, uniform, type Variant, write } from './kernel.ts';
+
+/** out = weights · v, [B,H,N,Dv]. */
+export const context: Kernel = {
+  name: 'context',
+  source,
+  bindings: [read('weights'), read('v'), read('key_lengths'), write('out'), uniform('params')],
+};
+
+export function contextDispatch(problem: Problem, variant: Variant, alignment: number): Dispatch {
+  const { TILE_N, TILE_DV } = numbers<'TILE_N' | 'TILE_DV'>(variant);
+  const { B, H, Hk, N, M, Dv, v, out, keyLengths } = problem;
+  return {
+    kernel: context,
+    variant,
+    params: [
+      ['heads', 'u32', H],
+      ['key_heads', 'u32', Hk],
+      ['n', 'u32', N],
+      ['m', 'u32', M],
+      ['dv', 'u32', Dv],
+      ...causalParams(problem),
+      ['has_key_lengths', 'u32', Number(keyLengths !== undefined)],
+      ['v_offset', 'u32', elementOffset(v, alignment)],
+      ['v_b', 'u32', v.strides[0]!],
+      ['v_h', 'u32', v.strides[1]!],
+      ['v_m', 'u32', v.strides[2]!],
+      ['key_lengths_offset', 'u32', elementOffset(keyLengths, alignment)],
+      ['out_offset', 'u32', elementOffset(out, alignment)],
+      ['out_b', 'u32', out.strides[0]!],
+      ['out_h', 'u32', out.strides[1]!],
+      ['out_n', 'u32', out.strides[2]!],
+    ],
+    grid: [Math.ceil(Dv / TILE_DV), Math.ceil(N / TILE_N), B * H],
+  };
+}
+
+/** Can a weight be exactly 0 because its key is excluded, within a tile that is computed? */
+export const skipsZeros = ({ mask, isCausal }: Problem): boolean => mask !== undefined || isCausal;
+
+export function contextBytes(variant: Variant): number {
+  const { TILE_N, TILE_DV, TILE_M } = numbers<'TILE_N' | 'TILE_DV' | 'TILE_M'>(variant);
+  return (
+    4 * TILE_M * TILE_N + // w_tile
+    4 * TILE_M * TILE_DV // v_tile
+  );
+}

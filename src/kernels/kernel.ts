@@ -1,0 +1,56 @@
+/** What a kernel file describes: everything the host needs to launch a shader, as data. */
+import type { Layout } from '../tensor.ts';
+
+/** How a shader uses a binding. The list's order is the binding number. */
+export interface Binding {
+  readonly name: string;
+  readonly access: 'read' | 'write' | 'uniform'; // var<storage, read>, var<storage, read_write>, var<uniform>
+}
+
+export interface Kernel {
+  readonly name: string; // the stem of its shader's file
+  readonly source: string;
+  readonly bindings: readonly Binding[];
+}
+
+/** Values of a shader's `const` lines. */
+export type Variant = Readonly<Record<string, number | boolean | string>>;
+/** One field of the uniform struct, in its order. */
+export type Param = readonly [name: string, type: 'u32' | 'i32' | 'f32', value: number];
+/** Workgroups in x, y and z. */
+export type Grid = readonly [number, number, number];
+
+/** One launch of a kernel. */
+export interface Dispatch {
+  readonly kernel: Kernel;
+  readonly variant: Variant;
+  readonly params: readonly Param[];
+  readonly grid: Grid;
+}
+
+export const read = (name: string): Binding => ({ name, access: 'read' });
+export const write = (name: string): Binding => ({ name, access: 'write' });
+export const uniform = (name: string): Binding => ({ name, access: 'uniform' });
+
+/** `const` values that are numbers, as the tile arithmetic needs them. */
+export const numbers = <Name extends string>(variant: Variant): Record<Name, number> => variant as Record<Name, number>;
+
+/**
+ * Where a tensor begins, in elements after the place where its buffer is bound: bindings start at multiples of
+ * `alignment` bytes, tensors at multiples of 4.
+ */
+export function elementOffset(layout: Layout | undefined, alignment: number): number {
+  if (!layout) return 0;
+  return (layout.offset % alignment) / (layout.dtype === 'bool' ? 1 : 4);
+}
+
+/** The uniform struct's bytes: every field is 4 bytes, little endian. */
+export function packParams(params: readonly Param[]): ArrayBuffer {
+  const view = new DataView(new ArrayBuffer(params.length * 4));
+  for (const [i, [, type, value]] of params.entries()) {
+    if (type === 'f32') view.setFloat32(i * 4, value, true);
+    else if (type === 'i32') view.setInt32(i * 4, value, true);
+    else view.setUint32(i * 4, value, true);
+  }
+  return view.buffer as ArrayBuffer;
+}

@@ -1,0 +1,79 @@
+import source from '../../shaders/project.wgsl?raw';
+import { AttentionError, quote } from '../errors.ts';
+import { requireDType } from '../problem.ts';
+import { checkLayout, elementCount, type Layout, type TensorLayout } from '../tensor.ts';
+import { type Dispatch, elementOffset, type Kernel, numbers, read, uniform, type Variant, write } from './kernel.ts';
+
+/** y = x · w + bias. */
+export const project: Kernel = {
+  name: 'project',
+  source,
+  bindings: [read('x'), read('w'), read('bias'), write('y'), uniform('params')],
+};
+
+/** A checked projection: `rows` rows of `width` numbers to `outWidth` numbers each. */
+export interface Projection {
+  readonly rows: number;
+  readonly width: number;
+  readonly outWidth: number;
+  readonly outShape: readonly number[];
+  readonly x: Layout;
+  readonly w: Layout;
+  readonly bias: Layout | undefined;
+}
+
+export function normalizeProjection(x: TensorLayout, w: TensorLayout, bias: TensorLayout | undefined): Projection {
+  const layout = (name: string, tensor: TensorLayout): Layout => {
+    const checked = checkLayout(`project: ${name}`, tensor, 'input');
+    requireDType(`project: ${name}`, checked, ['f32']);
+    return checked;
+  };
+  const checked = { x: layout('x', x), w: layout('weights', w), bias: bias && layout('bias', bias) };
+  const width = checked.x.shape[checked.x.shape.length - 1]!;
+  if (checked.w.shape.length !== 2 || checked.w.shape[0] !== width) {
+    throw new AttentionError('shape', `project: weights is ${quote(w.shape)}, x is ${quote(x.shape)}: need [${width}, width]`);
+  }
+  const outWidth = checked.w.shape[1]!;
+  if (checked.bias && (checked.bias.shape.length !== 1 || checked.bias.shape[0] !== outWidth)) {
+    throw new AttentionError('shape', `project: bias is ${quote(bias?.shape)}, weights is ${quote(w.shape)}: need [${outWidth}]`);
+  }
+  const { shape, strides } = checked.x;
+  const last = shape.length - 2;
+  for (let i = 0; i < last; i++) {
+    if (shape[i]! > 1 && strides[i] !== strides[i + 1]! * shape[i + 1]!) {
+      throw new AttentionError(
+        'shape',
+        `project: x has strides ${quote(strides)} for shape ${quote(shape)}: its rows must be equally far apart`,
+      );
+    }
+  }
+  return { ...checked, rows: elementCount(shape) / width, width, outWidth, outShape: [...shape.slice(0, -1), outWidth] };
+}
+
+export function projectDispatch({ rows, width, outWidth, x, w, bias }: Projection, variant: Variant, alignment: number): Dispatch {
+  const { TILE_N, TILE_O } = numbers<'TILE_N' | 'TILE_O'>(variant);
+  return {
+    kernel: project,
+    variant,
+    params: [
+      ['rows', 'u32', rows],
+      ['width', 'u32', width],
+      ['out_width', 'u32', outWidth],
+      ['has_bias', 'u32', Number(bias !== undefined)],
+      ['x_offset', 'u32', elementOffset(x, alignment)],
+      ['x_row', 'u32', x.shape.length > 1 ? x.strides[x.shape.length - 2]! : 0],
+      ['w_offset', 'u32', elementOffset(w, alignment)],
+      ['w_row', 'u32', w.strides[0]!],
+      ['bias_offset', 'u32', elementOffset(bias, alignment)],
+    ],
+    grid: [Math.ceil(outWidth / TILE_O), Math.ceil(rows / TILE_N), 1],
+  };
+}
+
+export function projectBytes(variant: Variant): number {
+  const { TILE_N, TILE_O, TILE_I } = numbers<'TILE_N' | 'TILE_O' | 'TILE_I'>(variant);
+  return (
+    4 * TILE_I * TILE_N + // x_tile
+    4 * TILE_I * TILE_O // w_tile
+  );
+}

@@ -1,0 +1,52 @@
+/** Compute pipelines by device, kernel and variant: each is compiled once. */
+import { AttentionError } from './errors.ts';
+import type { Binding, Kernel, Variant } from './kernels/kernel.ts';
+import { specialize } from './specialize.ts';
+import { describeVariant } from './tiles.ts';
+
+const devices = /* @__PURE__ */ new WeakMap<GPUDevice, Map<string, Promise<GPUComputePipeline>>>();
+
+const TYPES: Record<Binding['access'], GPUBufferBindingType> = { read: 'read-only-storage', write: 'storage', uniform: 'uniform' };
+
+/**
+ * The pipeline of a kernel with these `const` values. A compilation that fails is not kept.
+ * @throws AttentionError 'compile' with the compiler's messages at the lines of the shader's file
+ */
+export function getPipeline(device: GPUDevice, kernel: Kernel, variant: Variant): Promise<GPUComputePipeline> {
+  let pipelines = devices.get(device);
+  if (!pipelines) {
+    pipelines = new Map();
+    devices.set(device, pipelines);
+  }
+  const label = `${kernel.name} ${describeVariant(variant)}`;
+  const known = pipelines.get(label);
+  if (known) return known;
+  const pipeline = compile(device, kernel, variant, label);
+  pipelines.set(label, pipeline);
+  pipeline.catch(() => pipelines.delete(label));
+  return pipeline;
+}
+
+async function compile(device: GPUDevice, kernel: Kernel, variant: Variant, label: string): Promise<GPUComputePipeline> {
+  device.pushErrorScope('validation');
+  const module = device.createShaderModule({ label, code: specialize(kernel.source, variant) });
+  const entries = kernel.bindings.map(({ access }, binding) => ({
+    binding,
+    visibility: GPUShaderStage.COMPUTE,
+    buffer: { type: TYPES[access] },
+  }));
+  const layout = device.createPipelineLayout({ label, bindGroupLayouts: [device.createBindGroupLayout({ label, entries })] });
+  const pipeline = device.createComputePipelineAsync({ label, layout, compute: { module, entryPoint: 'main' } });
+  const scope = device.popErrorScope();
+  try {
+    const [compiled, error] = await Promise.all([pipeline, scope]);
+    if (error) throw error;
+    return compiled;
+  } catch (error) {
+    const { messages } = await module.getCompilationInfo();
+    const lines = messages.map(
+      ({ type, lineNum, linePos, message }) => `\n  ${kernel.name}.wgsl:${lineNum}:${linePos} ${type}: ${message}`,
+    );
+    throw new AttentionError('compile', `${label}: ${(error as Error).message}${lines.join('')}`, { cause: error });
+  }
+}

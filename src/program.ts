@@ -1,0 +1,92 @@
+/** Dispatches compiled for one device: their pipelines and one uniform buffer. What a plan, or a single kernel's call, encodes. */
+import type { BufferPool } from './buffers.ts';
+import { AttentionError, quote } from './errors.ts';
+import { type Dispatch, packParams } from './kernels/kernel.ts';
+import { getPipeline } from './pipelines.ts';
+import type { Layout } from './tensor.ts';
+import { describeVariant } from './tiles.ts';
+
+/** A dispatch, and the resources that its shader's bindings stand for where the names differ. */
+export interface Step extends Dispatch {
+  readonly reason: string;
+  readonly resources?: Readonly<Record<string, string>>;
+}
+
+/** What to bind, by resource name. */
+export type Resources = Readonly<Record<string, GPUBufferBinding | undefined>>;
+
+/** What is bound for a tensor that is absent: zeros for an input; for an output a buffer that nobody reads. */
+export interface Absent {
+  readonly input: GPUBuffer;
+  readonly output: GPUBuffer;
+}
+
+export class Program {
+  private readonly layouts: readonly GPUBindGroupLayout[];
+
+  private constructor(
+    private readonly pool: BufferPool,
+    readonly steps: readonly Step[],
+    private readonly pipelines: readonly GPUComputePipeline[],
+    private readonly uniforms: GPUBuffer,
+    private readonly uniformStride: number,
+  ) {
+    this.layouts = pipelines.map((pipeline) => pipeline.getBindGroupLayout(0));
+  }
+
+  /** @throws AttentionError 'limit' when a grid is larger than the device can dispatch, 'compile' */
+  static async create(caller: string, pool: BufferPool, steps: readonly Step[]): Promise<Program> {
+    const { device } = pool;
+    for (const step of steps) checkGrid(caller, step, device.limits.maxComputeWorkgroupsPerDimension);
+    const pipelines = await Promise.all(steps.map(({ kernel, variant }) => getPipeline(device, kernel, variant)));
+    const stride = Math.max(device.limits.minUniformBufferOffsetAlignment, 256); // every kernel's uniforms are below 256 bytes
+    const uniforms = pool.allocate(`${caller}: uniforms`, stride * steps.length, GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST);
+    for (const [i, { params }] of steps.entries()) device.queue.writeBuffer(uniforms, i * stride, packParams(params));
+    return new Program(pool, steps, pipelines, uniforms, stride);
+  }
+
+  /** Records the dispatches: nothing else. */
+  encode(pass: GPUComputePassEncoder, resources: Resources, absent: Absent): void {
+    for (const [i, { kernel, variant, params, grid, resources: names }] of this.steps.entries()) {
+      const entries = kernel.bindings.map(({ name, access }, binding): GPUBindGroupEntry => {
+        if (access === 'uniform')
+          return { binding, resource: { buffer: this.uniforms, offset: i * this.uniformStride, size: 4 * params.length } };
+        return { binding, resource: resources[names?.[name] ?? name] ?? { buffer: access === 'read' ? absent.input : absent.output } };
+      });
+      const label = `${kernel.name} ${describeVariant(variant)}`;
+      pass.setPipeline(this.pipelines[i]!);
+      pass.setBindGroup(0, this.pool.device.createBindGroup({ label, layout: this.layouts[i]!, entries }));
+      pass.dispatchWorkgroups(...grid);
+    }
+  }
+
+  destroy(): void {
+    this.pool.discard(this.uniforms);
+  }
+}
+
+function checkGrid(caller: string, { kernel, grid }: Dispatch, limit: number): void {
+  const axis = grid.findIndex((size) => size > limit);
+  if (axis < 0) return;
+  throw new AttentionError(
+    'limit',
+    `${caller}: ${kernel.name} needs ${grid[axis]} workgroups in ${'xyz'[axis]}, this device can dispatch ${limit}: split the problem`,
+  );
+}
+
+/** Where a tensor is bound: at the multiple of the alignment below its offset. */
+export function bindingOf(buffer: GPUBuffer, { offset, bytes }: Layout, alignment: number): Required<GPUBufferBinding> {
+  const rest = offset % alignment;
+  return { buffer, offset: offset - rest, size: rest + bytes };
+}
+
+/** Throws unless a tensor fits one storage binding. */
+export function checkBinding(what: string, layout: Layout, limits: GPUSupportedLimits): void {
+  const bytes = (layout.offset % limits.minStorageBufferOffsetAlignment) + layout.bytes;
+  const max = limits.maxStorageBufferBindingSize;
+  if (bytes > max)
+    throw new AttentionError(
+      'limit',
+      `${what} ${quote(layout.shape)} needs ${bytes} bytes: maxStorageBufferBindingSize of this device is ${max}`,
+    );
+}

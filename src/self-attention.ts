@@ -1,0 +1,90 @@
+import { type Attention, createAttention, DeviceAttention } from './attention.ts';
+import { AttentionError, quote } from './errors.ts';
+import { normalize } from './problem.ts';
+import {
+  normalizeSelfAttention,
+  type Rows,
+  resultShapes,
+  type SelfAttentionProblem,
+  type SelfAttentionResult,
+  type SelfAttentionOptions as SharedOptions,
+} from './self-attention-problem.ts';
+import type { GpuTensor, HostTensor } from './tensor.ts';
+
+export interface SelfAttentionOptions extends SharedOptions {
+  /** Runs on this Attention instead of the shared one. */
+  attention?: Attention;
+}
+
+/** The Attention of callers who bring none: made once, and again after its device was lost. */
+let shared: Promise<Attention> | undefined;
+
+/**
+ * Self-attention in one line: every row looks at every row. Rows in; scores, weights and context vectors out.
+ * Without weights it is the simplified self-attention: scores = X·Xᵀ, weights = softmax(scores), context = weights·X.
+ * Runs on a device of its own, made by the first call and kept.
+ * @param inputs [N,in], or [B,N,in]: one row a word
+ * @throws AttentionError 'shape', 'dtype' or 'option' for what does not fit, 'no-webgpu', 'limit', 'device-lost'
+ */
+export async function selfAttention(inputs: Rows, options: SelfAttentionOptions = {}): Promise<SelfAttentionResult> {
+  const { attention, ...rest } = options;
+  const problem = normalizeSelfAttention(inputs, rest);
+  const on = attention ?? (await sharedAttention());
+  if (!(on instanceof DeviceAttention))
+    throw new AttentionError('option', `selfAttention: attention is ${quote(on)}: need what createAttention gave`);
+  return run(on, problem);
+}
+
+function sharedAttention(): Promise<Attention> {
+  if (shared) return shared;
+  const made = createAttention();
+  const forget = () => {
+    if (shared === made) shared = undefined;
+  };
+  made.then((attention) => attention.lost.then(forget), forget).catch(forget);
+  shared = made;
+  return made;
+}
+
+async function run(attention: DeviceAttention, problem: SelfAttentionProblem): Promise<SelfAttentionResult> {
+  const { inputs, heads: H, scale, isCausal, D, Dv } = problem;
+  const [B, N] = inputs.shape as [number, number, number];
+  const made: GpuTensor[] = [];
+  const keep = (tensor: GpuTensor): GpuTensor => {
+    made.push(tensor);
+    return tensor;
+  };
+  const upload = ({ data, shape }: HostTensor) => keep(attention.upload(data, shape));
+  try {
+    const x = upload(inputs);
+    const project = async (weights: HostTensor | undefined) => (weights ? keep(await attention.project(x, upload(weights))) : x);
+    const q = heads(await project(problem.queryWeights), B, N, H, D);
+    const k = heads(await project(problem.keyWeights), B, N, H, D);
+    const v = heads(await project(problem.valueWeights), B, N, H, Dv);
+    const side = { shape: [B, H, N, Dv], dtype: 'f32' as const, strides: [N * H * Dv, Dv, H * Dv, 1] }; // the heads side by side: [B,N,H,Dv]
+    const normalized = normalize('selfAttention', { q, k, v, out: side, scale, isCausal, returnScores: 'raw' });
+    const { out, scores, weights } = await attention.attend('selfAttention', { ...normalized, returnWeights: true }, { q, k, v });
+    made.push(out, scores!, weights!);
+    const contexts: GpuTensor = { buffer: out.buffer, dtype: 'f32', shape: [B, N, H * Dv] };
+    const { outputWeights, outputBias } = problem;
+    const context = outputWeights
+      ? keep(await attention.project(contexts, upload(outputWeights), outputBias && upload(outputBias)))
+      : contexts;
+    const [scoresData, weightsData, contextData] = await Promise.all(
+      [scores!, weights!, context].map(async (tensor) => (await attention.download(tensor)).data),
+    );
+    const shapes = resultShapes(problem, context.shape[2]!);
+    return {
+      scores: { data: scoresData!, shape: shapes.scores },
+      weights: { data: weightsData!, shape: shapes.scores },
+      context: { data: contextData!, shape: shapes.context },
+    };
+  } finally {
+    for (const { buffer } of made) attention.pool.recycle(buffer);
+  }
+}
+
+/** A dense [B,N,H·D] seen as [B,H,N,D]. */
+function heads(tensor: GpuTensor, B: number, N: number, H: number, D: number): GpuTensor {
+  return { buffer: tensor.buffer, dtype: 'f32', shape: [B, H, N, D], strides: [N * H * D, D, H * D, 1] };
+}
