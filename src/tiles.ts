@@ -117,6 +117,8 @@ function checkTiles(tiles: ExplicitTiles, facts: DeviceFacts): ExplicitTiles {
     const v = numbers<string>(variant);
     const sizeX = v[cols]! / (4 * v.COLS!);
     const sizeY = v.TILE_N! / (4 * v.ROWS!);
+    if (v.ROWS! > 2 || v.COLS! > 2)
+      throw new AttentionError('option', `variant: ${name} has ${describeVariant(variant)}: ROWS and COLS are 1 or 2`);
     if (!Number.isInteger(sizeX) || !Number.isInteger(sizeY)) {
       throw new AttentionError(
         'option',

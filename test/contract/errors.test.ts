@@ -1,0 +1,313 @@
+/** Bad input: an AttentionError with the right code and the offending value, before anything reaches the GPU. */
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import {
+  type Attention,
+  type AttentionErrorCode,
+  type AttentionPlan,
+  type AttentionProblem,
+  createAttention,
+  type GpuTensor,
+  selfAttention,
+} from '../../src/index.ts';
+import { requestDefaultDevice } from '../rig/gpu.ts';
+
+let attention: Attention;
+let other: Attention;
+let device: GPUDevice;
+let foreignDevice: GPUDevice;
+let q: GpuTensor; // [2,4,3,5]
+let k: GpuTensor; // [2,2,6,5]
+let v: GpuTensor; // [2,2,6,7]
+let released: GpuTensor;
+let theirs: GpuTensor;
+let plan: AttentionPlan;
+const uncaptured: string[] = [];
+
+const zeros = (on: Attention, ...shape: number[]) => on.upload(new Float32Array(shape.reduce((a, b) => a * b)), shape);
+const raw = (size: number, usage: number, on = device): GPUBuffer => on.createBuffer({ size, usage });
+const layout = (...shape: number[]) => ({ shape, dtype: 'f32' as const });
+
+beforeAll(async () => {
+  device = await requestDefaultDevice();
+  foreignDevice = await requestDefaultDevice();
+  for (const each of [device, foreignDevice]) each.addEventListener('uncapturederror', ({ error }) => uncaptured.push(error.message));
+  attention = await createAttention({ device });
+  other = await createAttention({ device });
+  q = zeros(attention, 2, 4, 3, 5);
+  k = zeros(attention, 2, 2, 6, 5);
+  v = zeros(attention, 2, 2, 6, 7);
+  theirs = zeros(other, 2, 2, 6, 5);
+  released = zeros(attention, 2, 2, 6, 5);
+  attention.release(released);
+  plan = await attention.plan({ q, k, v, returnLse: true });
+});
+
+afterAll(async () => {
+  await device.queue.onSubmittedWorkDone();
+  for (const each of [attention, other]) each.destroy();
+  for (const each of [device, foreignDevice]) each.destroy();
+  expect(uncaptured).toEqual([]);
+});
+
+type Case = [what: string, code: AttentionErrorCode, quoted: string, call: () => unknown];
+const sdpa = (a: unknown, b: unknown, c: unknown, options?: object) =>
+  attention.scaledDotProductAttention(a as GpuTensor, b as GpuTensor, c as GpuTensor, options);
+const check = ([, code, quoted, call]: Case) =>
+  expect(async () => call()).rejects.toThrow(
+    expect.objectContaining({ name: 'AttentionError', code, message: expect.stringContaining(quoted) }),
+  );
+
+const SHAPES: Case[] = [
+  ['q is no tensor', 'shape', 'null', () => sdpa(null, k, v)],
+  ['q has no shape', 'shape', 'undefined', () => sdpa({ buffer: q.buffer, dtype: 'f32' }, k, v)],
+  ['q of rank 3', 'shape', '[8,3,5]', () => sdpa({ ...q, shape: [8, 3, 5] }, k, v)],
+  ['k of rank 5', 'shape', '[1,2,2,6,5]', () => sdpa(q, { ...k, shape: [1, 2, 2, 6, 5] }, v)],
+  ['an empty shape', 'shape', '[]', () => sdpa({ ...q, shape: [] }, k, v)],
+  ['a size of 0', 'shape', '[2,4,0,5]', () => sdpa({ ...q, shape: [2, 4, 0, 5] }, k, v)],
+  ['a negative size', 'shape', '-3', () => sdpa({ ...q, shape: [2, 4, -3, 5] }, k, v)],
+  ['a fractional size', 'shape', '2.5', () => sdpa({ ...q, shape: [2, 4, 2.5, 5] }, k, v)],
+  ['a size that is NaN', 'shape', 'NaN', () => sdpa({ ...q, shape: [2, 4, Number.NaN, 5] }, k, v)],
+  ['a size that is a string', 'shape', '"3"', () => sdpa({ ...q, shape: [2, 4, '3', 5] }, k, v)],
+  ['B of k differs', 'shape', 'B must be equal', () => sdpa({ ...q, shape: [1, 4, 3, 5] }, k, v)],
+  ['B of v differs', 'shape', '[1,2,6,7]', () => sdpa(q, k, { ...v, shape: [1, 2, 6, 7] })],
+  ['D differs', 'shape', 'k is [2,2,6,7], q is [2,4,3,5]: D must be equal', () => sdpa(q, v, v)],
+  ['Hk does not divide H', 'shape', 'the 2 key heads must divide the 3 query heads', () => sdpa({ ...q, shape: [2, 3, 3, 5] }, k, v)],
+  ['heads of v differ', 'shape', '[2,1,6,7]', () => sdpa(q, k, { ...v, shape: [2, 1, 6, 7] })],
+  ['M of v differs', 'shape', '[2,2,5,7]', () => sdpa(q, k, { ...v, shape: [2, 2, 5, 7] })],
+  ['a negative offset', 'shape', '-4', () => sdpa({ ...q, offset: -4 }, k, v)],
+  ['an offset that is no multiple of 4', 'shape', '6', () => sdpa({ ...q, offset: 6 }, k, v)],
+  ['too few strides', 'shape', '[15,5,1]', () => sdpa({ ...q, strides: [15, 5, 1] }, k, v)],
+  ['a last stride of 2', 'shape', '[120,30,10,2]', () => sdpa({ ...q, strides: [120, 30, 10, 2] }, k, v)],
+  ['a negative stride', 'shape', '-15', () => sdpa({ ...q, strides: [60, -15, 5, 1] }, k, v)],
+  ['a fractional stride', 'shape', '7.5', () => sdpa({ ...q, strides: [60, 15, 7.5, 1] }, k, v)],
+  ['a view beyond its buffer', 'shape', 'its buffer has', () => sdpa({ ...q, offset: 400 }, k, v)],
+  ['more elements than u32 counts', 'limit', '8589934592', () => sdpa({ ...q, shape: [2, 2 ** 30, 2, 2] }, k, v)],
+];
+
+const BUFFERS: Case[] = [
+  ['no buffer', 'option', 'undefined', () => sdpa(layout(2, 4, 3, 5), k, v)],
+  ['a buffer that is none', 'option', 'Float32Array', () => sdpa({ ...q, buffer: new Float32Array(120) }, k, v)],
+  ['a tensor of another Attention', 'option', 'another Attention', () => sdpa(q, theirs, v)],
+  ['a released tensor', 'option', 'was released', () => sdpa(q, released, v)],
+  ['a view of a released tensor', 'option', 'was released', () => sdpa(q, { ...released, offset: 0 }, v)],
+  ['a buffer without STORAGE', 'option', 'STORAGE', () => sdpa({ ...q, buffer: raw(4096, GPUBufferUsage.COPY_DST) }, k, v)],
+  [
+    'a buffer of another device',
+    'option',
+    'WebGPU refused',
+    () => sdpa({ ...q, buffer: raw(4096, GPUBufferUsage.STORAGE, foreignDevice) }, k, v),
+  ],
+  ['a download without COPY_SRC', 'option', 'COPY_SRC', () => attention.download({ ...q, buffer: raw(4096, GPUBufferUsage.STORAGE) })],
+  ['a download of another Attention', 'option', 'another Attention', () => attention.download(theirs)],
+  ['a download of a released tensor', 'option', 'was released', () => attention.download(released)],
+  ['a release of a released tensor', 'option', 'was released', () => attention.release(released)],
+  ['a release of another Attention', 'option', 'another Attention', () => attention.release(theirs)],
+  [
+    'a release of a foreign buffer',
+    'option',
+    'did not make',
+    () => attention.release({ ...layout(4), buffer: raw(64, GPUBufferUsage.STORAGE) }),
+  ],
+];
+
+const DTYPES: Case[] = [
+  ['an unknown dtype', 'dtype', '"f64"', () => sdpa({ ...q, dtype: 'f64' }, k, v)],
+  ['q of u32', 'dtype', 'u32', () => sdpa({ ...q, dtype: 'u32' }, k, v)],
+  ['v of bool', 'dtype', 'bool', () => sdpa(q, k, { ...v, dtype: 'bool' })],
+  ['q of f16', 'unsupported', 'f16', () => sdpa({ ...q, dtype: 'f16' }, k, v)],
+  ['a mask of u32', 'dtype', 'u32', () => sdpa(q, k, v, { mask: { ...q, shape: [6], dtype: 'u32' } })],
+  ['key lengths of f32', 'dtype', 'f32', () => sdpa(q, k, v, { keyLengths: { ...q, shape: [2] } })],
+];
+
+const OPTIONS: Case[] = [
+  ['an unknown option', 'option', '"causal"', () => sdpa(q, k, v, { causal: true })],
+  ['options that are none', 'option', '5', () => sdpa(q, k, v, 5 as never)],
+  ['a scale of NaN', 'option', 'NaN', () => sdpa(q, k, v, { scale: Number.NaN })],
+  ['an infinite scale', 'option', 'Infinity', () => sdpa(q, k, v, { scale: Infinity })],
+  ['a scale that is a string', 'option', '"1"', () => sdpa(q, k, v, { scale: '1' })],
+  ['isCausal 1', 'option', '1', () => sdpa(q, k, v, { isCausal: 1 })],
+  ['a fractional causalOffset', 'option', '0.5', () => sdpa(q, k, v, { isCausal: true, causalOffset: 0.5 })],
+  ['an unknown causalOffset', 'option', '"upper-left"', () => sdpa(q, k, v, { causalOffset: 'upper-left' })],
+  ['a negative softcap', 'option', '-1', () => sdpa(q, k, v, { softcap: -1 })],
+  ['a softcap of NaN', 'option', 'NaN', () => sdpa(q, k, v, { softcap: Number.NaN })],
+  ['an unknown returnScores', 'option', '"logits"', () => sdpa(q, k, v, { returnScores: 'logits' })],
+  ['returnLse "yes"', 'option', '"yes"', () => sdpa(q, k, v, { returnLse: 'yes' })],
+  ['an unknown algorithm', 'option', '"flash"', () => sdpa(q, k, v, { algorithm: 'flash' })],
+  ['an unknown variant', 'option', '"scores.TILE"', () => sdpa(q, k, v, { variant: { 'scores.TILE': 16 } })],
+  ['a variant of 0', 'option', '0', () => sdpa(q, k, v, { variant: { 'scores.TILE_N': 0 } })],
+  ['a variant that does not divide', 'option', 'TILE_N=18', () => sdpa(q, k, v, { variant: { 'scores.TILE_N': 18 } })],
+  ['three blocks', 'option', 'ROWS=3', () => sdpa(q, k, v, { variant: { 'scores.TILE_N': 48, 'scores.ROWS': 3 } })],
+  ['lanes that are no power of 2', 'option', '12', () => sdpa(q, k, v, { variant: { 'softmax.LANES': 12 } })],
+  ['a variant too large', 'limit', '1024', () => sdpa(q, k, v, { variant: { 'scores.TILE_N': 128, 'scores.TILE_M': 128 } })],
+  ['a mask that does not broadcast', 'shape', '[5]', () => sdpa(q, k, v, { mask: { ...q, shape: [5] } })],
+  ['a mask of rank 5', 'shape', '[1,1,1,1,6]', () => sdpa(q, k, v, { mask: { ...q, shape: [1, 1, 1, 1, 6] } })],
+  ['key lengths for another B', 'shape', '[3]', () => sdpa(q, k, v, { keyLengths: { ...q, dtype: 'u32', shape: [3] } })],
+  ['key lengths of rank 2', 'shape', '[2,1]', () => sdpa(q, k, v, { keyLengths: { ...q, dtype: 'u32', shape: [2, 1] } })],
+  [
+    'scores beyond a binding',
+    'limit',
+    'maxStorageBufferBindingSize',
+    () => attention.plan({ q: layout(1, 8, 4096, 4), k: layout(1, 8, 4096, 4), v: layout(1, 8, 4096, 4) }),
+  ],
+  [
+    'workgroups beyond a dimension',
+    'limit',
+    '65536',
+    () => attention.plan({ q: layout(65536, 1, 1, 1), k: layout(65536, 1, 1, 1), v: layout(65536, 1, 1, 1) }),
+  ],
+  [
+    'an output whose rows overlap',
+    'shape',
+    'overlap',
+    () => attention.plan({ q, k, v, out: { ...layout(2, 4, 3, 7), strides: [84, 21, 6, 1] } }),
+  ],
+  ['an output that repeats', 'shape', 'overlap', () => attention.plan({ q, k, v, out: { ...layout(2, 4, 3, 7), strides: [0, 21, 7, 1] } })],
+  ['an output of another shape', 'shape', '[2,4,3,5]', () => attention.plan({ q, k, v, out: layout(2, 4, 3, 5) })],
+  ['a problem without k', 'shape', 'undefined', () => attention.plan({ q, v } as unknown as AttentionProblem)],
+];
+
+const LATER: Case[] = [
+  ['window', 'unsupported', 'window', () => sdpa(q, k, v, { window: [1, 1] })],
+  ['alibiSlopes', 'unsupported', 'alibiSlopes', () => sdpa(q, k, v, { alibiSlopes: q })],
+  ['sinks', 'unsupported', 'sinks', () => sdpa(q, k, v, { sinks: q })],
+  ['dropout', 'unsupported', 'dropout', () => sdpa(q, k, v, { dropout: { probability: 0.1, seed: 1 } })],
+  ['the fused algorithm', 'unsupported', 'fused', () => sdpa(q, k, v, { algorithm: 'fused' })],
+  ['planning backward', 'unsupported', 'backward', () => attention.plan({ q, k, v, backward: true })],
+  ['backward', 'unsupported', 'backward', () => attention.backward(q, {})],
+  ['merge', 'unsupported', 'merge', () => attention.merge([])],
+  ['tune', 'unsupported', 'tune', () => attention.tune({ q, k, v })],
+  ['encodeBackward', 'unsupported', 'encodeBackward', () => plan.encodeBackward({} as GPUComputePassEncoder, {})],
+  ['tuning', 'unsupported', 'tuning', () => createAttention({ tuning: {} })],
+  ['uploading f16', 'unsupported', 'f16', () => attention.upload(new Uint16Array(4), [4])],
+  ['an empty f16', 'unsupported', 'f16', () => attention.empty([4], 'f16')],
+];
+
+const TENSORS: Case[] = [
+  ['too few elements', 'shape', '3 elements for shape [2,2]', () => attention.upload([1, 2, 3], [2, 2])],
+  ['no shape', 'shape', 'undefined', () => attention.upload([1], undefined as never)],
+  ['data that is none', 'dtype', '"12"', () => attention.upload('12' as never, [2])],
+  ['an array of strings', 'dtype', '"b"', () => attention.upload([1, 'b'] as never, [2])],
+  ['floats as u32', 'dtype', '"u32"', () => attention.upload(new Float32Array(2), [2], 'u32')],
+  ['BigInt64Array', 'dtype', 'BigInt64Array', () => attention.upload(new BigInt64Array(2) as never, [2])],
+  ['an unknown dtype', 'dtype', '"bf16"', () => attention.empty([2], 'bf16' as never)],
+  ['an empty tensor of size 0', 'shape', '[0]', () => attention.empty([0])],
+  ['a tensor beyond maxBufferSize', 'limit', 'maxBufferSize', () => attention.empty([2 ** 30])],
+  ['a projection of another width', 'shape', '[5,2]', () => attention.project(v, { ...q, shape: [5, 2] })],
+  ['a projection with another bias', 'shape', '[3]', () => attention.project(q, { ...k, shape: [5, 2] }, { ...v, shape: [3] })],
+  [
+    'a projection of uneven rows',
+    'shape',
+    'equally far apart',
+    () => attention.project({ ...q, shape: [2, 2, 5], strides: [11, 5, 1] }, { ...k, shape: [5, 2] }),
+  ],
+  ['a projection of a released tensor', 'option', 'was released', () => attention.project(released, { ...k, shape: [5, 2] })],
+  ['an unknown option of createAttention', 'option', '"gpu"', () => createAttention({ gpu: 1 } as object)],
+  ['a device that is none', 'option', '{}', () => createAttention({ device: {} as GPUDevice })],
+  ['an unknown powerPreference', 'option', '"fast"', () => createAttention({ powerPreference: 'fast' as never })],
+];
+
+const pass = {} as GPUComputePassEncoder; // never reached
+const encode = (change: object) => {
+  const out = { ...layout(2, 4, 3, 7), buffer: raw(4096, GPUBufferUsage.STORAGE) };
+  const lse = { ...layout(2, 4, 3), buffer: raw(4096, GPUBufferUsage.STORAGE) };
+  plan.encode(pass, { q, k, v, out, lse, workspace: raw(plan.workspaceBytes, GPUBufferUsage.STORAGE), ...change });
+};
+const ENCODE: Case[] = [
+  ['another shape', 'shape', '[2,4,3,4]', () => encode({ q: { ...q, shape: [2, 4, 3, 4] } })],
+  ['another dtype', 'dtype', 'u32', () => encode({ q: { ...q, dtype: 'u32' } })],
+  ['other strides', 'shape', 'strides [60,5,20,1]', () => encode({ q: { ...q, strides: [60, 5, 20, 1] } })],
+  [
+    'another offset modulo the alignment',
+    'shape',
+    'offsets modulo 256: 4 and 0',
+    () => encode({ out: { ...layout(2, 4, 3, 7), offset: 4, buffer: raw(4096, GPUBufferUsage.STORAGE) } }),
+  ],
+  ['lse missing', 'option', 'lse is missing', () => encode({ lse: undefined })],
+  ['a tensor the plan has not', 'option', 'mask', () => encode({ mask: q })],
+  ['a tensor nobody knows', 'option', '"bias"', () => encode({ bias: q })],
+  ['no workspace', 'option', 'workspace is missing', () => encode({ workspace: undefined })],
+  ['a workspace too small', 'shape', 'its buffer has 16', () => encode({ workspace: raw(16, GPUBufferUsage.STORAGE) })],
+  ['a workspace without STORAGE', 'option', 'STORAGE', () => encode({ workspace: raw(4096, GPUBufferUsage.COPY_DST) })],
+  ['a released tensor', 'option', 'was released', () => encode({ k: released })],
+  ['a tensor of another Attention', 'option', 'another Attention', () => encode({ k: theirs })],
+  [
+    'out in the buffer of q',
+    'option',
+    'out shares its GPUBuffer with q',
+    () => {
+      const buffer = raw(8192, GPUBufferUsage.STORAGE);
+      encode({ q: { ...q, buffer }, out: { ...layout(2, 4, 3, 7), offset: 4096, buffer } });
+    },
+  ],
+  [
+    'workspace in the buffer of k',
+    'option',
+    'workspace shares its GPUBuffer with k',
+    () => {
+      const buffer = raw(8192, GPUBufferUsage.STORAGE);
+      encode({ k: { ...k, offset: 4096, buffer }, workspace: buffer });
+    },
+  ],
+  [
+    'out over lse',
+    'option',
+    'shares its GPUBuffer',
+    () => {
+      const buffer = raw(8192, GPUBufferUsage.STORAGE);
+      encode({ out: { ...layout(2, 4, 3, 7), buffer }, lse: { ...layout(2, 4, 3), offset: 256, buffer } });
+    },
+  ],
+];
+
+const rows = [
+  [1, 2],
+  [3, 4],
+];
+const SELF: Case[] = [
+  ['no rows', 'shape', '[]', () => selfAttention([], { attention })],
+  ['an empty row', 'shape', '[[]]', () => selfAttention([[]], { attention })],
+  ['uneven rows', 'shape', 'inputs[1] is [3]', () => selfAttention([[1, 2], [3]], { attention })],
+  ['a string', 'dtype', 'inputs[0][1] is "2"', () => selfAttention([[1, '2']] as never, { attention })],
+  ['plain text', 'shape', '"Your journey"', () => selfAttention('Your journey' as never, { attention })],
+  ['rank 4', 'shape', '[1,1,1,1]', () => selfAttention({ data: new Float32Array(1), shape: [1, 1, 1, 1] }, { attention })],
+  ['too few elements', 'shape', '3 elements', () => selfAttention({ data: new Float32Array(3), shape: [2, 2] }, { attention })],
+  [
+    'weights of another width',
+    'shape',
+    '[3,2]',
+    () =>
+      selfAttention(rows, {
+        attention,
+        queryWeights: [
+          [1, 1],
+          [1, 1],
+          [1, 1],
+        ],
+      }),
+  ],
+  [
+    'queries and keys of different widths',
+    'shape',
+    'queries have 3 numbers, keys 2',
+    () =>
+      selfAttention(rows, {
+        attention,
+        queryWeights: [
+          [1, 1, 1],
+          [1, 1, 1],
+        ],
+      }),
+  ],
+  ['heads that do not divide', 'shape', 'heads is 3', () => selfAttention(rows, { attention, heads: 3 })],
+  ['half a head', 'option', '0.5', () => selfAttention(rows, { attention, heads: 0.5 })],
+  ['a bias of another width', 'shape', '[3]', () => selfAttention(rows, { attention, outputBias: [1, 2, 3] })],
+  ['a scale of NaN', 'option', 'NaN', () => selfAttention(rows, { attention, scale: Number.NaN })],
+  ['isCausal "no"', 'option', '"no"', () => selfAttention(rows, { attention, isCausal: 'no' as never })],
+  ['dropout', 'unsupported', 'dropout', () => selfAttention(rows, { attention, dropout: { probability: 0.5, seed: 1 } })],
+  ['an unknown option', 'option', '"head"', () => selfAttention(rows, { attention, head: 2 } as object)],
+  ['an attention that is none', 'option', '{}', () => selfAttention(rows, { attention: {} as Attention })],
+];
+
+describe.each(Object.entries({ SHAPES, BUFFERS, DTYPES, OPTIONS, LATER, TENSORS, ENCODE, SELF }))('%s', (_, cases) => {
+  test.each(cases)('%s: %s, quotes %s', (...parts) => check(parts));
+});

@@ -1,0 +1,261 @@
+/** Every option by a case worked by hand, and all of them together against the reference. */
+import { describe, expect, test } from 'vitest';
+import type { AttentionOptions, GpuTensor } from '../../src/index.ts';
+import { type ReferenceOptions, scaledDotProductAttention } from '../../src/reference/index.ts';
+import { onDevices, place } from '../rig/gpu.ts';
+import { type NaiveSizes, naiveAttention } from '../rig/naive.ts';
+import { random, randomArray } from '../rig/random.ts';
+import { expectAsGoodAsNaive, LOWEST } from '../rig/tolerance.ts';
+
+onDevices('options', (attention) => {
+  /** Attention over small tensors given as numbers; downloads everything and releases it. */
+  async function attend(q: number[], k: number[], v: number[], [N, M]: [number, number], options: AttentionOptions = {}) {
+    const on = attention();
+    const inputs = [
+      on.upload(q, [1, 1, N, q.length / N]),
+      on.upload(k, [1, 1, M, k.length / M]),
+      on.upload(v, [1, 1, M, v.length / M]),
+    ] as const;
+    const { out, lse, scores } = await on.scaledDotProductAttention(...inputs, options);
+    const numbers = async (tensor: GpuTensor | undefined) => (tensor ? [...(await on.download(tensor)).data] : []);
+    const result = { out: await numbers(out), lse: await numbers(lse), scores: await numbers(scores) };
+    on.release(...inputs, out, ...(lse ? [lse] : []), ...(scores ? [scores] : []));
+    return result;
+  }
+  const near = (actual: readonly number[], expected: readonly number[]) => {
+    expect(actual.length).toBe(expected.length);
+    for (const [i, value] of expected.entries()) expect(actual[i], `element ${i}`).toBeCloseTo(value, 5);
+  };
+  const LN3 = Math.log(3);
+  // One query of 1 against keys 0 and ln 3, values 4 and 8: weights 1/4 and 3/4, out 7. D = 1, so the default scale is 1.
+  const ONE = [[1], [0, LN3], [4, 8], [1, 2]] as const;
+  const one = (options: AttentionOptions = {}) => attend([...ONE[0]], [...ONE[1]], [...ONE[2]], [1, 2], options);
+
+  test('no options', async () => near((await one()).out, [7]));
+
+  test('the default scale is 1/√D', async () => {
+    // D = 4: q·k = 0 and 2 ln 3, halved
+    near((await attend([1, 1, 0, 0], [0, 0, 0, 0, LN3, LN3, 0, 0], [4, 8], [1, 2])).out, [7]);
+  });
+
+  test.each([
+    [0, 6], // all weights equal
+    [-1, 5], // weights 3/4 and 1/4
+    [2, 7.6], // weights 1/10 and 9/10
+  ])('scale %d gives %d', async (scale, out) => near((await one({ scale })).out, [out]));
+
+  test('log-sum-exp is ln(1 + 3)', async () => near((await one({ returnLse: true })).lse, [Math.log(4)]));
+
+  test('softcap', async () => {
+    // cap ln 3, s = ln 3 · atanh(1/2): ln 3 · tanh(atanh(1/2)) = ln 3 / 2, so weights 1/(1+√3) and √3/(1+√3)
+    const s = LN3 * Math.atanh(0.5);
+    const { out, scores } = await attend([1], [0, s], [0, 1], [1, 2], { softcap: LN3, returnScores: 'softcapped' });
+    near(scores, [0, LN3 / 2]);
+    near(out, [Math.sqrt(3) / (1 + Math.sqrt(3))]);
+    near((await attend([1], [0, 1e4], [0, 1], [1, 2], { softcap: LN3 })).out, [0.75]); // tanh of a large argument is 1
+  });
+
+  describe('isCausal with N = 2 queries, M = 5 keys: which keys a query sees', () => {
+    // With q = 0 every key weighs the same, so out is the mean of the values 1, 2, 4, 8, 16 that are seen, times their number: their sum.
+    test.each([
+      [0, [1, 1.5]],
+      [3, [15 / 4, 31 / 5]],
+      ['lower-right', [15 / 4, 31 / 5]],
+      [-1, [0, 1]],
+      [-2, [0, 0]],
+      [-1e15, [0, 0]],
+      [1, [1.5, 7 / 3]],
+      [1e15, [31 / 5, 31 / 5]],
+    ] as const)('causalOffset %s', async (causalOffset, expected) => {
+      const { out, lse, scores } = await attend([0, 0], [1, 1, 1, 1, 1], [1, 2, 4, 8, 16], [2, 5], {
+        ...{ isCausal: true, causalOffset, returnLse: true, returnScores: 'masked' },
+      });
+      near(out, expected);
+      const seen = [0, 1].map((n) => scores.slice(5 * n, 5 * n + 5).filter((score) => score !== LOWEST).length);
+      near(
+        lse.map((value) => (value === LOWEST ? -1 : value)),
+        seen.map((count) => (count === 0 ? -1 : Math.log(count))),
+      );
+    });
+
+    test('causalOffset without isCausal has no effect', async () =>
+      near((await attend([0, 0], [1, 1], [2, 4], [2, 2], { causalOffset: -5 })).out, [3, 3]));
+  });
+
+  test('boolean mask: 1 attends', async () => {
+    const on = attention();
+    const mask = on.upload(Uint8Array.of(0, 1), [2]);
+    const { out, scores, lse } = await one({ mask, returnScores: 'masked', returnLse: true });
+    expect(out).toEqual([8]);
+    expect(scores).toEqual([LOWEST, Math.fround(LN3)]);
+    near(lse, [LN3]);
+    const none = on.upload(Uint8Array.of(0, 0), [1, 2]);
+    const masked = await one({ mask: none, returnScores: 'weights', returnLse: true });
+    expect(masked).toEqual({ out: [0], scores: [0, 0], lse: [LOWEST] });
+    on.release(mask, none);
+  });
+
+  test('additive mask: added, −∞ and the lowest finite value exclude', async () => {
+    const on = attention();
+    const added = on.upload([LN3, 0], [1, 1, 1, 2]); // scores ln 3 and ln 3
+    near((await one({ mask: added })).out, [6]);
+    const infinite = on.upload([-Infinity, 0], [2]);
+    expect((await one({ mask: infinite })).out).toEqual([8]);
+    const lowest = on.upload([LOWEST, -3e38], [1, 2]);
+    expect((await one({ mask: lowest, returnLse: true })).lse).toEqual([LOWEST]);
+    on.release(added, infinite, lowest);
+  });
+
+  test('softcap comes before the mask', async () => {
+    const mask = attention().upload([100, 0], [2]);
+    const { scores } = await one({ softcap: 1, mask, returnScores: 'masked' });
+    near(scores, [100, Math.tanh(LN3)]);
+    attention().release(mask);
+  });
+
+  test('keyLengths: keys beyond do not exist, and a length above M is M', async () => {
+    const on = attention();
+    for (const [length, out, lse] of [
+      [0, 0, LOWEST],
+      [1, 4, 0],
+      [2, 7, Math.log(4)],
+      [4e9, 7, Math.log(4)],
+    ] as const) {
+      const keyLengths = on.upload(Uint32Array.of(length), [1]);
+      const result = await one({ keyLengths, returnLse: true });
+      near(result.out, [out]);
+      if (lse === LOWEST) expect(result.lse).toEqual([LOWEST]);
+      else near(result.lse, [lse]);
+      on.release(keyLengths);
+    }
+  });
+
+  test("'lower-right' counts from the end of the keys that exist", async () => {
+    // 3 of 5 keys exist, 2 queries: offset 1; they see keys 0, 1 and keys 0, 1, 2
+    const keyLengths = attention().upload(Uint32Array.of(3), [1]);
+    const { out } = await attend([0, 0], [1, 1, 1, 1, 1], [1, 2, 4, 8, 16], [2, 5], {
+      isCausal: true,
+      causalOffset: 'lower-right',
+      keyLengths,
+    });
+    near(out, [1.5, 7 / 3]);
+    attention().release(keyLengths);
+  });
+
+  test('query heads read key head ⌊h·Hk/H⌋', async () => {
+    const on = attention();
+    // one key, so out is its value: 6 heads read 2 value heads as 0,0,0,1,1,1
+    const tensors = [
+      on.upload(new Float32Array(6), [1, 6, 1, 1]),
+      on.upload([0, 0], [1, 2, 1, 1]),
+      on.upload([5, 9], [1, 2, 1, 1]),
+    ] as const;
+    const { out } = await on.scaledDotProductAttention(...tensors);
+    expect([...(await on.download(out)).data]).toEqual([5, 5, 5, 9, 9, 9]);
+    on.release(...tensors, out);
+  });
+
+  test.each(['raw', 'softcapped', 'masked', 'weights'] as const)('everything at once, %s, against the reference', async (returnScores) => {
+    const { device } = attention();
+    const sizes: NaiveSizes = { B: 2, H: 4, Hk: 2, N: 33, M: 70, D: 20, Dv: 36, scale: 0.4, softcap: 2 };
+    const { B, H, Hk, N, M, D, Dv } = sizes;
+    const data = { q: randomArray(1, B * H * N * D), k: randomArray(2, B * Hk * M * D, 2), v: randomArray(3, B * Hk * M * Dv) };
+    const lengths = [70, 41];
+    const draw = random(4);
+    for (const [shape, kind] of [
+      [[M], 'bool'],
+      [[N, 1], 'bool'],
+      [[H, 1, M], 'bool'],
+      [[B, 1, N, M], 'bool'],
+      [[1, 1], 'f32'],
+      [[H, N, M], 'f32'],
+      [[B, H, 1, M], 'f32'],
+    ] as const) {
+      const count = shape.reduce<number>((a, b) => a * b, 1);
+      const maskData =
+        kind === 'bool'
+          ? Uint8Array.from({ length: count }, () => Number(draw() < 0.7))
+          : randomArray(5, count).map((x) => (draw() < 0.2 ? LOWEST : x));
+      const placed = {
+        // packed [B,N,H·D] rows; k and v slices of a longer cache
+        q: place(device, data.q, [B, H, N, D], { strides: [N * H * D, D, H * D, 1] }),
+        k: place(device, data.k, [B, Hk, M, D], { strides: [Hk * (M + 9) * D, (M + 9) * D, D, 1], offset: 12 }),
+        v: place(device, data.v, [B, Hk, M, Dv], { strides: [Hk * (M + 9) * Dv, (M + 9) * Dv, Dv, 1], offset: 4096 }),
+        mask: place(device, maskData, shape, { dtype: kind, offset: 12 }),
+        keyLengths: place(device, lengths, [B], { dtype: 'u32', offset: 8 }),
+      };
+      const options = { scale: sizes.scale, softcap: sizes.softcap, isCausal: true, causalOffset: 11, returnLse: true, returnScores };
+      const tensors = [placed.q.tensor, placed.k.tensor, placed.v.tensor] as const;
+      const result = await attention().scaledDotProductAttention(...tensors, {
+        ...options,
+        mask: placed.mask.tensor,
+        keyLengths: placed.keyLengths.tensor,
+      });
+
+      const host = (values: Float32Array, ...shape: number[]) => ({ data: values, shape });
+      const inputs = [host(data.q, B, H, N, D), host(data.k, B, Hk, M, D), host(data.v, B, Hk, M, Dv)] as const;
+      const hostOptions: ReferenceOptions = {
+        ...options,
+        mask: { data: maskData, shape } as ReferenceOptions['mask'] & object,
+        keyLengths: lengths,
+      };
+      const expected = scaledDotProductAttention(...inputs, hostOptions);
+      const bias = Float32Array.from(
+        scaledDotProductAttention(
+          host(new Float32Array(B * H * N), B, H, N, 1),
+          host(new Float32Array(B * Hk * M), B, Hk, M, 1),
+          inputs[2],
+          { ...hostOptions, returnScores: 'masked' },
+        ).scores!.data,
+      );
+      const naive = await naiveAttention(device, sizes, data.q, data.k, data.v, bias);
+      const unmasked = await naiveAttention(device, { ...sizes, softcap: returnScores === 'raw' ? 0 : 2 }, data.q, data.k, data.v);
+      const naiveScores = { raw: unmasked.scores, softcapped: unmasked.scores, masked: naive.scores, weights: naive.weights }[returnScores];
+      const on = attention();
+      expectAsGoodAsNaive('out', (await on.download(result.out)).data, expected.out.data, naive.out);
+      expectAsGoodAsNaive('lse', (await on.download(result.lse!)).data, expected.lse!.data, naive.lse);
+      expectAsGoodAsNaive('scores', (await on.download(result.scores!)).data, expected.scores!.data, naiveScores);
+      on.release(result.out, result.lse!, result.scores!);
+    }
+  });
+
+  test('masked keys may hold anything', async () => {
+    const wild = [1, 2, Infinity, Number.NaN, 3e38];
+    const keys = [1, 2, Number.NaN, Infinity, -3e38];
+    const on = attention();
+    const mask = on.upload(Uint8Array.of(1, 1, 0, 0, 0), [5]);
+    near((await attend([0], keys, wild, [1, 5], { mask })).out, [1.5]);
+    near((await attend([0, 0], keys, wild, [2, 5], { isCausal: true })).out, [1, 1.5]);
+    const keyLengths = on.upload(Uint32Array.of(2), [1]);
+    near((await attend([0], keys, wild, [1, 5], { keyLengths })).out, [1.5]);
+    on.release(mask, keyLengths);
+  });
+
+  test('the same call twice gives the same bits', async () => {
+    const on = attention();
+    const tensors = [1, 2, 3].map((seed) => on.upload(randomArray(seed, 2 * 90 * 24), [1, 2, 90, 24])) as [GpuTensor, GpuTensor, GpuTensor];
+    const first = await on.scaledDotProductAttention(...tensors);
+    const second = await on.scaledDotProductAttention(...tensors);
+    expect((await on.download(second.out)).data).toEqual((await on.download(first.out)).data);
+    on.release(...tensors, first.out, second.out);
+  });
+
+  test('variant forces tiles', async () => {
+    const on = attention();
+    const tensors = [1, 2, 3].map((seed) => on.upload(randomArray(seed, 40 * 8), [1, 1, 40, 8])) as [GpuTensor, GpuTensor, GpuTensor];
+    const variant = { 'scores.TILE_N': 32, 'softmax.LANES': 2, 'context.TILE_M': 8 };
+    const [q, k, v] = tensors;
+    const plan = await on.plan({ q, k, v, variant });
+    expect(plan.kernels.map(({ name, variant: { TILE_N, LANES, TILE_M } }) => ({ name, TILE_N, LANES, TILE_M }))).toMatchObject([
+      { name: 'scores', TILE_N: 32 },
+      { name: 'softmax', LANES: 2 },
+      { name: 'context', TILE_M: 8 },
+    ]);
+    const forced = await on.scaledDotProductAttention(...tensors, { variant });
+    const chosen = await on.scaledDotProductAttention(...tensors);
+    const [a, b] = [(await on.download(forced.out)).data, (await on.download(chosen.out)).data];
+    for (const [i, value] of b.entries()) expect(a[i]).toBeCloseTo(value, 5);
+    on.release(...tensors, forced.out, chosen.out);
+    plan.destroy();
+  });
+});

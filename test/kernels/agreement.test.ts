@@ -1,0 +1,43 @@
+/** The shader's text and its TypeScript twin declare the same bindings and the same uniforms, in the same order. */
+import { describe, expect, test } from 'vitest';
+import { context, contextDispatch } from '../../src/kernels/context.ts';
+import type { Dispatch } from '../../src/kernels/kernel.ts';
+import { normalizeProjection, project, projectDispatch } from '../../src/kernels/project.ts';
+import { scores, scoresDispatch } from '../../src/kernels/scores.ts';
+import { softmax, softmaxDispatch } from '../../src/kernels/softmax.ts';
+import { problemOf } from '../rig/kernel.ts';
+
+const problem = problemOf({ N: 2, M: 2 });
+const matrix = { shape: [2, 2], dtype: 'f32' as const };
+const DISPATCHES: readonly Dispatch[] = [
+  scoresDispatch(problem, {}, 256, 'masked'),
+  softmaxDispatch(problem, {}),
+  contextDispatch(problem, {}, 256),
+  projectDispatch(normalizeProjection(matrix, matrix, undefined), {}, 256),
+];
+const files = Object.keys(import.meta.glob('../../shaders/*.wgsl'));
+
+test('every shader has its kernel here', () => {
+  expect(files.map((file) => file.match(/(\w+)\.wgsl$/)![1]).sort()).toEqual(
+    [scores, softmax, context, project].map(({ name }) => name).sort(),
+  );
+});
+
+describe.each(DISPATCHES.map((dispatch) => [dispatch.kernel.name, dispatch] as const))('%s', (_, { kernel, params }) => {
+  test('bindings', () => {
+    const declared = [...kernel.source.matchAll(/@group\(0\) @binding\((\d+)\) var<(storage, read|storage, read_write|uniform)> (\w+):/g)];
+    const access: Record<string, string> = { 'storage, read': 'read', 'storage, read_write': 'write', uniform: 'uniform' };
+    expect(declared.map(([, number]) => Number(number))).toEqual(kernel.bindings.map((_, i) => i));
+    expect(declared.map(([, , kind, name]) => ({ name, access: access[kind!] }))).toEqual(kernel.bindings);
+  });
+
+  test('uniforms', () => {
+    const [, body] = kernel.source.match(/struct Params \{\n(.*?)\n\}/s)!;
+    const fields = body!.split('\n').map((line) => line.match(/^ {2}(\w+): (u32|i32|f32),/)!.slice(1));
+    expect(params.map(([name, type]) => [name, type])).toEqual(fields);
+  });
+
+  test('the first line is the slot for enable', () => {
+    expect(kernel.source.split('\n')[0]).toBe('// enable');
+  });
+});

@@ -1,0 +1,65 @@
+import { describe, expect, test } from 'vitest';
+import { contextDispatch } from '../../src/kernels/context.ts';
+import { context as referenceContext } from '../../src/reference/context.ts';
+import { onDevices, place } from '../rig/gpu.ts';
+import { problemOf, runKernel } from '../rig/kernel.ts';
+import { naiveContext } from '../rig/naive.ts';
+import { random, randomArray } from '../rig/random.ts';
+import { expectAsGoodAsNaive } from '../rig/tolerance.ts';
+
+const SMALL = { TILE_N: 16, TILE_DV: 16, TILE_M: 16, ROWS: 1, COLS: 1, SKIP_ZEROS: true };
+const LARGE = { TILE_N: 64, TILE_DV: 64, TILE_M: 16, ROWS: 2, COLS: 2, SKIP_ZEROS: false };
+const TALL = { TILE_N: 32, TILE_DV: 16, TILE_M: 8, ROWS: 2, COLS: 1, SKIP_ZEROS: true };
+const WIDE = { TILE_N: 16, TILE_DV: 32, TILE_M: 8, ROWS: 1, COLS: 2, SKIP_ZEROS: false };
+
+onDevices('context', (attention) => {
+  test('2×2 by hand', async () => {
+    // weights [0.5 0.5; 0 1], v = [1 2; 3 4]: out = [2 3; 3 4]
+    const { device } = attention();
+    const weights = place(device, [0.5, 0.5, 0, 1], [1, 1, 2, 2], { offset: 256 });
+    const v = place(device, [1, 2, 3, 4], [1, 1, 2, 2]);
+    const out = place(device, null, [1, 1, 2, 2]);
+    const problem = problemOf({ N: 2, M: 2, Dv: 2 }, { v: v.tensor, out: out.tensor });
+    await runKernel(attention(), contextDispatch(problem, SMALL, 256), { weights: weights.tensor, v: v.tensor, out: out.tensor });
+    expect([...(await out.read())]).toEqual([2, 3, 3, 4]);
+  });
+
+  test('a weight of 0 skips its value', async () => {
+    const { device } = attention();
+    const weights = place(device, [1, 0, 0, 1], [1, 1, 2, 2], { offset: 256 });
+    const v = place(device, [7, Infinity], [1, 1, 2, 1]);
+    const out = place(device, null, [1, 1, 2, 1]);
+    const problem = problemOf({ N: 2, M: 2 }, { v: v.tensor, out: out.tensor });
+    await runKernel(attention(), contextDispatch(problem, SMALL, 256), { weights: weights.tensor, v: v.tensor, out: out.tensor });
+    expect((await out.read())[0]).toBe(7);
+  });
+
+  describe.each([
+    ['small', SMALL, [1, 15, 16, 17]],
+    ['large', LARGE, [63, 64, 65, 131]],
+    ['tall', TALL, [31, 33]],
+    ['wide', WIDE, [15, 37]],
+  ] as const)('%s tiles', (_, variant, lengths) => {
+    for (const N of lengths) {
+      for (const Dv of lengths) {
+        test(`N ${N}, Dv ${Dv}`, async () => {
+          const { device } = attention();
+          for (const M of [1, 7, 8, 16, 17, 67]) {
+            const sizes = { B: 2, H: 4, Hk: 2, N, M, D: 1, Dv, scale: 1, softcap: 0 };
+            const drop = random(M);
+            const weightsData = randomArray(N + M, 2 * 4 * N * M).map((weight) => (drop() < 0.2 ? 0 : Math.abs(weight)));
+            const vData = randomArray(M + Dv, 2 * 2 * M * Dv, 2);
+            const weights = place(device, weightsData, [2, 4, N, M], { offset: 256 });
+            // v with a gap after each row, out as a [B,N,H,Dv] view
+            const v = place(device, vData, [2, 2, M, Dv], { strides: [2 * M * (Dv + 1), M * (Dv + 1), Dv + 1, 1] });
+            const out = place(device, null, [2, 4, N, Dv], { strides: [N * 4 * Dv, Dv, 4 * Dv, 1] });
+            const problem = problemOf(sizes, { v: v.tensor, out: out.tensor });
+            await runKernel(attention(), contextDispatch(problem, variant, 256), { weights: weights.tensor, v: v.tensor, out: out.tensor });
+            const expected = referenceContext(problem, weightsData, vData);
+            expectAsGoodAsNaive(`out M ${M}`, await out.read(), expected, await naiveContext(device, sizes, weightsData, vData));
+          }
+        });
+      }
+    }
+  });
+});

@@ -1,0 +1,129 @@
+/** Devices for tests, and tensors whose surroundings are poisoned. */
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { type Attention, createAttention, type DType, type GpuTensor } from '../../src/index.ts';
+import { elementCount, rowMajor } from '../../src/tensor.ts';
+
+/** The two kinds of device that every suite runs on: what the library asks for itself, and one with default limits and no features. */
+const DEVICES = ['own device', 'default device'] as const;
+
+/** A device with default limits and no optional features. */
+export async function requestDefaultDevice(): Promise<GPUDevice> {
+  const adapter = await navigator.gpu.requestAdapter();
+  if (!adapter) throw new Error('no WebGPU adapter');
+  return adapter.requestDevice();
+}
+
+/** Declares a suite on both kinds of device; the Attention is there once a test runs. No device error may be left at its end. */
+export function onDevices(name: string, suite: (attention: () => Attention) => void): void {
+  describe.each(DEVICES)(`${name}, %s`, (kind) => {
+    let attention: Attention;
+    let device: GPUDevice;
+    const uncaptured: string[] = [];
+    beforeAll(async () => {
+      attention = await createAttention(kind === 'default device' ? { device: await requestDefaultDevice() } : {});
+      device = attention.device;
+      device.addEventListener('uncapturederror', ({ error }) => uncaptured.push(error.message));
+    });
+    afterAll(async () => {
+      await device.queue.onSubmittedWorkDone();
+      attention.destroy();
+      device.destroy();
+      expect(uncaptured).toEqual([]);
+    });
+    suite(() => attention);
+  });
+}
+
+/** A test with an Attention on a default device of its own, an error scope around it that must be empty, and everything freed at its end. */
+export function testWithDevice(name: string, body: (attention: Attention, device: GPUDevice) => Promise<void>): void {
+  test(name, async () => {
+    const device = await requestDefaultDevice();
+    device.pushErrorScope('validation');
+    const attention = await createAttention({ device });
+    await body(attention, device);
+    const error = await device.popErrorScope();
+    attention.destroy();
+    device.destroy();
+    expect(error?.message).toBeUndefined();
+  });
+}
+
+const POISON = 1e3; // large but finite: shaders may assume that there are no infinities
+
+export interface Placed {
+  readonly tensor: GpuTensor;
+  /** The tensor's elements, dense, after a check that nothing around them changed. */
+  read(): Promise<Float32Array>;
+}
+
+/**
+ * A tensor in a buffer of its own that is full of 1e3 (booleans: of 1) before, behind and between the tensor's elements.
+ * @param data   dense elements; null: an output, which is all poison
+ * @param offset in bytes
+ */
+export function place(
+  device: GPUDevice,
+  data: ArrayLike<number> | null,
+  shape: readonly number[],
+  { offset = 256 + 12, strides = rowMajor(shape), dtype = 'f32' }: { offset?: number; strides?: readonly number[]; dtype?: DType } = {},
+): Placed {
+  const size = dtype === 'bool' ? 1 : 4;
+  const last = shape.reduce((sum, length, axis) => sum + (length - 1) * strides[axis]!, 0);
+  const bytes = Math.ceil((offset + (last + 1) * size) / 4) * 4 + 256;
+  const content = new ArrayBuffer(bytes);
+  const view =
+    dtype === 'bool'
+      ? new Uint8Array(content).fill(1)
+      : dtype === 'u32'
+        ? new Uint32Array(content).fill(POISON)
+        : new Float32Array(content).fill(POISON);
+  const places = elementPlaces(shape, strides).map((place) => place + offset / size);
+  if (data) for (const [i, at] of places.entries()) view[at] = data[i]!;
+  const buffer = device.createBuffer({ size: bytes, usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST });
+  device.queue.writeBuffer(buffer, 0, content);
+  const read = async () => {
+    const after = await readBuffer(device, buffer);
+    const result = Float32Array.from(places, (at) => after[at]!);
+    for (const at of places) after[at] = POISON;
+    const changed = after.findIndex((value) => value !== POISON);
+    expect(changed, `element ${changed} outside the tensor ${shape} was written`).toBe(-1);
+    return result;
+  };
+  return { tensor: { buffer, shape, dtype, offset, strides }, read };
+}
+
+/** Where each element of a view lies, in elements after its first, in row-major order. */
+function elementPlaces(shape: readonly number[], strides: readonly number[]): number[] {
+  return Array.from({ length: elementCount(shape) }, (_, i) => {
+    let rest = i;
+    let place = 0;
+    for (let axis = shape.length - 1; axis >= 0; axis--) {
+      place += (rest % shape[axis]!) * strides[axis]!;
+      rest = Math.floor(rest / shape[axis]!);
+    }
+    return place;
+  });
+}
+
+async function readBuffer(device: GPUDevice, buffer: GPUBuffer): Promise<Float32Array> {
+  const staging = device.createBuffer({ size: buffer.size, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST });
+  const encoder = device.createCommandEncoder();
+  encoder.copyBufferToBuffer(buffer, 0, staging, 0, buffer.size);
+  device.queue.submit([encoder.finish()]);
+  await staging.mapAsync(GPUMapMode.READ);
+  const result = new Float32Array(staging.getMappedRange().slice(0));
+  staging.destroy();
+  return result;
+}
+
+/** Records one pass, submits it, and fails on a validation error. */
+export async function runPass(device: GPUDevice, record: (pass: GPUComputePassEncoder) => void): Promise<void> {
+  device.pushErrorScope('validation');
+  const encoder = device.createCommandEncoder();
+  const pass = encoder.beginComputePass();
+  record(pass);
+  pass.end();
+  device.queue.submit([encoder.finish()]);
+  const error = await device.popErrorScope();
+  expect(error?.message).toBeUndefined();
+}

@@ -1,0 +1,29 @@
+/** Runs one kernel by itself, on poisoned tensors. */
+import type { DeviceAttention } from '../../src/attention.ts';
+import type { Attention, GpuTensor } from '../../src/index.ts';
+import type { Dispatch } from '../../src/kernels/kernel.ts';
+import { normalize, type Problem } from '../../src/problem.ts';
+import { bindingOf, Program } from '../../src/program.ts';
+import { checkLayout } from '../../src/tensor.ts';
+import { runPass } from './gpu.ts';
+
+/** @param tensors by binding name; what is absent is bound as the library binds it */
+export async function runKernel(attention: Attention, dispatch: Dispatch, tensors: Record<string, GpuTensor | undefined>): Promise<void> {
+  const { pool, absent, device } = attention as DeviceAttention;
+  const program = await Program.create('test', pool, [{ ...dispatch, reason: 'test' }]);
+  const present = Object.entries(tensors).filter((entry): entry is [string, GpuTensor] => entry[1] !== undefined);
+  const alignment = device.limits.minStorageBufferOffsetAlignment;
+  const resources = present.map(([name, tensor]) => [name, bindingOf(tensor.buffer, checkLayout(name, tensor, 'input'), alignment)]);
+  await runPass(device, (pass) => program.encode(pass, Object.fromEntries(resources), absent));
+  program.destroy();
+}
+
+/** A problem from sizes and options, with the layouts of these tensors where there are some. */
+export function problemOf(
+  sizes: { B?: number; H?: number; Hk?: number; N: number; M: number; D?: number; Dv?: number },
+  options: object = {},
+): Problem {
+  const { B = 1, H = 1, Hk = H, N, M, D = 1, Dv = 1 } = sizes;
+  const tensor = (...shape: number[]) => ({ shape, dtype: 'f32' as const });
+  return normalize('test', { q: tensor(B, H, N, D), k: tensor(B, Hk, M, D), v: tensor(B, Hk, M, Dv), ...options });
+}

@@ -1,0 +1,34 @@
+import { expect } from 'vitest';
+
+/** What an excluded element holds. */
+export const LOWEST = Math.fround(-3.4028234663852886e38);
+
+/**
+ * Expects an error of at most twice that of a naive implementation in the same precision on the same device, plus two roundings of
+ * the largest value. Elements that are excluded (the lowest finite f32) must be exactly that.
+ * @param expected in f64
+ */
+export function expectAsGoodAsNaive(what: string, actual: ArrayLike<number>, expected: ArrayLike<number>, naive: ArrayLike<number>): void {
+  expect(actual.length, `${what}: length`).toBe(expected.length);
+  let largest = 0;
+  let naiveError = 0;
+  let error = 0;
+  let at = 0;
+  for (let i = 0; i < expected.length; i++) {
+    const value = expected[i]!;
+    if (value <= LOWEST) {
+      if (actual[i] !== LOWEST) expect.fail(`${what}[${i}] is ${actual[i]}: need the lowest finite f32`);
+      continue;
+    }
+    largest = Math.max(largest, Math.abs(value));
+    naiveError = Math.max(naiveError, Math.abs(naive[i]! - value));
+    const own = Math.abs(actual[i]! - value);
+    if (!(own <= error)) {
+      error = own; // also when it is NaN
+      at = i;
+    }
+  }
+  const allowed = 2 * naiveError + 2 * largest * 2 ** -24;
+  if (!(error <= allowed))
+    expect.fail(`${what}[${at}] is ${actual[at]}, not ${expected[at]}: error ${error}, allowed ${allowed} (naive ${naiveError})`);
+}

@@ -1,0 +1,23 @@
+import { expect, test } from 'vitest';
+import { specialize } from '../src/specialize.ts';
+
+const SHADER = '// enable\nalias T = f32; // storage\nconst D: u32 = 64; // head size\nconst CAUSAL: bool = false;\nfn main() {}\n';
+
+test('sets const and alias lines and the enable slot, and moves no line', () => {
+  expect(specialize(SHADER, { D: 80, CAUSAL: true, T: 'f16' }, ['f16', 'subgroups'])).toBe(
+    'enable f16; enable subgroups;\nalias T = f16; // storage\nconst D: u32 = 80; // head size\nconst CAUSAL: bool = true;\nfn main() {}\n',
+  );
+});
+
+test('a shader built without comments has an empty first line: it is the slot', () => {
+  expect(specialize(SHADER.replace('// enable', ''), {}, ['f16']).split('\n')[0]).toBe('enable f16;');
+});
+
+test.each([
+  [{ E: 1 }, 'no const or alias E'],
+  [{ D: Number.NaN }, 'D = NaN'],
+  [{ D: 1e21 }, 'D = 1e+21'],
+  [{ T: 'f32; evil' }, 'T = f32; evil'],
+])('%j is an error', (values, message) => {
+  expect(() => specialize(SHADER, values as Record<string, number>)).toThrow(message);
+});

@@ -1,0 +1,42 @@
+/** Every variant that the tiles can choose compiles without a message. */
+import { expect, test } from 'vitest';
+import { context } from '../src/kernels/context.ts';
+import type { Kernel, Variant } from '../src/kernels/kernel.ts';
+import { normalizeProjection, project } from '../src/kernels/project.ts';
+import { scores } from '../src/kernels/scores.ts';
+import { softmax } from '../src/kernels/softmax.ts';
+import { specialize } from '../src/specialize.ts';
+import { chooseProjectTiles, chooseTiles, describeVariant } from '../src/tiles.ts';
+import { onDevices } from './rig/gpu.ts';
+import { problemOf } from './rig/kernel.ts';
+
+function everyVariant(): Map<string, [Kernel, Variant]> {
+  const found = new Map<string, [Kernel, Variant]>();
+  const add = (kernel: Kernel, variant: Variant) => found.set(`${kernel.name} ${describeVariant(variant)}`, [kernel, variant]);
+  for (const isSoftware of [false, true]) {
+    const facts = { maxComputeInvocationsPerWorkgroup: 256, maxComputeWorkgroupStorageSize: 16384, isSoftware };
+    for (const length of Array.from({ length: 14 }, (_, i) => 2 ** i + 1)) {
+      for (const width of [1, 64]) {
+        for (const isCausal of [false, true]) {
+          const tiles = chooseTiles(problemOf({ N: length, M: length, D: width, Dv: width }, { isCausal }), facts);
+          add(scores, tiles.scores.variant);
+          add(softmax, tiles.softmax.variant);
+          add(context, tiles.context.variant);
+        }
+        const matrix = { shape: [length, width], dtype: 'f32' as const };
+        add(project, chooseProjectTiles(normalizeProjection(matrix, { shape: [width, width], dtype: 'f32' }, undefined), facts).variant);
+      }
+    }
+  }
+  return found;
+}
+
+onDevices('variants', (attention) => {
+  test.each([...everyVariant()])('%s', async (label, [kernel, variant]) => {
+    const { device } = attention();
+    const module = device.createShaderModule({ label, code: specialize(kernel.source, variant) });
+    const { messages } = await module.getCompilationInfo();
+    expect(messages.map(({ lineNum, message }) => `${kernel.name}.wgsl:${lineNum} ${message}`)).toEqual([]);
+    await device.createComputePipelineAsync({ label, layout: 'auto', compute: { module } });
+  });
+});
