@@ -15,8 +15,9 @@ export default defineConfig({
         extends: true,
         test: {
           name: 'browser',
+          sequence: { groupOrder: 0 },
           include: ['test/**/*.test.ts'],
-          exclude: ['test/node/**'],
+          exclude: ['test/node/**', 'test/rig/**'],
           browser: {
             enabled: true,
             headless: true,
@@ -28,7 +29,16 @@ export default defineConfig({
           },
         },
       },
-      { extends: true, test: { name: 'node', include: ['test/node/**/*.test.ts'], environment: 'node', fileParallelism: false } },
+      {
+        extends: true,
+        test: {
+          name: 'node',
+          include: ['test/node/**/*.test.ts'],
+          environment: 'node',
+          fileParallelism: false,
+          sequence: { groupOrder: 1 },
+        },
+      },
     ],
   },
 });

@@ -2,7 +2,7 @@
  * Where the material from outside is: test cases (ATTENTION_CASES) and the GPU lab (GPU_LAB). It is not part of the project;
  * tests that need it are skipped where it is absent, and say which variable to set.
  */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import type { Plugin } from 'vite';
 import { projectRoot } from './find-chrome.ts';
@@ -14,14 +14,22 @@ const folder = (variable: string, sibling: string): string | undefined => {
 
 export const casesFolder = folder('ATTENTION_CASES', 'cases');
 
-/** Lets tests in the browser import the outside cases: `import { casesBase } from 'virtual:outside-cases'`, null where they are absent. */
+/** Lets tests in the browser import where the outside cases are served, and which there are: see virtual.d.ts. */
 export function casesPlugin(): Plugin {
   const id = 'virtual:outside-cases';
+  const names = (folder: string) =>
+    casesFolder
+      ? readdirSync(join(casesFolder, folder))
+          .filter((name) => name.endsWith('.json'))
+          .map((name) => `${folder}/${name.replace('.json', '')}`)
+      : [];
   return {
     name: 'outside-cases',
     resolveId: (source) => (source === id ? `\0${id}` : undefined),
     load: (source) =>
-      source === `\0${id}` ? `export const casesBase = ${JSON.stringify(casesFolder ? '/@outside-cases/' : null)};` : undefined,
+      source === `\0${id}`
+        ? `export const casesBase = ${JSON.stringify(casesFolder ? '/@outside-cases/' : null)}; export const torchCases = ${JSON.stringify(names('torch'))};`
+        : undefined,
     configureServer(server) {
       server.middlewares.use('/@outside-cases/', (request, response) => {
         const file = resolve(join(casesFolder ?? '', decodeURIComponent(new URL(request.url ?? '', 'http://x').pathname)));
