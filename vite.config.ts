@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { defineConfig, type Plugin } from 'vite';
+import { defineConfig, type Plugin, type UserConfig } from 'vite';
 
 /**
  * Takes the comments out of WGSL that is built into the package. Lines stay where they are and no name changes, so the messages of shader
@@ -19,7 +19,7 @@ function stripShaderComments(): Plugin {
   };
 }
 
-export default defineConfig({
+const library: UserConfig = {
   plugins: [stripShaderComments()],
   build: {
     target: 'es2022',
@@ -28,4 +28,21 @@ export default defineConfig({
     lib: { entry: { index: resolve('src/index.ts'), reference: resolve('src/reference/index.ts') }, formats: ['es'] },
     rolldownOptions: { output: { chunkFileNames: '[name].js' } },
   },
-});
+};
+
+/** The demo: static files that work from any folder of any host. */
+const demo: UserConfig = {
+  plugins: [stripShaderComments()],
+  root: 'demo',
+  base: './',
+  build: {
+    target: 'es2022',
+    outDir: '../dist-demo',
+    emptyOutDir: true,
+    modulePreload: { polyfill: false }, // it would be an inline script
+    rolldownOptions: { input: ['demo/index.html', 'demo/benchmark.html'] },
+  },
+  worker: { format: 'es' },
+};
+
+export default defineConfig(({ mode }) => (mode === 'demo' ? demo : library));

@@ -14,7 +14,7 @@ const LOWEST: f32 = -3.4028234663852886e38; // the lowest finite f32
 const EXCLUDES: u32 = 0xff61b1e6; // bits of −3e38: a score from here down to −∞ is excluded
 const MINUS_INFINITY: u32 = 0xff800000;
 
-const_assert (LANES & (LANES - 1)) == 0;
+const_assert countOneBits(LANES) == 1;
 
 struct Params {
   n: u32,

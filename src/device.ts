@@ -40,6 +40,9 @@ export function checkDevice(device: unknown): asserts device is GPUDevice {
   }
 }
 
+/** How long after a failure a lost device may take to say that it is lost. */
+const LOSS_MS = 200;
+
 /** A device that may end: every wait on it ends then too. */
 export class Lifeline {
   private reason: string | undefined;
@@ -72,6 +75,9 @@ export class Lifeline {
     try {
       return await Promise.race([promise, ended]);
     } catch (error) {
+      // What fails first on a lost device may fail before `device.lost` says so.
+      if (!(error instanceof AttentionError))
+        await Promise.race([this.device.lost, new Promise((resolve) => setTimeout(resolve, LOSS_MS))]);
       this.check(caller);
       throw error;
     } finally {

@@ -1,0 +1,36 @@
+/** Runs inside the Worker: makes the inputs, and times the reference on them. */
+import { scaledDotProductAttention } from '../../src/reference/index.ts';
+import type { CpuMessage, CpuRequest } from './cpu.ts';
+
+const send = (message: CpuMessage, transfer: Transferable[] = []) => self.postMessage(message, { transfer });
+
+self.onmessage = ({ data: { shape, repeats, budget } }: MessageEvent<CpuRequest>) => {
+  try {
+    const length = shape.reduce((product, size) => product * size, 1);
+    const inputs = [1, 2, 3].map((seed) => noise(seed, length));
+    const [q, k, v] = inputs.map((data) => ({ data, shape })) as [Input, Input, Input];
+    const times: number[] = [];
+    let out = new Float64Array(0);
+    const end = performance.now() + budget;
+    while (times.length < repeats && (times.length === 0 || performance.now() < end)) {
+      const start = performance.now();
+      out = scaledDotProductAttention(q, k, v).out.data as Float64Array<ArrayBuffer>;
+      times.push(performance.now() - start);
+      send({ done: times.length });
+    }
+    send({ result: { inputs, out, times } }, [...inputs.map(({ buffer }) => buffer), out.buffer]);
+  } catch (error) {
+    send({ error: (error as Error).message });
+  }
+};
+
+type Input = { data: Float32Array<ArrayBuffer>; shape: readonly number[] };
+
+/** Numbers in [−1, 1), the same in every run. The generator is Numerical Recipes' linear congruential one. */
+function noise(seed: number, length: number): Float32Array<ArrayBuffer> {
+  let state = seed;
+  return Float32Array.from({ length }, () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return state / 2 ** 31 - 1;
+  });
+}

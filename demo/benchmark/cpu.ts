@@ -1,0 +1,37 @@
+/** The CPU path in a Worker, so that the page stays alive. */
+
+export interface CpuRequest {
+  readonly shape: readonly number[]; // of q, k and v: [1,H,N,D]
+  readonly repeats: number;
+  readonly budget: number; // milliseconds of repeating, after the first run
+}
+
+export interface CpuResult {
+  readonly inputs: readonly Float32Array<ArrayBuffer>[]; // q, k, v
+  readonly out: Float64Array<ArrayBuffer>;
+  readonly times: readonly number[]; // milliseconds
+}
+
+export type CpuMessage = { readonly done: number } | { readonly result: CpuResult } | { readonly error: string };
+
+export class CpuWorker {
+  private readonly worker = new Worker(new URL('./cpu-worker.ts', import.meta.url), { type: 'module' });
+
+  /** Runs the reference on random inputs; `onRun` hears after each of the runs. One request at a time. */
+  run(request: CpuRequest, onRun: (done: number) => void): Promise<CpuResult> {
+    return new Promise((resolve, reject) => {
+      this.worker.onmessage = ({ data }: MessageEvent<CpuMessage>) => {
+        if ('done' in data) onRun(data.done);
+        else if ('result' in data) resolve(data.result);
+        else reject(new Error(data.error));
+      };
+      this.worker.onerror = (event) => reject(new Error(`The CPU worker failed: ${event.message}`));
+      this.worker.postMessage(request);
+    });
+  }
+
+  /** Ends the worker, whatever it is doing. */
+  end(): void {
+    this.worker.terminate();
+  }
+}

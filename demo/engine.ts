@@ -1,0 +1,58 @@
+/** Where numbers come from: the visitor's GPU, or the CPU reference where there is none. */
+import { type Attention, createAttention, type SelfAttentionOptions, selfAttention } from '../src/index.ts';
+import { selfAttention as onCpu } from '../src/reference/index.ts';
+
+/** A number as computed, and as the CPU reference computes it. */
+export interface Value {
+  readonly value: number;
+  readonly cpu: number;
+}
+
+/** Self-attention of one sentence. Scores and weights: [head][N][N]; context: [N][width]. */
+export interface Attended {
+  readonly scores: readonly Value[][][];
+  readonly weights: readonly Value[][][];
+  readonly context: readonly Value[][];
+}
+
+export interface Engine {
+  readonly attention: Attention | undefined; // undefined: the CPU reference computes
+  readonly name: string; // the adapter's
+  attend(inputs: readonly (readonly number[])[], options?: SelfAttentionOptions): Promise<Attended>;
+}
+
+/** An engine on the GPU. `onLost` is called when its device is lost. @throws AttentionError */
+export async function gpuEngine(onLost: (reason: string) => void): Promise<Engine> {
+  const attention = await createAttention();
+  void attention.lost.then(({ message }) => onLost(message || 'the device was lost'));
+  return {
+    attention,
+    name: describeAdapter(attention.device),
+    attend: async (inputs, options = {}) => pair(await selfAttention(inputs, { ...options, attention }), inputs, options),
+  };
+}
+
+export const cpuEngine: Engine = {
+  attention: undefined,
+  name: 'the CPU reference',
+  attend: async (inputs, options = {}) => pair(onCpu(inputs, options), inputs, options),
+};
+
+export function describeAdapter({ adapterInfo }: GPUDevice): string {
+  const { vendor, architecture, device, description, isFallbackAdapter } = adapterInfo;
+  const name = description || [vendor, architecture, device].filter(Boolean).join(' ') || 'an adapter without a name';
+  return `${name}${isFallbackAdapter ? ' (software, on the CPU)' : ''}`;
+}
+
+function pair(computed: ReturnType<typeof onCpu>, inputs: readonly (readonly number[])[], options: SelfAttentionOptions): Attended {
+  const cpu = onCpu(inputs, options);
+  const N = inputs.length;
+  const values = (name: 'scores' | 'weights' | 'context') =>
+    Array.from(cpu[name].data, (value, i) => ({ value: computed[name].data[i]!, cpu: value }));
+  const heads = (name: 'scores' | 'weights') => chunk(values(name), N * N).map((head) => chunk(head, N));
+  return { scores: heads('scores'), weights: heads('weights'), context: chunk(values('context'), cpu.context.shape.at(-1)!) };
+}
+
+function chunk<T>(items: readonly T[], size: number): T[][] {
+  return Array.from({ length: items.length / size }, (_, i) => items.slice(i * size, (i + 1) * size));
+}

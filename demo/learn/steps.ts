@@ -1,0 +1,80 @@
+/** The steps that show one query: vectors, scores, context, and the heat maps of all words. */
+import type { Attended, Value } from '../engine.ts';
+import { barCell, element, format, headRow, number, replace, scrolling } from '../ui/dom.ts';
+import { heatMap } from '../ui/heat-map.ts';
+import type { State } from './state.ts';
+
+const rowHead = (text: string) => element('th', { scope: 'row' }, text);
+const plain = (value: number) => element('td', {}, element('span', { class: 'number' }, format(value)));
+const cell = (value: Value) => element('td', {}, number(value));
+export const names = ({ words }: State): string[] => words.map(({ text }) => text);
+const components = (width: number): string[] => Array.from({ length: width }, (_, i) => `number ${i + 1}`);
+
+export function showVectors({ words }: State): void {
+  const rows = words.map(({ text, vector }) =>
+    element('tr', {}, rowHead(text), ...vector.map((value) => element('td', { class: 'number' }, value.toFixed(2)))),
+  );
+  const table = element('table', {}, headRow('word', ...components(3)), element('tbody', {}, ...rows));
+  replace('vectors', scrolling(table, 'Embedding vectors'));
+  const invented = [...new Set(words.filter(({ isInvented }) => isInvented).map(({ text }) => `“${text}”`))];
+  const note = `Made up by this page from the letters, so their likeness means nothing: ${invented.join(', ')}. The six words of the example have the book’s vectors.`;
+  replace('vectors-note', invented.length > 0 ? note : 'These are the book’s vectors.');
+}
+
+export function showScores(state: State, { scores }: Attended): void {
+  const row = scores[0]![state.query]!;
+  const largest = Math.max(...row.map(({ value }) => Math.abs(value)));
+  const rows = row.map((score, m) =>
+    element(
+      'tr',
+      { class: m === state.query ? 'chosen' : undefined },
+      rowHead(state.words[m]!.text),
+      barCell(Math.abs(score.value) / largest),
+      cell(score),
+    ),
+  );
+  const caption = element('caption', {}, `Scores of the query “${state.words[state.query]!.text}”`);
+  replace(
+    'scores',
+    scrolling(element('table', { class: 'bars' }, caption, headRow('word', '', 'score'), element('tbody', {}, ...rows)), 'Scores'),
+  );
+}
+
+export function showArithmetic({ words, query, key }: State, { scores }: Attended): void {
+  const [q, k] = [words[query]!, words[key]!];
+  const terms = q.vector.map((value, i) => `${value.toFixed(2)} × ${k.vector[i]!.toFixed(2)}`).join(' + ');
+  replace('arithmetic', `${q.text} · ${k.text} = ${terms} = `, number(scores[0]![query]![key]!));
+}
+
+export function showContext(state: State, { weights, context }: Attended): void {
+  const { words, query } = state;
+  const rows = words.map(({ text, vector }, m) => {
+    const weight = weights[0]![query]![m]!;
+    const products = vector.map((value) => cell({ value: weight.value * value, cpu: weight.cpu * value }));
+    return element('tr', {}, rowHead(text), cell(weight), ...products);
+  });
+  const sum = element('tr', { class: 'sum' }, rowHead(`context of “${words[query]!.text}”`), plain(1), ...context[query]!.map(cell));
+  const head = headRow('word', 'weight', ...components(3).map((name) => `weight × ${name}`));
+  replace('context', scrolling(element('table', {}, head, element('tbody', {}, ...rows), element('tfoot', {}, sum)), 'The weighted sum'));
+}
+
+export function showAll(state: State, { weights }: Attended): void {
+  replace(
+    'all',
+    heatMap({ label: 'Attention weights: rows ask, columns are looked at', words: names(state), weights: weights[0]!, isCausal: false }),
+  );
+}
+
+/** The heat maps and contexts of the trainable weights, causal mask and heads that were chosen. */
+export function showHeads(state: State, { weights, context }: Attended): void {
+  const words = names(state);
+  const label = (head: number) => (weights.length > 1 ? `Head ${head + 1}: attention weights` : 'Attention weights');
+  replace('heads', ...weights.map((head, i) => heatMap({ label: label(i), words, weights: head, isCausal: state.isCausal })));
+  const rows = context.map((row, n) => element('tr', {}, rowHead(words[n]!), ...row.map(cell)));
+  const width = context[0]!.length;
+  const columns = components(width).map((name, i) =>
+    weights.length > 1 ? `head ${1 + Math.floor((i * weights.length) / width)}, ${name}` : name,
+  );
+  const table = element('table', {}, element('caption', {}, 'Context vectors'), headRow('word', ...columns), element('tbody', {}, ...rows));
+  replace('heads-context', scrolling(table, 'Context vectors'));
+}

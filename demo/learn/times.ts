@@ -1,0 +1,72 @@
+/** Loops on the CPU beside matrix products on the GPU, timed here and now. */
+import { selfAttention } from '../../src/index.ts';
+import { selfAttention as loops } from '../../src/reference/index.ts';
+import type { Engine } from '../engine.ts';
+import { element, headRow, replace, scrolling } from '../ui/dom.ts';
+import type { State } from './state.ts';
+
+const RUNS = 5;
+const LARGE = { rows: 384, width: 64 };
+
+/** Milliseconds of the best of a few runs, after one that is not counted. */
+async function best(run: () => unknown): Promise<number> {
+  await run();
+  let least = Number.POSITIVE_INFINITY;
+  for (let i = 0; i < RUNS; i++) {
+    const start = performance.now();
+    await run();
+    least = Math.min(least, performance.now() - start);
+    await new Promise((resolve) => setTimeout(resolve)); // the page stays alive in between
+  }
+  return least;
+}
+
+export async function showTimes({ words }: State, { attention }: Engine, isCurrent: () => boolean): Promise<void> {
+  replace('times-note', 'Measuring …');
+  const small = words.map(({ vector }) => vector);
+  const large = Array.from({ length: LARGE.rows }, (_, n) => Array.from({ length: LARGE.width }, (_, i) => Math.sin(n * 7.1 + i * 3.3)));
+  const rows: HTMLElement[] = [];
+  const times: { cpu: number; gpu: number | undefined }[] = [];
+  for (const [label, inputs] of [
+    [`this sentence: ${small.length} words of 3 numbers`, small],
+    [`${LARGE.rows} words of ${LARGE.width} numbers`, large],
+  ] as const) {
+    const cpu = await best(() => loops(inputs));
+    const gpu = attention && (await best(() => selfAttention(inputs, { attention })));
+    times.push({ cpu, gpu });
+    rows.push(element('tr', {}, element('th', { scope: 'row' }, label), milliseconds(cpu), milliseconds(gpu)));
+  }
+  if (!isCurrent()) return;
+  const head = headRow('work', 'loops, CPU', `matrix products, ${attention ? 'GPU' : 'no GPU here'}`);
+  replace(
+    'times',
+    scrolling(
+      element(
+        'table',
+        {},
+        element('caption', {}, `Best of ${RUNS} runs, results fetched back included`),
+        head,
+        element('tbody', {}, ...rows),
+      ),
+      'Times',
+    ),
+  );
+  replace('times-note', why(times[0]!, times[1]!));
+}
+
+const milliseconds = (time: number | undefined) =>
+  element('td', { class: 'number' }, time === undefined ? '—' : time < 0.1 ? 'below 0.1 ms' : `${time.toPrecision(3)} ms`);
+
+function why(small: { cpu: number; gpu: number | undefined }, large: { cpu: number; gpu: number | undefined }): string {
+  if (small.gpu === undefined || large.gpu === undefined) return 'There is no GPU to compare with.';
+  const first =
+    small.cpu <= small.gpu
+      ? 'For one sentence the loops win: sending work to a GPU and fetching the result costs more than the work itself.'
+      : 'Even for one sentence the GPU wins.';
+  const ratio = large.cpu / large.gpu;
+  const second =
+    ratio >= 1.05
+      ? `For ${LARGE.rows} words the matrix products are ${ratio.toFixed(1)} times as fast.`
+      : `For ${LARGE.rows} words this machine’s device is not faster than the loops; a graphics card is.`;
+  return `${first} ${second}`;
+}
