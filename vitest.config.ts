@@ -17,7 +17,7 @@ export default defineConfig({
           name: 'browser',
           sequence: { groupOrder: 0 },
           include: ['test/**/*.test.ts'],
-          exclude: ['test/node/**', 'test/rig/**'],
+          exclude: ['test/node/**', 'test/demo/**', 'test/rig/**'],
           browser: {
             enabled: true,
             headless: true,
@@ -33,7 +33,7 @@ export default defineConfig({
         extends: true,
         test: {
           name: 'node',
-          include: ['test/node/**/*.test.ts'],
+          include: ['test/node/**/*.test.ts', 'test/demo/**/*.test.ts'],
           environment: 'node',
           fileParallelism: false,
           sequence: { groupOrder: 1 },

@@ -1,8 +1,6 @@
 /** `npm start`: runs the example sentence on this machine's GPU, prints the result, and serves the demo page. */
-import { dirname, join, resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { createServer, runnerImport } from 'vite';
+import { runInBrowser, serveDemo } from './in-browser.mjs';
 
 const USAGE = `npm start -- [options]
   --sentence "…"  another sentence than the example
@@ -10,21 +8,12 @@ const USAGE = `npm start -- [options]
   --json          print JSON`;
 const RUN_MS = 120_000; // a software device compiles the kernels in about a second; after this something hangs
 
-const demo = dirname(fileURLToPath(import.meta.url));
-const root = resolve(demo, '..');
-
 async function main() {
   const { once, json, sentence } = readOptions();
-  const server = await createServer({
-    root: demo,
-    configFile: join(root, 'vite.config.ts'),
-    logLevel: 'error',
-    server: { fs: { allow: [root] } },
-  });
+  const server = await serveDemo();
   try {
-    await server.listen();
     const address = server.resolvedUrls.local[0];
-    const example = await runInBrowser(address, sentence);
+    const example = await runInBrowser(address, { module: 'example.ts', name: 'runSentence', args: [sentence], limit: RUN_MS });
     if (json) console.log(JSON.stringify(toJson(sentence, example), null, 2));
     else print(sentence, example);
     if (once) await server.close();
@@ -46,31 +35,6 @@ function readOptions() {
     return { once: values.once ?? false, json: values.json ?? false, sentence: values.sentence ?? 'Your journey starts with one step' };
   } catch (error) {
     throw new Error(`${error.message}\n${USAGE}`);
-  }
-}
-
-/** Runs demo/example.ts in a headless browser: on its GPU, or on its software device. */
-async function runInBrowser(address, sentence) {
-  const { module: rig } = await runnerImport(join(root, 'test/rig/browser.ts'));
-  const browser = await rig.launchChrome();
-  let timer;
-  try {
-    const page = await browser.newPage();
-    await page.goto(`${address}example.ts`); // any page of this origin: modules can be imported from there
-    const run = page.evaluate(async (text) => {
-      const { runSentence } = await import('/example.ts');
-      return runSentence(text).catch(({ message }) => ({ error: message })); // the message alone: the stack is the page's
-    }, sentence);
-    const late = new Promise((_, reject) => {
-      const message = `The browser gave no result in ${RUN_MS / 1000} s: its GPU driver may hang. Try WEBGPU_ADAPTER=swiftshader, the software device.`;
-      timer = setTimeout(() => reject(new Error(message)), RUN_MS);
-    });
-    const result = await Promise.race([run, late]);
-    if (result.error) throw new Error(result.error);
-    return result;
-  } finally {
-    clearTimeout(timer);
-    await rig.endBrowser(browser);
   }
 }
 

@@ -9,15 +9,19 @@ self.onmessage = ({ data: { shape, repeats, budget } }: MessageEvent<CpuRequest>
     const length = shape.reduce((product, size) => product * size, 1);
     const inputs = [1, 2, 3].map((seed) => noise(seed, length));
     const [q, k, v] = inputs.map((data) => ({ data, shape })) as [Input, Input, Input];
-    const times: number[] = [];
-    let out = new Float64Array(0);
-    const end = performance.now() + budget;
-    while (times.length < repeats && (times.length === 0 || performance.now() < end)) {
+    const run = () => {
       const start = performance.now();
-      out = scaledDotProductAttention(q, k, v).out.data as Float64Array<ArrayBuffer>;
-      times.push(performance.now() - start);
+      const out = scaledDotProductAttention(q, k, v).out.data as Float64Array<ArrayBuffer>;
+      return { out, time: performance.now() - start };
+    };
+    const { out, time } = run(); // the answer; its time counts only where there is none for more, since the code was just compiled
+    const times: number[] = [];
+    const end = performance.now() + budget - time;
+    while (times.length < repeats && performance.now() < end) {
+      times.push(run().time);
       send({ done: times.length });
     }
+    if (times.length === 0) times.push(time);
     send({ result: { inputs, out, times } }, [...inputs.map(({ buffer }) => buffer), out.buffer]);
   } catch (error) {
     send({ error: (error as Error).message });

@@ -47,7 +47,7 @@ export function display(row: Row): {
     spread: `${time(row.least)} – ${time(row.most)}`,
     runs: String(row.runs),
     gflops: row.gflops.toPrecision(3),
-    error: row.error === 0 ? 'is the reference' : row.error.toExponential(1),
+    error: row.path === 'CPU reference' ? '—' : row.error.toExponential(1),
   };
 }
 

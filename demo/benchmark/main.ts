@@ -67,7 +67,7 @@ function fail(error: Error): void {
   }
   const missing =
     'This browser offers no WebGPU, so there is nothing to measure against the CPU. Chrome and Edge have it from version 113, Safari from 26, Firefox from 141 on Windows and 145 on macOS with Apple chips.';
-  const failed = `The GPU was lost or cannot be used: ${error.message}`;
+  const failed = `The GPU cannot be used. ${error.message}`;
   replace('problem-text', code === 'no-webgpu' && !navigator.gpu ? missing : failed);
   byId('problem').hidden = false;
 }
@@ -119,7 +119,7 @@ function showDevice({ adapter, features, limits }: Device): void {
     line('features', features.join(', ') || 'none'),
     ...Object.entries(limits).map(([name, value]) => line(name, value.toLocaleString('en'))),
   ];
-  replace('device', scrolling(element('table', {}, element('tbody', {}, ...lines)), 'The device'));
+  replace('device', scrolling(element('table', {}, element('tbody', {}, ...lines)), 'Adapter, features and limits'));
 }
 
 function download(format: string): void {

@@ -1,5 +1,5 @@
 /** The benchmark itself: for the page and for `npm run bench` alike. */
-import { type Attention, createAttention, type GpuTensor } from '../../src/index.ts';
+import { type Attention, AttentionError, createAttention, type GpuTensor } from '../../src/index.ts';
 import { describeAdapter } from '../engine.ts';
 import { CpuWorker } from './cpu.ts';
 
@@ -81,6 +81,7 @@ export async function benchmark(
   }: { signal: AbortSignal; onProgress: (progress: Progress) => void; onRow: (row: Row, device: Device) => void },
 ): Promise<Report> {
   const attention = await abortable(createAttention(), signal);
+  const end = AbortSignal.any([signal, abortedWhenLost(attention)]);
   const cpu = new CpuWorker();
   const device = describeDevice(attention.device);
   const rows: Row[] = [];
@@ -88,7 +89,7 @@ export async function benchmark(
   const progress = new ProgressOf(lengths, options, onProgress);
   try {
     for (const length of lengths) {
-      for (const row of await measureLength(length, options, attention, cpu, signal, progress)) {
+      for (const row of await measureLength(length, options, attention, cpu, end, progress)) {
         rows.push(row);
         onRow(row, device);
       }
@@ -184,10 +185,19 @@ function statistics(times: readonly number[], { length, heads, headSize }: { len
 /** Multiplications and additions of q·kᵀ and weights·v. */
 export const operations = (length: number, heads: number, headSize: number): number => 4 * heads * length * length * headSize;
 
-/** The promise's outcome, or AbortError as soon as the signal is aborted. */
+/** A signal that a lost device aborts: waits on the device's queue might never end otherwise. */
+function abortedWhenLost(attention: Attention): AbortSignal {
+  const controller = new AbortController();
+  void attention.lost.then(({ message }) =>
+    controller.abort(new AttentionError('device-lost', `the device was lost: ${message || 'the browser gave no reason'}`)),
+  );
+  return controller.signal;
+}
+
+/** The promise's outcome, or the signal's reason as soon as it is aborted. */
 function abortable<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
   return new Promise((resolve, reject) => {
-    const abort = () => reject(new DOMException('cancelled', 'AbortError'));
+    const abort = () => reject(signal.reason);
     if (signal.aborted) abort();
     signal.addEventListener('abort', abort, { once: true });
     promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort));

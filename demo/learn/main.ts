@@ -1,11 +1,11 @@
 /** The walk: reads the address, starts an engine, and redraws what a choice changes. */
 import { cpuEngine, type Engine, gpuEngine } from '../engine.ts';
 import { byId, element, replace } from '../ui/dom.ts';
-import { WEIGHTS, type WeightsName, weightOptions } from '../weights.ts';
+import { TWO_HEADS, WEIGHTS, type WeightsName, weightOptions } from '../weights.ts';
 import { EXAMPLE } from '../words.ts';
 import { showWays } from './normalise.ts';
 import { MOST_WORDS, readState, type State, withSentence, writeState } from './state.ts';
-import { showAll, showArithmetic, showContext, showHeads, showScores, showVectors } from './steps.ts';
+import { showAll, showArithmetic, showContext, showScores, showTrained, showVectors } from './steps.ts';
 import { showTimes } from './times.ts';
 
 let state = readState(location.search);
@@ -22,14 +22,17 @@ async function draw(what: 'all' | 'ways' = 'all'): Promise<void> {
     if (what === 'all') {
       const inputs = drawn.words.map(({ vector }) => vector);
       const simple = await engine.attend(inputs);
-      const chosen = await engine.attend(inputs, { ...weightOptions(drawn.weights), isCausal: drawn.isCausal });
+      const { isCausal } = drawn;
+      const trained = await engine.attend(inputs, weightOptions(drawn.weights));
+      const masked = await engine.attend(inputs, { ...weightOptions(drawn.weights), isCausal });
+      const heads = await engine.attend(inputs, { ...TWO_HEADS, isCausal });
       if (!isCurrent()) return;
       showVectors(drawn);
       showScores(drawn, simple);
       showArithmetic(drawn, simple);
       showContext(drawn, simple);
       showAll(drawn, simple);
-      showHeads(drawn, chosen);
+      showTrained(drawn, trained, masked, heads);
     }
     await showWays(drawn, engine, isCurrent);
     document.documentElement.dataset.drawn = String(mine);

@@ -1,7 +1,7 @@
 /** Three ways to turn scores into weights: two naive ones in f32 from the CPU reference, and the stable softmax of the GPU kernels. */
 import { naiveSoftmax, normalizeBySum } from '../../src/reference/index.ts';
 import type { Engine, Value } from '../engine.ts';
-import { barCell, byId, element, format, headRow, number, replace } from '../ui/dom.ts';
+import { barCell, byId, cpuNumber, element, format, headRow, number, replace } from '../ui/dom.ts';
 import type { State } from './state.ts';
 
 /** Computes and shows the three ways for embeddings that are 10^scale times as long. */
@@ -17,28 +17,23 @@ export async function showWays(state: State, engine: Engine, isCurrent: () => bo
   const stable = weights[0]![state.query]!;
   byId('scale-output').textContent = describeFactor(factor);
   const texts = state.words.map(({ text }) => text);
-  const same = (values: number[]): Value[] => values.map((value) => ({ value, cpu: value }));
   replace(
     'ways',
-    way('By the sum', 'score ÷ sum of scores', 'CPU reference, rounded to f32', texts, same(bySum)),
-    way('Naive exponential', 'exp(score) ÷ sum of exps', 'CPU reference, rounded to f32', texts, same(naive)),
+    way('By the sum', 'score ÷ sum of scores', 'CPU reference, rounded to f32', texts, bySum),
+    way('Naive exponential', 'exp(score) ÷ sum of exps', 'CPU reference, rounded to f32', texts, naive),
     way('Stable softmax', 'exp(score − largest) ÷ sum', engine.attention ? 'GPU kernel' : 'CPU reference', texts, stable),
   );
   replace('ways-note', ...verdict(bySum, naive, Math.max(...f32)));
 }
 
-function way(title: string, formula: string, source: string, words: readonly string[], values: readonly Value[]): HTMLElement {
-  const rows = values.map((value, m) =>
-    element('tr', {}, element('th', { scope: 'row' }, words[m]!), barCell(value.value), element('td', {}, number(value))),
-  );
-  const sum = values.reduce((total, { value }) => total + value, 0);
-  const foot = element(
-    'tr',
-    { class: 'sum' },
-    element('th', { scope: 'row' }, 'sum'),
-    element('td', {}),
-    element('td', {}, number({ value: sum, cpu: sum })),
-  );
+function way(title: string, formula: string, source: string, words: readonly string[], values: readonly (Value | number)[]): HTMLElement {
+  const plain = values.map((value) => (typeof value === 'number' ? value : value.value));
+  const rows = values.map((value, m) => {
+    const shown = typeof value === 'number' ? cpuNumber(value) : number(value);
+    return element('tr', {}, element('th', { scope: 'row' }, words[m]!), barCell(plain[m]!), element('td', {}, shown));
+  });
+  const sum = cpuNumber(plain.reduce((total, value) => total + value, 0));
+  const foot = element('tr', { class: 'sum' }, element('th', { scope: 'row' }, 'sum'), element('td', {}), element('td', {}, sum));
   return element(
     'div',
     { class: 'way' },

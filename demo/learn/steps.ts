@@ -65,16 +65,26 @@ export function showAll(state: State, { weights }: Attended): void {
   );
 }
 
-/** The heat maps and contexts of the trainable weights, causal mask and heads that were chosen. */
-export function showHeads(state: State, { weights, context }: Attended): void {
+/** The walk's last three steps: trainable weights, the causal mask on top of them, and two heads. */
+export function showTrained(state: State, trained: Attended, masked: Attended, heads: Attended): void {
   const words = names(state);
-  const label = (head: number) => (weights.length > 1 ? `Head ${head + 1}: attention weights` : 'Attention weights');
-  replace('heads', ...weights.map((head, i) => heatMap({ label: label(i), words, weights: head, isCausal: state.isCausal })));
-  const rows = context.map((row, n) => element('tr', {}, rowHead(words[n]!), ...row.map(cell)));
-  const width = context[0]!.length;
-  const columns = components(width).map((name, i) =>
-    weights.length > 1 ? `head ${1 + Math.floor((i * weights.length) / width)}, ${name}` : name,
+  replace('trained', heatMap({ label: 'Attention weights', words, weights: trained.weights[0]!, isCausal: false }));
+  replace('trained-context', contextTable(words, trained));
+  const label = state.isCausal ? 'Attention weights with the causal mask' : 'Attention weights without a mask';
+  replace('masked', heatMap({ label, words, weights: masked.weights[0]!, isCausal: state.isCausal }));
+  const maps = heads.weights.map((weights, i) =>
+    heatMap({ label: `Head ${i + 1}: attention weights`, words, weights, isCausal: state.isCausal }),
   );
-  const table = element('table', {}, element('caption', {}, 'Context vectors'), headRow('word', ...columns), element('tbody', {}, ...rows));
-  replace('heads-context', scrolling(table, 'Context vectors'));
+  replace('heads', ...maps);
+  replace('heads-context', contextTable(words, heads));
+}
+
+function contextTable(words: readonly string[], { weights, context }: Attended): HTMLElement {
+  const heads = weights.length;
+  const width = context[0]!.length / heads;
+  const columns = context[0]!.map((_, i) => `${heads > 1 ? `head ${Math.floor(i / width) + 1}, ` : ''}number ${(i % width) + 1}`);
+  const rows = context.map((row, n) => element('tr', {}, rowHead(words[n]!), ...row.map(cell)));
+  const title = heads > 1 ? 'Context vectors: the heads’ side by side' : 'Context vectors';
+  const table = element('table', {}, element('caption', {}, title), headRow('word', ...columns), element('tbody', {}, ...rows));
+  return scrolling(table, title);
 }

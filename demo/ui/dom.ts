@@ -32,16 +32,23 @@ export function format(value: number): string {
   if (Number.isNaN(value)) return 'NaN';
   if (!Number.isFinite(value)) return value > 0 ? '∞' : '−∞';
   const size = Math.abs(value);
-  if (size >= 1e5) return value.toExponential(2).replace('e+', '·10^');
+  if (size >= 1e5) return value.toExponential(2).replace(/e\+(\d+)/, (_, exponent: string) => ` · 10${superscript(exponent)}`);
   return value.toFixed(4).replace('-', '−');
 }
 
+const superscript = (digits: string) => digits.replace(/\d/g, (digit) => '⁰¹²³⁴⁵⁶⁷⁸⁹'[Number(digit)]!);
+
+/** A number that only the CPU computes. */
+export const cpuNumber = (value: number): HTMLElement =>
+  element('span', { class: `number${Number.isFinite(value) ? '' : ' broken'}` }, format(value));
+
 /** A computed number; the CPU's and their difference follow it, shown on demand. */
 export function number({ value, cpu }: Value): HTMLElement {
-  const isBroken = !Number.isFinite(value);
   const difference = Object.is(value, cpu) ? 0 : Math.abs(value - cpu);
   const beside = `CPU ${format(cpu)}, off by ${difference === 0 ? 0 : difference.toExponential(0)}`;
-  return element('span', { class: `number${isBroken ? ' broken' : ''}` }, format(value), element('span', { class: 'cpu' }, beside));
+  const shown = cpuNumber(value);
+  shown.append(element('span', { class: 'cpu' }, beside));
+  return shown;
 }
 
 /** A table that scrolls in itself where the page is too narrow. */

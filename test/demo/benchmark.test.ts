@@ -1,0 +1,183 @@
+/** The benchmark page, as a visitor uses it, and its command. */
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Page } from 'puppeteer';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { operations, type Report } from '../../demo/benchmark/measure.ts';
+import { projectRoot } from '../rig/find-chrome.ts';
+import { DemoSite, expectAccessible, readTable } from './demo-site.ts';
+
+let site: DemoSite;
+beforeAll(async () => {
+  site = await DemoSite.open();
+});
+afterAll(() => site.close());
+
+/** Fills the form and starts. */
+async function start(
+  page: Page,
+  { lengths, heads = 2, headSize = 16, repeats = 2 }: { lengths: readonly number[]; heads?: number; headSize?: number; repeats?: number },
+): Promise<void> {
+  await page.evaluate(
+    (chosen, values) => {
+      for (const box of document.querySelectorAll<HTMLInputElement>('input[name="length"]'))
+        box.checked = chosen.includes(Number(box.value));
+      for (const [id, value] of Object.entries(values)) document.querySelector<HTMLInputElement>(`#${id}`)!.value = String(value);
+    },
+    [...lengths],
+    { heads, 'head-size': headSize, repeats },
+  );
+  await page.click('#start');
+}
+
+const ended = (page: Page) => page.waitForSelector('#start:enabled', { timeout: 50_000 });
+
+/** GFLOP/s of the row agree with its time, to the digits shown. */
+function expectConsistent({ rows }: Pick<Report, 'rows'>): void {
+  for (const { length, heads, headSize, median, least, most, gflops, error, path } of rows) {
+    expect(gflops).toBeCloseTo(operations(length, heads, headSize) / median / 1e6, 9);
+    expect(least).toBeLessThanOrEqual(median);
+    expect(median).toBeLessThanOrEqual(most);
+    if (path === 'WebGPU') expect(error).toBeLessThan(1e-5);
+  }
+}
+
+describe('the page', () => {
+  test('a short run: table, plot, device, and every download', async () => {
+    const { page, problems } = await site.visit('benchmark.html');
+    const downloads = mkdtempSync(join(tmpdir(), 'webgpu-attention-downloads-'));
+    const session = await page.createCDPSession();
+    await session.send('Browser.setDownloadBehavior', { behavior: 'allow', downloadPath: downloads });
+    await page.evaluate(() => {
+      Object.assign(window, { longest: 0 });
+      new PerformanceObserver((list) => {
+        for (const { duration } of list.getEntries())
+          Object.assign(window, { longest: Math.max((window as unknown as { longest: number }).longest, duration) });
+      }).observe({ type: 'longtask' });
+    });
+    await start(page, { lengths: [64, 256], heads: 8, headSize: 64, repeats: 3 });
+    await ended(page);
+    expect(await page.$eval('#status', (node) => node.textContent)).toBe('Done: 2 lengths on both paths, every answer checked.');
+    const table = await readTable(page, '#table tbody');
+    expect(table.map(([path, length]) => [path, length])).toEqual([
+      ['CPU reference', '64'],
+      ['WebGPU', '64'],
+      ['CPU reference', '256'],
+      ['WebGPU', '256'],
+    ]);
+    expect(await page.$$eval('#plot svg circle, #plot svg path', (marks) => marks.length)).toBeGreaterThan(4);
+    expect(await page.$eval('#device', (node) => node.textContent)).toContain('maxStorageBufferBindingSize');
+    expect(await page.evaluate('window.longest')).toBeLessThanOrEqual(200);
+
+    for (const format of ['json', 'csv', 'svg']) await page.click(`[data-format="${format}"]`);
+    const stem = join(downloads, 'webgpu-attention-benchmark');
+    await expect
+      .poll(() => readdirSync(downloads).sort(), { timeout: 10_000 })
+      .toEqual(['csv', 'json', 'svg'].map((format) => `webgpu-attention-benchmark.${format}`));
+    const report = JSON.parse(readFileSync(`${stem}.json`, 'utf8')) as Report;
+    expectConsistent(report);
+    expect(report.rows.length).toBe(4);
+    const [header, ...lines] = readFileSync(`${stem}.csv`, 'utf8').trim().split('\r\n');
+    expect(header).toBe('path,length,heads,headSize,runs,median,least,most,gflops,error');
+    expect(lines.map((line) => Number(line.split(',')[5]))).toEqual(report.rows.map(({ median }) => median));
+    const svg = readFileSync(`${stem}.svg`, 'utf8');
+    const parsed = await page.evaluate((text) => {
+      const { documentElement } = new DOMParser().parseFromString(text, 'image/svg+xml');
+      return [documentElement.tagName, documentElement.namespaceURI];
+    }, svg);
+    expect(parsed).toEqual(['svg', 'http://www.w3.org/2000/svg']);
+    await expectAccessible(page);
+    await page.emulateMediaFeatures([
+      { name: 'prefers-color-scheme', value: 'dark' },
+      { name: 'prefers-reduced-motion', value: 'reduce' }, // colours that fade are measured half-way
+    ]);
+    await expectAccessible(page);
+    await page.close();
+    rmSync(downloads, { recursive: true });
+    expect(problems).toEqual([]);
+  });
+
+  test('Cancel ends a long run within a second and keeps what was measured', async () => {
+    const { page, problems } = await site.visit('benchmark.html', { width: 360 });
+    await start(page, { lengths: [64, 2048], heads: 8, headSize: 64, repeats: 5 });
+    await page.waitForFunction(() => document.querySelectorAll('#table tbody tr').length === 2, { timeout: 30_000 });
+    await page.waitForFunction(() => document.querySelector('#progress-text')!.textContent!.includes('2048'));
+    const pressed = performance.now();
+    await page.click('#cancel');
+    await ended(page);
+    expect(performance.now() - pressed).toBeLessThan(1000);
+    expect(await page.$eval('#status', (node) => node.textContent)).toBe('Cancelled. What was measured until then is below.');
+    expect(await page.$$eval('#table tbody tr', (rows) => rows.length)).toBe(2);
+    await page.close();
+    expect(problems).toEqual([]);
+  });
+
+  test('no length chosen is an error message', async () => {
+    const { page, problems } = await site.visit('benchmark.html');
+    await start(page, { lengths: [] });
+    expect(await page.$eval('#status', (node) => node.textContent)).toBe('Choose at least one length.');
+    await page.close();
+    expect(problems).toEqual([]);
+  });
+
+  test('without WebGPU it says so and names browsers', async () => {
+    const { page, problems } = await site.visit('benchmark.html', {
+      before: () => Object.defineProperty(Navigator.prototype, 'gpu', { value: undefined, configurable: true }),
+    });
+    await start(page, { lengths: [64] });
+    await page.waitForSelector('#problem:not([hidden])');
+    expect(await page.$eval('#problem-text', (node) => node.textContent)).toContain('offers no WebGPU');
+    await expectAccessible(page);
+    await page.close();
+    expect(problems).toEqual([]);
+  });
+
+  test('the GPU process ends in the middle of a run: the page says so, and Retry runs again', async () => {
+    const { page } = await site.visit('benchmark.html');
+    await start(page, { lengths: [512], heads: 8, headSize: 64, repeats: 50 });
+    await page.waitForFunction(() => document.querySelector('#progress-text')!.textContent!.includes('WebGPU'), { timeout: 30_000 });
+    const session = await site.browser.target().createCDPSession();
+    const { processInfo } = await session.send('SystemInfo.getProcessInfo');
+    const gpu = processInfo.find(({ type }) => type === 'GPU')!;
+    process.kill(gpu.id, 'SIGKILL');
+    await page.waitForSelector('#problem:not([hidden])', { timeout: 20_000 });
+    expect(await page.$eval('#problem-text', (node) => node.textContent)).toContain('the device was lost');
+    await page.$eval('#repeats', (input) => {
+      (input as HTMLInputElement).value = '1';
+    });
+    await page.click('#retry');
+    await ended(page);
+    expect(await page.$eval('#status', (node) => node.textContent)).toContain('Done');
+    await page.close();
+  });
+});
+
+describe('npm run bench', () => {
+  const bench = (...args: string[]) =>
+    spawnSync(process.execPath, [join(projectRoot, 'demo/bench.mjs'), ...args], { encoding: 'utf8', cwd: projectRoot });
+
+  test('prints a table whose GFLOP/s agree with its times, and writes JSON and SVG', () => {
+    const { status, stdout } = bench('--lengths', '64,32', '--heads', '2', '--head-size', '16', '--repeats', '2');
+    expect(status).toBe(0);
+    const [, stem] = stdout.match(/Written: (.*)\.json and \.svg/)!;
+    const report = JSON.parse(readFileSync(`${stem}.json`, 'utf8')) as Report;
+    expectConsistent(report);
+    expect(report.rows.map(({ length }) => length)).toEqual([32, 32, 64, 64]);
+    for (const { path, median, gflops } of report.rows)
+      expect(stdout).toMatch(new RegExp(`${path} .* ${median.toFixed(median < 10 ? 3 : 1)} .* ${gflops.toFixed(3)} `));
+    expect(readFileSync(`${stem}.svg`, 'utf8')).toMatch(/^<\?xml[^>]*>\s*<svg /);
+    for (const format of ['json', 'svg']) rmSync(`${stem}.${format}`);
+  });
+
+  test.each([
+    [['--lengths', '12,x'], /--lengths is "x": need a whole number/],
+    [['--heads', '0'], /--heads is "0"/],
+    [['--fast'], /Unknown option '--fast'/],
+  ] as const)('%j is an error', (args, message) => {
+    const { status, stderr } = bench(...args);
+    expect(status).toBe(1);
+    expect(stderr).toMatch(message);
+  });
+});
