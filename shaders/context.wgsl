@@ -1,5 +1,5 @@
 // enable
-// context: out = weights · v, the values summed by their weights. The last of the three steps of attention.
+// context: out = dropout(weights) · v, the values summed by their weights. The last of the three steps of attention.
 //
 //   weights [B,H,N,M], dense     v [B,Hk,M,Dv]     key_lengths [B]
 //   out     [B,H,N,Dv]
@@ -8,12 +8,15 @@
 // in workgroup memory; an invocation holds 4·ROWS × 4·COLS sums in registers. Keys that no query of the tile sees are not loaded.
 // Source: A. Vaswani et al., Attention Is All You Need, arXiv 1706.03762, section 3.2.1.
 
+alias K = f32; // storage of v
+alias Q = f32; // storage of out
 const TILE_N: u32 = 16; // queries a workgroup
 const TILE_DV: u32 = 16; // elements of a head a workgroup
 const TILE_M: u32 = 16; // keys a step
 const ROWS: u32 = 1; // blocks of 4 queries an invocation, 1 or 2
 const COLS: u32 = 1; // blocks of 4 elements an invocation, 1 or 2
 const SKIP_ZEROS: bool = true; // a weight of 0 skips its value: for problems that exclude elements, so that what lies there does not matter
+const DROPOUT: bool = false;
 const SIZE_X: u32 = TILE_DV / (4 * COLS);
 const SIZE_Y: u32 = TILE_N / (4 * ROWS);
 
@@ -26,8 +29,9 @@ struct Params {
   n: u32,
   m: u32,
   dv: u32,
-  is_causal: u32,
-  causal_offset: i32,
+  left: i32, // keys seen before and after a query's position, 2^30: all
+  right: i32,
+  causal_offset: i32, // position of query 0 among the keys
   is_lower_right: u32, // the offset is keys − n, and causal_offset is not used
   has_key_lengths: u32,
   v_offset: u32, // offsets and strides in elements
@@ -39,12 +43,16 @@ struct Params {
   out_b: u32,
   out_h: u32,
   out_n: u32,
+  seed_low: u32,
+  seed_high: u32,
+  drop_below: u32, // a weight whose random word is below this is dropped
+  keep_factor: f32, // of the weights that are kept
 }
 
 @group(0) @binding(0) var<storage, read> weights: array<f32>;
-@group(0) @binding(1) var<storage, read> v: array<f32>;
+@group(0) @binding(1) var<storage, read> v: array<K>;
 @group(0) @binding(2) var<storage, read> key_lengths: array<u32>;
-@group(0) @binding(3) var<storage, read_write> out: array<f32>;
+@group(0) @binding(3) var<storage, read_write> out: array<Q>;
 @group(0) @binding(4) var<uniform> params: Params;
 
 var<workgroup> w_tile: array<vec4f, TILE_M * TILE_N / 4>; // [TILE_M][TILE_N / 4]
@@ -57,16 +65,43 @@ fn key_length(b: u32) -> u32 {
   return min(key_lengths[params.key_lengths_offset + b], params.m);
 }
 
-fn load_weight(base: u32, n: u32, m: u32, end: u32) -> f32 {
-  if (n < params.n && m < end) {
-    return weights[base + n * params.m + m];
+/// The two halves of a product of two u32: low, high.
+fn multiply(a: u32, b: u32) -> vec2u {
+  let low = (a & 0xffff) * (b & 0xffff);
+  let middle = (a >> 16) * (b & 0xffff) + (low >> 16);
+  let other = (a & 0xffff) * (b >> 16) + (middle & 0xffff);
+  return vec2u(a * b, (a >> 16) * (b >> 16) + (middle >> 16) + (other >> 16));
+}
+
+/// Philox4x32-10: J. Salmon et al., Parallel random numbers: as easy as 1, 2, 3, SC11.
+fn philox(counter: vec4u) -> vec4u {
+  var c = counter;
+  var key = vec2u(params.seed_low, params.seed_high);
+  for (var round = 0u; round < 10; round++) {
+    let x = multiply(0xd2511f53, c.x);
+    let z = multiply(0xcd9e8d57, c.z);
+    c = vec4u(z.y ^ c.y ^ key.x, z.x, x.y ^ c.w ^ key.y, x.x);
+    key += vec2u(0x9e3779b9, 0xbb67ae85);
   }
-  return 0.0;
+  return c;
+}
+
+/// A weight after dropout. `head` is b · H + h.
+fn load_weight(head: u32, n: u32, m: u32, end: u32) -> f32 {
+  if (n >= params.n || m >= end) {
+    return 0.0;
+  }
+  let weight = weights[(head * params.n + n) * params.m + m];
+  if (DROPOUT) {
+    let word = philox(vec4u(m / 4, n, head, 0))[m % 4];
+    return select(weight * params.keep_factor, 0.0, word < params.drop_below);
+  }
+  return weight;
 }
 
 fn load_v(base: u32, m: u32, e: u32, end: u32) -> f32 {
   if (m < end && e < params.dv) {
-    return v[base + m * params.v_m + e];
+    return f32(v[base + m * params.v_m + e]);
   }
   return 0.0;
 }
@@ -88,7 +123,7 @@ fn store(base: u32, first_n: u32, first_e: u32, sums: mat4x4f) {
   for (var i = 0u; i < 4; i++) {
     for (var j = 0u; j < 4; j++) {
       if (first_n + i < params.n && first_e + j < params.dv) {
-        out[base + (first_n + i) * params.out_n + first_e + j] = sums[i][j];
+        out[base + (first_n + i) * params.out_n + first_e + j] = Q(sums[i][j]);
       }
     }
   }
@@ -104,25 +139,26 @@ fn main(
   let h = group.z % params.heads;
   let first_n = group.y * TILE_N;
   let first_e = group.x * TILE_DV;
-  let w_base = group.z * params.n * params.m;
   let v_base = params.v_offset + b * params.v_b + (h * params.key_heads / params.heads) * params.v_h;
 
   let length = key_length(b);
   let offset = select(params.causal_offset, i32(length) - i32(params.n), params.is_lower_right != 0);
-  let last_n = min(first_n + TILE_N, params.n) - 1;
-  let visible = u32(max(i32(last_n) + offset + 1, 0)); // keys that the last query sees
-  let end = select(length, min(length, visible), params.is_causal != 0);
+  // The keys that some query of the tile sees.
+  let first_position = i32(first_n) + offset;
+  let last_position = i32(min(first_n + TILE_N, params.n) - 1) + offset;
+  let begin = u32(clamp(first_position - params.left, 0, i32(length)));
+  let end = u32(clamp(last_position + params.right + 1, 0, i32(length)));
 
   var s00: mat4x4f; // [4 queries][4 elements]
   var s01: mat4x4f;
   var s10: mat4x4f;
   var s11: mat4x4f;
-  for (var first_m = 0u; first_m < end; first_m += TILE_M) {
+  for (var first_m = begin; first_m < end; first_m += TILE_M) {
     for (var i = lane; i < TILE_M * TILE_N / 4; i += SIZE_X * SIZE_Y) {
       let m = first_m + i % TILE_M;
       let n = first_n + 4 * (i / TILE_M);
       w_tile[(i % TILE_M) * (TILE_N / 4) + i / TILE_M] = vec4f(
-        load_weight(w_base, n, m, end), load_weight(w_base, n + 1, m, end), load_weight(w_base, n + 2, m, end), load_weight(w_base, n + 3, m, end));
+        load_weight(group.z, n, m, end), load_weight(group.z, n + 1, m, end), load_weight(group.z, n + 2, m, end), load_weight(group.z, n + 3, m, end));
     }
     for (var i = lane; i < TILE_M * TILE_DV / 4; i += SIZE_X * SIZE_Y) {
       let m = first_m + i / (TILE_DV / 4);

@@ -1,13 +1,15 @@
 // enable
-// scores: s = scale · q kᵀ → softcap → mask. The first of the three steps of attention.
+// scores: s = scale · q kᵀ → softcap → + ALiBi → mask, band, key lengths. The first of the three steps of attention.
 //
-//   q      [B,H,N,D]     k [B,Hk,M,D]     mask broadcast to [B,H,N,M]     key_lengths [B]
+//   q      [B,H,N,D]     k [B,Hk,M,D]     mask broadcast to [B,H,N,M]     key_lengths [B]     alibi_slopes [H]
 //   scores [B,H,N,M], dense; an excluded element is LOWEST
 //
 // A workgroup computes a tile of TILE_N queries × TILE_M keys of one head. It walks over D in steps of TILE_D that it keeps in
 // workgroup memory, transposed; an invocation holds 4·ROWS × 4·COLS sums in registers, so that a loaded value feeds 4 or 8 of them.
 // Source: A. Vaswani et al., Attention Is All You Need, arXiv 1706.03762, section 3.2.1.
 
+alias Q = f32; // storage of q
+alias K = f32; // storage of k
 const TILE_N: u32 = 16; // queries a workgroup
 const TILE_M: u32 = 16; // keys a workgroup
 const TILE_D: u32 = 16; // elements of a head a step
@@ -18,6 +20,8 @@ const SIZE_Y: u32 = TILE_N / (4 * ROWS);
 const LOWEST: f32 = -3.4028234663852886e38; // the lowest finite f32
 const EXCLUDES: u32 = 0xff61b1e6; // bits of −3e38: an additive mask from here down to −∞ excludes
 const MINUS_INFINITY: u32 = 0xff800000;
+const EXCLUDES_F16: u32 = 0xfbff; // the same for f16: −65504 to −∞
+const MINUS_INFINITY_F16: u32 = 0xfc00;
 
 const_assert TILE_N % (4 * ROWS) == 0 && TILE_M % (4 * COLS) == 0;
 const_assert ROWS <= 2 && COLS <= 2;
@@ -30,11 +34,13 @@ struct Params {
   d: u32,
   scale: f32,
   softcap: f32, // 0: off
-  is_causal: u32,
-  causal_offset: i32,
+  left: i32, // keys seen before and after a query's position, 2^30: all
+  right: i32,
+  causal_offset: i32, // position of query 0 among the keys
   is_lower_right: u32, // the offset is keys − n, and causal_offset is not used
-  mask_kind: u32, // 0: none, 1: boolean, 2: additive
+  mask_kind: u32, // 0: none, 1: boolean, 2: f32 added, 3: f16 added
   has_key_lengths: u32,
+  has_alibi: u32,
   q_offset: u32, // offsets and strides in elements
   q_b: u32,
   q_h: u32,
@@ -49,14 +55,16 @@ struct Params {
   mask_n: u32,
   mask_m: u32,
   key_lengths_offset: u32,
+  alibi_offset: u32,
 }
 
-@group(0) @binding(0) var<storage, read> q: array<f32>;
-@group(0) @binding(1) var<storage, read> k: array<f32>;
-@group(0) @binding(2) var<storage, read> mask: array<u32>; // bytes, or the bits of f32
+@group(0) @binding(0) var<storage, read> q: array<Q>;
+@group(0) @binding(1) var<storage, read> k: array<K>;
+@group(0) @binding(2) var<storage, read> mask: array<u32>; // bytes, or the bits of f32 or f16
 @group(0) @binding(3) var<storage, read> key_lengths: array<u32>;
-@group(0) @binding(4) var<storage, read_write> scores: array<f32>;
-@group(0) @binding(5) var<uniform> params: Params;
+@group(0) @binding(4) var<storage, read> alibi_slopes: array<f32>;
+@group(0) @binding(5) var<storage, read_write> scores: array<f32>;
+@group(0) @binding(6) var<uniform> params: Params;
 
 var<workgroup> q_tile: array<vec4f, TILE_D * TILE_N / 4>; // [TILE_D][TILE_N / 4]
 var<workgroup> k_tile: array<vec4f, TILE_D * TILE_M / 4>; // [TILE_D][TILE_M / 4]
@@ -70,14 +78,14 @@ fn key_length(b: u32) -> u32 {
 
 fn load_q(base: u32, n: u32, d: u32) -> f32 {
   if (n < params.n && d < params.d) {
-    return q[base + n * params.q_n + d];
+    return f32(q[base + n * params.q_n + d]);
   }
   return 0.0;
 }
 
 fn load_k(base: u32, m: u32, d: u32, length: u32) -> f32 {
   if (m < length && d < params.d) {
-    return k[base + m * params.k_m + d];
+    return f32(k[base + m * params.k_m + d]);
   }
   return 0.0;
 }
@@ -88,19 +96,28 @@ fn add_products(sums: mat4x4f, rows: vec4f, cols: vec4f) -> mat4x4f {
     fma(vec4f(rows.x), cols, sums[0]), fma(vec4f(rows.y), cols, sums[1]), fma(vec4f(rows.z), cols, sums[2]), fma(vec4f(rows.w), cols, sums[3]));
 }
 
-/// The score of a key that exists, after softcap and mask.
-fn finish(dot: f32, mask_index: u32) -> f32 {
-  var s = dot * params.scale;
+/// scale · q·k → softcap.
+fn scaled(dot: f32) -> f32 {
+  let s = dot * params.scale;
   if (params.softcap > 0.0) {
-    s = params.softcap * tanh(clamp(s / params.softcap, -15.0, 15.0));
+    return params.softcap * tanh(clamp(s / params.softcap, -15.0, 15.0));
   }
+  return s;
+}
+
+/// A score with the mask's element.
+fn masked(s: f32, index: u32) -> f32 {
   if (params.mask_kind == 1) {
-    let byte = (mask[mask_index / 4] >> (8 * (mask_index % 4))) & 0xff;
+    let byte = (mask[index / 4] >> (8 * (index % 4))) & 0xff;
     return select(s, LOWEST, byte == 0);
   }
   if (params.mask_kind == 2) {
-    let bits = mask[mask_index];
+    let bits = mask[index];
     return select(s + bitcast<f32>(bits), LOWEST, bits >= EXCLUDES && bits <= MINUS_INFINITY);
+  }
+  if (params.mask_kind == 3) {
+    let bits = (mask[index / 2] >> (16 * (index % 2))) & 0xffff;
+    return select(s + unpack2x16float(bits).x, LOWEST, bits >= EXCLUDES_F16 && bits <= MINUS_INFINITY_F16);
   }
   return s;
 }
@@ -111,6 +128,7 @@ struct Place {
   h: u32,
   length: u32, // keys that exist
   offset: i32, // position of query 0 among the keys
+  slope: f32, // ALiBi's
 }
 
 fn store(place: Place, first_n: u32, first_m: u32, sums: mat4x4f) {
@@ -121,16 +139,17 @@ fn store(place: Place, first_n: u32, first_m: u32, sums: mat4x4f) {
     }
     let row = ((place.b * params.heads + place.h) * params.n + n) * params.m;
     let mask_row = params.mask_offset + place.b * params.mask_b + place.h * params.mask_h + n * params.mask_n;
-    let visible = i32(n) + place.offset;
+    let position = i32(n) + place.offset;
     for (var j = 0u; j < 4; j++) {
       let m = first_m + j;
       if (m >= params.m) {
         break;
       }
-      if (m >= place.length || (params.is_causal != 0 && i32(m) > visible)) {
+      if (m >= place.length || i32(m) > position + params.right || i32(m) < position - params.left) {
         scores[row + m] = LOWEST;
       } else {
-        scores[row + m] = finish(sums[i][j], mask_row + m * params.mask_m);
+        let s = scaled(sums[i][j]) - place.slope * f32(abs(position - i32(m)));
+        scores[row + m] = masked(s, mask_row + m * params.mask_m);
       }
     }
   }
@@ -151,9 +170,15 @@ fn main(
   let q_base = params.q_offset + b * params.q_b + h * params.q_h;
   let k_base = params.k_offset + b * params.k_b + (h * params.key_heads / params.heads) * params.k_h;
 
+  var slope = 0.0;
+  if (params.has_alibi != 0) {
+    slope = alibi_slopes[params.alibi_offset + h];
+  }
+
   // A tile that no query sees is not computed.
-  let last_n = min(first_n + TILE_N, params.n) - 1;
-  let is_seen = first_m < length && (params.is_causal == 0 || i32(first_m) <= i32(last_n) + offset);
+  let first_position = i32(first_n) + offset;
+  let last_position = i32(min(first_n + TILE_N, params.n) - 1) + offset;
+  let is_seen = first_m < length && i32(first_m) <= last_position + params.right && i32(first_m + TILE_M) > first_position - params.left;
 
   var s00: mat4x4f; // [4 queries][4 keys]
   var s01: mat4x4f;
@@ -195,7 +220,7 @@ fn main(
 
   let n = first_n + 4 * local.y;
   let m = first_m + 4 * local.x;
-  let place = Place(b, h, length, offset);
+  let place = Place(b, h, length, offset, slope);
   store(place, n, m, s00);
   if (COLS == 2) {
     store(place, n, m + 4 * SIZE_X, s01);

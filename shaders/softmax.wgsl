@@ -2,7 +2,8 @@
 // softmax: weights = exp(s − max s) / Σ exp(s − max s), row by row, in place. The second of the three steps of attention.
 //
 //   scores [B,H,N,M], dense: masked scores in, weights out; an excluded element weighs 0, and so does a row of nothing else
-//   lse    [B,H,N]: max s + ln Σ exp(s − max s), the lowest finite f32 for a row that sees no key
+//   sinks  [H]: one more score a row, in the maximum and in the sum, that has no weight of its own
+//   lse    [B,H,N]: max s + ln Σ exp(s − max s), the lowest finite f32 for a row that sees neither key nor sink
 //
 // LANES invocations share a row, ROWS rows share a workgroup. Each lane walks over every LANES-th element three times:
 // for the maximum, which cancels but keeps every exponent ≤ 0; for the sum; and to write.
@@ -17,14 +18,18 @@ const MINUS_INFINITY: u32 = 0xff800000;
 const_assert countOneBits(LANES) == 1;
 
 struct Params {
+  heads: u32,
   n: u32,
   m: u32,
   has_lse: u32,
+  has_sinks: u32,
+  sinks_offset: u32, // in elements
 }
 
 @group(0) @binding(0) var<storage, read_write> scores: array<f32>;
-@group(0) @binding(1) var<storage, read_write> lse: array<f32>;
-@group(0) @binding(2) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> sinks: array<f32>;
+@group(0) @binding(2) var<storage, read_write> lse: array<f32>;
+@group(0) @binding(3) var<uniform> params: Params;
 
 var<workgroup> partial: array<f32, ROWS * LANES>; // [ROWS][LANES]
 
@@ -42,7 +47,12 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
   let length = select(0, params.m, n < params.n); // a row past the end takes part in the barriers only
   let slot = local.y * LANES;
 
-  var row_max = LOWEST;
+  var sink = LOWEST; // LOWEST: none
+  if (params.has_sinks != 0) {
+    sink = sinks[params.sinks_offset + group.y % params.heads];
+  }
+
+  var row_max = sink;
   for (var m = lane; m < length; m += LANES) {
     let s = scores[base + m];
     row_max = max(row_max, select(s, LOWEST, is_excluded(s)));
@@ -74,6 +84,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
     workgroupBarrier();
   }
   row_sum = partial[slot];
+  if (params.has_sinks != 0) {
+    row_sum += exp(sink - row_max);
+  }
 
   for (var m = lane; m < length; m += LANES) {
     let s = scores[base + m];

@@ -5,8 +5,9 @@ import { checkDevice, Lifeline, requestDevice } from './device.ts';
 import { AttentionError, quote } from './errors.ts';
 import type { HostData } from './host-data.ts';
 import { normalizeProjection, projectDispatch } from './kernels/project.ts';
+import type { AttentionOptions, AttentionProblem } from './options.ts';
 import { type AttentionPlan, type AttentionTensors, Plan, type PlanContext, planKey } from './plan.ts';
-import { type AttentionOptions, type AttentionProblem, checkKeys, checkOptionKeys, normalize, type Problem } from './problem.ts';
+import { checkKeys, checkOptionKeys, normalize, type Problem } from './problem.ts';
 import { type Absent, bindingOf, checkBinding, Program } from './program.ts';
 import { checkLayout, type DType, type GpuTensor, type HostTensor } from './tensor.ts';
 import { chooseProjectTiles, deviceFacts } from './tiles.ts';
@@ -37,9 +38,10 @@ export interface Attention {
   /** Resolves when the device is lost. */
   readonly lost: Promise<GPUDeviceLostInfo>;
   /**
-   * A tensor with this data: Float32Array, Float64Array or number[] → f32; Uint8Array → bool (non-zero = attend); Uint32Array → u32.
+   * A tensor with this data: Float32Array, Float64Array or number[] → f32; or, when asked, f16 (rounded to
+   * nearest even); Uint16Array → f16 bits; Uint8Array → bool (non-zero = attend); Uint32Array → u32.
    * @param shape as many elements as `data` has
-   * @throws AttentionError 'shape', 'dtype', 'limit', 'unsupported' (f16), 'device-lost'
+   * @throws AttentionError 'shape', 'dtype', 'limit', 'device-lost'
    */
   upload(data: HostData, shape: readonly number[], dtype?: DType): GpuTensor;
   /** A view's elements, dense and row-major: Float32Array (of u32: Float64Array, which holds every one). */
@@ -50,10 +52,10 @@ export interface Attention {
   release(...tensors: GpuTensor[]): void;
   /**
    * softmax(scale · q kᵀ + mask) v; the options say the rest. Resolves when submitted: the outputs can be used on the same queue at once.
-   * @param q [B,H,N,D], f32
-   * @param k [B,Hk,M,D], f32; Hk divides H, and query head h reads key head ⌊h·Hk/H⌋: 6 query heads read 2 key heads as 0,0,0,1,1,1
-   * @param v [B,Hk,M,Dv], f32
-   * @returns out [B,H,N,Dv]; lse [B,H,N] and scores [B,H,N,M] if asked for. The caller releases them.
+   * @param q [B,H,N,D], f32 or f16
+   * @param k [B,Hk,M,D], f32 or f16; Hk divides H, and query head h reads key head ⌊h·Hk/H⌋: 6 query heads read 2 key heads as 0,0,0,1,1,1
+   * @param v [B,Hk,M,Dv], of k's dtype
+   * @returns out [B,H,N,Dv], of q's dtype; lse [B,H,N] and scores [B,H,N,M] if asked for. The caller releases them.
    * @throws AttentionError of any code
    */
   scaledDotProductAttention(q: GpuTensor, k: GpuTensor, v: GpuTensor, options?: AttentionOptions): Promise<AttentionOutput>;
@@ -94,7 +96,7 @@ export async function createAttention(options: CreateAttentionOptions = {}): Pro
 
 /** New tensors by name. */
 type Made = Partial<Record<string, GpuTensor>>;
-type Inputs = Pick<AttentionTensors, 'q' | 'k' | 'v' | 'mask' | 'keyLengths'>;
+type Inputs = Omit<AttentionTensors, 'out' | 'lse' | 'scores' | 'workspace'>;
 
 export class DeviceAttention implements Attention, PlanContext {
   readonly lost: Promise<GPUDeviceLostInfo>;
@@ -139,11 +141,9 @@ export class DeviceAttention implements Attention, PlanContext {
     const caller = 'scaledDotProductAttention';
     this.lifeline.check(caller);
     checkOptionKeys(caller, options);
-    const { alibiSlopes, sinks, mask, keyLengths, ...rest } = options;
-    if (alibiSlopes !== undefined || sinks !== undefined) {
-      throw new AttentionError('unsupported', `${caller}: ${sinks === undefined ? 'alibiSlopes' : 'sinks'}: not supported yet`);
-    }
-    const inputs: Inputs = { q, k, v, ...(mask !== undefined && { mask }), ...(keyLengths !== undefined && { keyLengths }) };
+    const { mask, keyLengths, alibiSlopes, sinks, ...rest } = options;
+    const given = Object.entries({ q, k, v, mask, keyLengths, alibiSlopes, sinks }).filter(([, tensor]) => tensor !== undefined);
+    const inputs = Object.fromEntries(given) as unknown as Inputs;
     return this.attend(caller, normalize(caller, { ...rest, ...inputs }), inputs);
   }
 
@@ -154,17 +154,18 @@ export class DeviceAttention implements Attention, PlanContext {
     const key = planKey(problem, this.device.limits.minStorageBufferOffsetAlignment);
     const make = () => Plan.create(caller, this, problem);
     const run = async (plan: Plan) => {
-      const shapes = {
-        out: out.shape,
-        lse: problem.returnLse && [B, H, N],
-        scores: problem.returnScores && [B, H, N, M],
-        weights: problem.returnWeights && [B, H, N, M],
-        workspace: plan.workspaceBytes > 0 && [plan.workspaceBytes / 4],
+      const f32 = (...shape: number[]) => ({ shape, dtype: 'f32' as const });
+      const outputs = {
+        out: { shape: out.shape, dtype: out.dtype },
+        ...(problem.returnLse && { lse: f32(B, H, N) }),
+        ...(problem.returnScores && { scores: f32(B, H, N, M) }),
+        ...(problem.returnWeights && { weights: f32(B, H, N, M) }),
+        ...(plan.workspaceBytes > 0 && { workspace: f32(plan.workspaceBytes / 4) }),
       };
-      const made = await this.compute(caller, inputs, shapes, (pass, tensors) => {
-        const { workspace, ...outputs } = tensors;
-        const strided = { ...outputs.out!, strides: out.strides };
-        plan.encode(pass, { ...inputs, ...outputs, out: strided, ...(workspace && { workspace: workspace.buffer }) });
+      const made = await this.compute(caller, inputs, outputs, (pass, tensors) => {
+        const { workspace, ...results } = tensors;
+        const strided = { ...results.out!, strides: out.strides };
+        plan.encode(pass, { ...inputs, ...results, out: strided, ...(workspace && { workspace: workspace.buffer }) });
       });
       const { workspace, ...results } = made;
       if (workspace) this.pool.recycle(workspace.buffer);
@@ -189,7 +190,7 @@ export class DeviceAttention implements Attention, PlanContext {
     const step = { ...projectDispatch(projection, variant, alignment), reason };
     const make = () => Program.create(caller, this.pool, [step]);
     const run = async (program: Program) => {
-      const { y } = await this.compute(caller, inputs, { y: projection.outShape }, (pass, made) => {
+      const { y } = await this.compute(caller, inputs, { y: { shape: projection.outShape, dtype: 'f32' } }, (pass, made) => {
         const tensors = Object.entries({ ...inputs, ...made });
         const resources = tensors.map(([name, tensor]) => [
           name,
@@ -229,16 +230,16 @@ export class DeviceAttention implements Attention, PlanContext {
     this.pool.check(what, tensor, checkLayout(what, tensor, 'input'), 'STORAGE');
   }
 
-  /** Records one pass on new dense f32 tensors of these shapes, and submits it. When that fails the tensors are released again. */
+  /** Records one pass on new dense tensors, and submits it. When that fails the tensors are released again. */
   private async compute(
     caller: string,
     inputs: object,
-    shapes: Readonly<Record<string, readonly number[] | false | undefined>>,
+    outputs: Readonly<Record<string, { readonly shape: readonly number[]; readonly dtype: DType }>>,
     record: (pass: GPUComputePassEncoder, made: Made) => void,
   ): Promise<Made> {
     const made: Made = {};
     try {
-      for (const [name, shape] of Object.entries(shapes)) if (shape) made[name] = this.pool.tensor(`${caller}: ${name}`, shape);
+      for (const [name, { shape, dtype }] of Object.entries(outputs)) made[name] = this.pool.tensor(`${caller}: ${name}`, shape, dtype);
       await this.pool.submit(caller, [...Object.values(inputs), ...Object.values(made)], (encoder) => {
         const pass = encoder.beginComputePass({ label: caller });
         record(pass, made);

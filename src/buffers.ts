@@ -53,7 +53,6 @@ export class BufferPool {
   async download(tensor: GpuTensor): Promise<HostTensor> {
     const what = 'download: tensor';
     const layout = checkLayout(what, tensor, 'input');
-    if (layout.dtype === 'f16') throw new AttentionError('unsupported', `${what} is f16 ${quote(layout.shape)}: not supported yet`);
     this.check(what, tensor, layout, 'COPY_SRC');
     const staging = this.allocate(what, layout.bytes, GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST);
     try {
@@ -73,7 +72,6 @@ export class BufferPool {
   tensor(what: string, shape: readonly number[], dtype: DType = 'f32'): GpuTensor {
     checkShape(`${what}: shape`, shape);
     checkDType(`${what}: dtype`, dtype);
-    if (dtype === 'f16') throw new AttentionError('unsupported', `${what}: dtype is "f16": not supported yet`);
     const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
     const buffer = this.allocate(`${what}: ${quote(shape)}`, byteLength(shape, dtype), usage);
     return { buffer, shape: [...shape], dtype };

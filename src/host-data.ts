@@ -1,32 +1,38 @@
 /** Between arrays in the computer's memory and the bytes of a buffer. */
 import { AttentionError, quote } from './errors.ts';
-import { type DType, elementCount, type Layout } from './tensor.ts';
+import { fromHalf, toHalf } from './half.ts';
+import { byteLength, type DType, elementCount, type Layout } from './tensor.ts';
 
 /** What `upload` accepts. */
 export type HostData = Float32Array | Float64Array | Uint16Array | Uint32Array | Uint8Array | readonly number[];
 
 /** The bytes of host data as a buffer holds them, a multiple of 4 long, and their element type. */
 export function toBytes(data: HostData, dtype: DType | undefined): { bytes: Uint8Array<ArrayBuffer>; dtype: DType } {
-  if (dtype === 'f16' || data instanceof Uint16Array)
-    throw new AttentionError('unsupported', `upload: ${quote(data)} as f16: not supported yet`);
   const natural = naturalType(data);
-  if (dtype !== undefined && dtype !== natural)
-    throw new AttentionError('dtype', `upload: dtype is ${quote(dtype)}: ${quote(data)} becomes ${natural}`);
-  if (natural === 'f32') return { bytes: new Uint8Array(new Float32Array(data).buffer), dtype: natural };
-  const bytes = new Uint8Array(Math.ceil((data as Uint8Array).byteLength / 4) * 4);
-  if (natural === 'bool') bytes.set(data as Uint8Array);
-  else new Uint32Array(bytes.buffer).set(data as Uint32Array);
-  return { bytes, dtype: natural };
+  const type = dtype ?? natural;
+  if (type !== natural && !(natural === 'f32' && type === 'f16')) {
+    throw new AttentionError(
+      'dtype',
+      `upload: dtype is ${quote(dtype)}: ${quote(data)} becomes ${natural}${natural === 'f32' ? ' or f16' : ''}`,
+    );
+  }
+  const bytes = new Uint8Array(byteLength([data.length], type));
+  if (type === 'f32') new Float32Array(bytes.buffer).set(data);
+  else if (type === 'u32') new Uint32Array(bytes.buffer).set(data);
+  else if (type === 'bool') bytes.set(data);
+  else new Uint16Array(bytes.buffer).set(natural === 'f16' ? data : Uint16Array.from(data, toHalf));
+  return { bytes, dtype: type };
 }
 
 function naturalType(data: unknown): DType {
   if (data instanceof Float32Array || data instanceof Float64Array) return 'f32';
   if (data instanceof Uint8Array || data instanceof Uint8ClampedArray) return 'bool';
+  if (data instanceof Uint16Array) return 'f16';
   if (data instanceof Uint32Array) return 'u32';
   if (!Array.isArray(data))
     throw new AttentionError(
       'dtype',
-      `upload: data is ${quote(data)}: need Float32Array, Float64Array, number[], Uint8Array or Uint32Array`,
+      `upload: data is ${quote(data)}: need Float32Array, Float64Array, number[], Uint16Array, Uint8Array or Uint32Array`,
     );
   const bad = data.findIndex((value) => typeof value !== 'number');
   if (bad >= 0) throw new AttentionError('dtype', `upload: data[${bad}] is ${quote(data[bad])}: need a number`);
@@ -35,12 +41,13 @@ function naturalType(data: unknown): DType {
 
 /** The elements of a view, read from the bytes between its first and its last one, dense and row-major. */
 export function gather(bytes: ArrayBuffer, { shape, strides, dtype }: Layout): Float32Array | Float64Array {
-  const source = dtype === 'f32' ? new Float32Array(bytes) : dtype === 'bool' ? new Uint8Array(bytes) : new Uint32Array(bytes);
+  const source = new { f32: Float32Array, f16: Uint16Array, bool: Uint8Array, u32: Uint32Array }[dtype](bytes);
+  const decode = { f32: Number, f16: fromHalf, bool: (value: number) => Number(value !== 0), u32: Number }[dtype];
   const count = elementCount(shape);
   const out = dtype === 'u32' ? new Float64Array(count) : new Float32Array(count); // f64 holds every u32
   const index = new Array<number>(shape.length).fill(0);
   for (let i = 0, at = 0; i < count; i++) {
-    out[i] = dtype === 'bool' ? Number(source[at] !== 0) : source[at]!;
+    out[i] = decode(source[at]!);
     // On to the next element: the last axis runs fastest.
     for (let axis = shape.length - 1; axis >= 0; axis--) {
       at += strides[axis]!;

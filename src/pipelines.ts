@@ -27,9 +27,14 @@ export function getPipeline(device: GPUDevice, kernel: Kernel, variant: Variant)
   return pipeline;
 }
 
+/** The WGSL features that a variant needs. */
+export function enabled({ enable = [] }: Kernel, variant: Variant): string[] {
+  return [...(Object.values(variant).includes('f16') ? ['f16'] : []), ...enable];
+}
+
 async function compile(device: GPUDevice, kernel: Kernel, variant: Variant, label: string): Promise<GPUComputePipeline> {
   device.pushErrorScope('validation');
-  const module = device.createShaderModule({ label, code: specialize(kernel.source, variant) });
+  const module = device.createShaderModule({ label, code: specialize(kernel.source, variant, enabled(kernel, variant)) });
   const entries = kernel.bindings.map(({ access }, binding) => ({
     binding,
     visibility: GPUShaderStage.COMPUTE,

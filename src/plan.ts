@@ -3,12 +3,14 @@ import type { BufferPool } from './buffers.ts';
 import type { Lifeline } from './device.ts';
 import { AttentionError, quote } from './errors.ts';
 import { contextDispatch } from './kernels/context.ts';
+import { flashForwardDispatch, needsHeadsTable } from './kernels/flash_forward.ts';
+import { headsDispatch } from './kernels/heads.ts';
 import { scoresDispatch } from './kernels/scores.ts';
 import { softmaxDispatch } from './kernels/softmax.ts';
 import type { Problem } from './problem.ts';
 import { type Absent, bindingOf, checkBinding, Program, type Step } from './program.ts';
 import { byteLength, checkLayout, describeLayout, type GpuTensor, type Layout, rowMajor, sameLayout } from './tensor.ts';
-import { chooseTiles, deviceFacts } from './tiles.ts';
+import { chooseAlgorithm, chooseExplicitTiles, chooseFusedTiles, deviceFacts } from './tiles.ts';
 
 /** The tensors that a plan runs on: q, k, v and out as planned, the others where the problem has them. lse and scores are dense. */
 export interface AttentionTensors {
@@ -20,6 +22,8 @@ export interface AttentionTensors {
   readonly scores?: GpuTensor; // [B,H,N,M]
   readonly mask?: GpuTensor;
   readonly keyLengths?: GpuTensor; // [B]
+  readonly alibiSlopes?: GpuTensor; // [H]
+  readonly sinks?: GpuTensor; // [H]
   /** At least `workspaceBytes`, usage STORAGE. Needed where that is above 0. */
   readonly workspace?: GPUBuffer;
 }
@@ -65,30 +69,36 @@ export class Plan implements AttentionPlan {
 
   private constructor(
     private readonly context: PlanContext,
-    private readonly problem: Problem,
+    problem: Problem,
     private readonly program: Program,
+    private readonly layout: Workspace,
   ) {
-    const { B, H, N, M, q, k, v, mask, keyLengths, out } = problem;
+    const { B, H, N, M, q, k, v, mask, keyLengths, alibiSlopes, sinks, out } = problem;
     this.kernels = program.steps.map(({ kernel, variant, reason }) => ({ name: kernel.name, variant: { ...variant }, reason }));
-    this.workspaceBytes = weightsResource(problem) === 'workspace' ? weightsLayout(problem).bytes : 0;
+    this.workspaceBytes = layout.bytes;
     this.expected = {
-      ...{ q, k, v, mask, keyLengths, out },
+      ...{ q, k, v, mask, keyLengths, alibiSlopes, sinks, out },
       lse: problem.returnLse ? dense([B, H, N]) : undefined,
       scores: problem.returnScores ? dense([B, H, N, M]) : undefined,
       weights: problem.returnWeights ? dense([B, H, N, M]) : undefined,
-      workspace: this.workspaceBytes > 0 ? dense([this.workspaceBytes / 4]) : undefined,
+      workspace: layout.bytes > 0 ? dense([layout.bytes / 4]) : undefined,
     };
   }
 
-  /** @throws AttentionError 'limit' when a tensor or a grid is larger than the device allows, 'option' for a wrong `variant`, 'compile' */
+  /** @throws AttentionError 'limit' when a tensor or a grid is larger than the device allows, 'option' for a wrong `variant`, 'unsupported', 'compile' */
   static async create(caller: string, context: PlanContext, problem: Problem): Promise<Plan> {
     const { device } = context.lifeline;
-    const { q, k, v, mask, keyLengths, out } = problem;
-    for (const [name, layout] of Object.entries({ q, k, v, mask, keyLengths, out, scores: weightsLayout(problem) })) {
+    const { q, k, v, mask, keyLengths, alibiSlopes, sinks, out } = problem;
+    checkFeatures(caller, problem, device);
+    const { algorithm, reason } = chooseAlgorithm(problem);
+    const isExplicit = algorithm === 'explicit';
+    const scores = isExplicit ? weightsLayout(problem) : undefined;
+    for (const [name, layout] of Object.entries({ q, k, v, mask, keyLengths, alibiSlopes, sinks, out, scores })) {
       if (layout) checkBinding(`${caller}: ${name}`, layout, device.limits);
     }
-    const program = await Program.create(caller, context.pool, explicitSteps(problem, device));
-    return new Plan(context, problem, program);
+    const steps = isExplicit ? explicitSteps(problem, device, reason) : fusedSteps(problem, device, reason);
+    const program = await Program.create(caller, context.pool, steps);
+    return new Plan(context, problem, program, isExplicit ? explicitWorkspace(problem) : fusedWorkspace(problem));
   }
 
   encode(pass: GPUComputePassEncoder, tensors: AttentionTensors): void {
@@ -110,9 +120,15 @@ export class Plan implements AttentionPlan {
         throw new AttentionError('option', `encode: got ${name}, but the plan was made without it`);
     }
     checkAliasing(bound);
+    const { workspace: scratch, alibiSlopes } = bound;
+    const { resource } = this.layout;
     this.program.encode(
       pass,
-      { ...bound, key_lengths: bound.keyLengths, weights: bound[weightsResource(this.problem)] },
+      {
+        ...{ ...bound, key_lengths: bound.keyLengths, alibi_slopes: alibiSlopes },
+        heads: resource === 'heads' ? scratch : (alibiSlopes ?? bound.sinks),
+        weights: resource === 'weights' ? scratch : (bound.weights ?? bound.scores),
+      },
       this.context.absent,
     );
   }
@@ -153,27 +169,57 @@ const dense = (shape: readonly number[]): Layout => ({
 });
 const weightsLayout = ({ B, H, N, M }: Problem): Layout => dense([B, H, N, M]);
 
-/** The resource in which scores become weights: a returned tensor, if the weights are returned. */
-function weightsResource({ returnWeights, returnScores }: Problem): 'weights' | 'scores' | 'workspace' {
-  if (returnWeights) return 'weights';
-  return returnScores === 'weights' ? 'scores' : 'workspace';
+/** What lies in the workspace. */
+interface Workspace {
+  readonly resource: 'weights' | 'heads' | undefined;
+  readonly bytes: number;
 }
 
-/** The explicit algorithm: scores, softmax in place, context. Scores that are returned are computed into a tensor of their own first. */
-function explicitSteps(problem: Problem, device: GPUDevice): Step[] {
-  const tiles = chooseTiles(problem, deviceFacts(device));
+/** Scores become weights in a tensor that is returned, or in the workspace. */
+function explicitWorkspace(problem: Problem): Workspace {
+  if (problem.returnWeights || problem.returnScores === 'weights') return { resource: undefined, bytes: 0 };
+  return { resource: 'weights', bytes: weightsLayout(problem).bytes };
+}
+
+/** One row a head, where slopes and sinks have to share a binding. */
+function fusedWorkspace(problem: Problem): Workspace {
+  return needsHeadsTable(problem) ? { resource: 'heads', bytes: 8 * problem.H } : { resource: undefined, bytes: 0 };
+}
+
+/** @throws AttentionError 'unsupported' when the device lacks a feature that the problem needs */
+function checkFeatures(caller: string, { q, k }: Problem, device: GPUDevice): void {
+  const half = Object.entries({ q, k }).find(([, { dtype }]) => dtype === 'f16');
+  if (half && !device.features.has('shader-f16')) {
+    throw new AttentionError(
+      'unsupported',
+      `${caller}: ${half[0]} is ${describeLayout(half[1])}: this device lacks the feature shader-f16`,
+    );
+  }
+}
+
+/** One pass over the keys; before it, slopes and sinks in one table where there are both. */
+function fusedSteps(problem: Problem, device: GPUDevice, why: string): Step[] {
+  const { variant, reason } = chooseFusedTiles(problem, deviceFacts(device)).flash_forward;
   const alignment = device.limits.minStorageBufferOffsetAlignment;
-  const why = problem.algorithm === 'auto' ? 'auto takes explicit, the only algorithm so far' : 'explicit was asked for';
+  const flash: Step = { ...flashForwardDispatch(problem, variant, alignment), reason: `${why}; ${reason}` };
+  if (!needsHeadsTable(problem)) return [flash];
+  return [{ ...headsDispatch(problem, alignment), reason: 'alibiSlopes and sinks in one table' }, flash];
+}
+
+/** Scores, softmax in place, context. Scores that are returned are computed into a tensor of their own first. */
+function explicitSteps(problem: Problem, device: GPUDevice, why: string): Step[] {
+  const tiles = chooseExplicitTiles(problem, deviceFacts(device));
+  const alignment = device.limits.minStorageBufferOffsetAlignment;
   const steps: Step[] = [];
   const { returnScores } = problem;
   if (returnScores !== undefined && returnScores !== 'weights') {
     const dispatch = scoresDispatch(problem, tiles.scores.variant, alignment, returnScores);
-    steps.push({ ...dispatch, reason: `returnScores is ${quote(returnScores)}; ${tiles.scores.reason}` });
+    steps.push({ ...dispatch, reason: `${why}; ${tiles.scores.reason}` });
   }
   const resources = { scores: 'weights' };
   steps.push(
     { ...scoresDispatch(problem, tiles.scores.variant, alignment, 'masked'), resources, reason: `${why}; ${tiles.scores.reason}` },
-    { ...softmaxDispatch(problem, tiles.softmax.variant), resources, reason: `${why}; ${tiles.softmax.reason}` },
+    { ...softmaxDispatch(problem, tiles.softmax.variant, alignment), resources, reason: `${why}; ${tiles.softmax.reason}` },
     { ...contextDispatch(problem, tiles.context.variant, alignment), reason: `${why}; ${tiles.context.reason}` },
   );
   return steps;

@@ -35,7 +35,8 @@ export interface Layout {
   readonly bytes: number; // from offset to the end of the last element, rounded up to 4
 }
 
-const BYTES: Record<DType, number> = { f32: 4, f16: 2, bool: 1, u32: 4 };
+/** Bytes of an element. */
+export const BYTES: Record<DType, number> = { f32: 4, f16: 2, bool: 1, u32: 4 };
 const MAX_ELEMENTS = 2 ** 32; // kernels index with u32
 
 export const elementCount = (shape: readonly number[]): number => shape.reduce((product, size) => product * size, 1);

@@ -64,6 +64,12 @@ onDevices('attention', (attention) => {
     const tensors = { q: q.tensor, k: k.tensor, v: v.tensor, out: out.tensor, lse: lse.tensor, scores: scores.tensor };
     await runPass(device, (pass) => plan.encode(pass, tensors));
     plan.destroy();
+    const fused = await attention().plan({ ...problem, returnScores: undefined, algorithm: 'fused' });
+    const fusedOut = place(device, null, [1, 2, N, Dv], { strides: [N * 2 * Dv, Dv, 2 * Dv, 1] });
+    const fusedLse = place(device, null, [1, 2, N], { offset: 256 });
+    expect(fused.workspaceBytes).toBe(0);
+    await runPass(device, (pass) => fused.encode(pass, { ...tensors, scores: undefined, out: fusedOut.tensor, lse: fusedLse.tensor }));
+    fused.destroy();
 
     const host = (data: Float32Array, ...shape: number[]) => ({ data, shape });
     const { scale } = sizes;
@@ -74,6 +80,8 @@ onDevices('attention', (attention) => {
     expectAsGoodAsNaive('out', await out.read(), expected.out.data, naive.out);
     expectAsGoodAsNaive('weights', weights, expected.scores!.data, naive.weights);
     expectAsGoodAsNaive('lse', await lse.read(), expected.lse!.data, naive.lse);
+    expectAsGoodAsNaive('fused out', await fusedOut.read(), expected.out.data, naive.out);
+    expectAsGoodAsNaive('fused lse', await fusedLse.read(), expected.lse!.data, naive.lse);
     checkDistribution(weights, expected.scores!.data, M);
   });
 });

@@ -123,9 +123,10 @@ describe('scaledDotProductAttention', () => {
     ['option', () => scaledDotProductAttention(q, k, v, { keyLengths: [1, -1] })],
     ['shape', () => scaledDotProductAttention(q, k, v, { keyLengths: [1] })],
     ['dtype', () => scaledDotProductAttention({ data: [1] as never, shape: [1, 1, 1, 1] }, k, v)],
-    ['unsupported', () => scaledDotProductAttention(q, k, v, { dropout: { probability: 0.1, seed: 1 } })],
+    ['option', () => scaledDotProductAttention(q, k, v, { dropout: { probability: 1, seed: 1 } })],
+    ['shape', () => scaledDotProductAttention(q, k, v, { dropout: { probability: 0.5, seed: 1 }, keep: { data: [true], shape: [1] } })],
     ['option', () => scaledDotProductAttention(q, k, v, { causal: true } as object)],
-    ['option', () => scaledDotProductAttention(q, k, v, { variant: {} })],
+    ['option', () => scaledDotProductAttention(q, k, v, { variant: {} } as object)],
   ])('bad input %#: %s', (code, call) => {
     expect(call).toThrow(expect.objectContaining({ name: 'AttentionError', code }));
   });

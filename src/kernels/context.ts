@@ -1,6 +1,6 @@
 import source from '../../shaders/context.wgsl?raw';
-import type { Problem } from '../problem.ts';
-import { causalParams } from './causal.ts';
+import { isBanded, type Problem } from '../problem.ts';
+import { bandParams, dropoutParams } from './band.ts';
 import { type Dispatch, elementOffset, type Kernel, numbers, read, uniform, type Variant, write } from './kernel.ts';
 
 /** out = weights · v, [B,H,N,Dv]. */
@@ -22,7 +22,7 @@ export function contextDispatch(problem: Problem, variant: Variant, alignment: n
       ['n', 'u32', N],
       ['m', 'u32', M],
       ['dv', 'u32', Dv],
-      ...causalParams(problem),
+      ...bandParams(problem),
       ['has_key_lengths', 'u32', Number(keyLengths !== undefined)],
       ['v_offset', 'u32', elementOffset(v, alignment)],
       ['v_b', 'u32', v.strides[0]!],
@@ -33,13 +33,14 @@ export function contextDispatch(problem: Problem, variant: Variant, alignment: n
       ['out_b', 'u32', out.strides[0]!],
       ['out_h', 'u32', out.strides[1]!],
       ['out_n', 'u32', out.strides[2]!],
+      ...dropoutParams(problem),
     ],
     grid: [Math.ceil(Dv / TILE_DV), Math.ceil(N / TILE_N), B * H],
   };
 }
 
 /** Can a weight be exactly 0 because its key is excluded, within a tile that is computed? */
-export const skipsZeros = ({ mask, isCausal }: Problem): boolean => mask !== undefined || isCausal;
+export const skipsZeros = (problem: Problem): boolean => problem.mask !== undefined || isBanded(problem);
 
 export function contextBytes(variant: Variant): number {
   const { TILE_N, TILE_DV, TILE_M } = numbers<'TILE_N' | 'TILE_DV' | 'TILE_M'>(variant);

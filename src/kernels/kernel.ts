@@ -1,5 +1,5 @@
 /** What a kernel file describes: everything the host needs to launch a shader, as data. */
-import type { Layout } from '../tensor.ts';
+import { BYTES, type Layout } from '../tensor.ts';
 
 /** How a shader uses a binding. The list's order is the binding number. */
 export interface Binding {
@@ -11,6 +11,7 @@ export interface Kernel {
   readonly name: string; // the stem of its shader's file
   readonly source: string;
   readonly bindings: readonly Binding[];
+  readonly enable?: readonly string[]; // WGSL features that every variant needs; f16 follows from the variant's types
 }
 
 /** Values of a shader's `const` lines. */
@@ -41,7 +42,7 @@ export const numbers = <Name extends string>(variant: Variant): Record<Name, num
  */
 export function elementOffset(layout: Layout | undefined, alignment: number): number {
   if (!layout) return 0;
-  return (layout.offset % alignment) / (layout.dtype === 'bool' ? 1 : 4);
+  return (layout.offset % alignment) / BYTES[layout.dtype];
 }
 
 /** The uniform struct's bytes: every field is 4 bytes, little endian. */

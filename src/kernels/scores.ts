@@ -1,13 +1,14 @@
 import source from '../../shaders/scores.wgsl?raw';
-import type { Problem, ScoresForm } from '../problem.ts';
-import { causalParams } from './causal.ts';
+import type { ScoresForm } from '../options.ts';
+import { type Problem, UNLIMITED } from '../problem.ts';
+import { bandParams, maskKind } from './band.ts';
 import { type Dispatch, elementOffset, type Kernel, numbers, type Param, read, uniform, type Variant, write } from './kernel.ts';
 
-/** s = scale · q kᵀ → softcap → mask, [B,H,N,M]. */
+/** s = scale · q kᵀ → softcap → + ALiBi → mask, band, key lengths, [B,H,N,M]. */
 export const scores: Kernel = {
   name: 'scores',
   source,
-  bindings: [read('q'), read('k'), read('mask'), read('key_lengths'), write('scores'), uniform('params')],
+  bindings: [read('q'), read('k'), read('mask'), read('key_lengths'), read('alibi_slopes'), write('scores'), uniform('params')],
 };
 
 /** @param form how far to go: `'masked'` is what the softmax takes */
@@ -25,11 +26,12 @@ export function scoresDispatch(problem: Problem, variant: Variant, alignment: nu
 /** The problem without the steps that come after `form`. */
 function scoresProblem(problem: Problem, form: Exclude<ScoresForm, 'weights'>): Problem {
   if (form === 'masked') return problem;
-  return { ...problem, mask: undefined, isCausal: false, softcap: form === 'raw' ? 0 : problem.softcap };
+  const unbound = { mask: undefined, alibiSlopes: undefined, left: UNLIMITED, right: UNLIMITED };
+  return { ...problem, ...unbound, softcap: form === 'raw' ? 0 : problem.softcap };
 }
 
 function scoresParams(problem: Problem, alignment: number): readonly Param[] {
-  const { H, Hk, N, M, D, q, k, mask, keyLengths } = problem;
+  const { H, Hk, N, M, D, q, k, mask, keyLengths, alibiSlopes } = problem;
   return [
     ['heads', 'u32', H],
     ['key_heads', 'u32', Hk],
@@ -38,9 +40,10 @@ function scoresParams(problem: Problem, alignment: number): readonly Param[] {
     ['d', 'u32', D],
     ['scale', 'f32', problem.scale],
     ['softcap', 'f32', problem.softcap],
-    ...causalParams(problem),
-    ['mask_kind', 'u32', mask === undefined ? 0 : mask.dtype === 'bool' ? 1 : 2],
+    ...bandParams(problem),
+    ['mask_kind', 'u32', maskKind(problem)],
     ['has_key_lengths', 'u32', Number(keyLengths !== undefined)],
+    ['has_alibi', 'u32', Number(alibiSlopes !== undefined)],
     ['q_offset', 'u32', elementOffset(q, alignment)],
     ['q_b', 'u32', q.strides[0]!],
     ['q_h', 'u32', q.strides[1]!],
@@ -55,6 +58,7 @@ function scoresParams(problem: Problem, alignment: number): readonly Param[] {
     ['mask_n', 'u32', mask?.strides[2] ?? 0],
     ['mask_m', 'u32', mask?.strides[3] ?? 0],
     ['key_lengths_offset', 'u32', elementOffset(keyLengths, alignment)],
+    ['alibi_offset', 'u32', elementOffset(alibiSlopes, alignment)],
   ];
 }
 

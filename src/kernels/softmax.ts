@@ -1,23 +1,26 @@
 import source from '../../shaders/softmax.wgsl?raw';
 import type { Problem } from '../problem.ts';
-import { type Dispatch, type Kernel, numbers, uniform, type Variant, write } from './kernel.ts';
+import { type Dispatch, elementOffset, type Kernel, numbers, read, uniform, type Variant, write } from './kernel.ts';
 
 /** weights = softmax(scores), row by row, in place; log-sum-exp beside it. */
 export const softmax: Kernel = {
   name: 'softmax',
   source,
-  bindings: [write('scores'), write('lse'), uniform('params')],
+  bindings: [write('scores'), read('sinks'), write('lse'), uniform('params')],
 };
 
-export function softmaxDispatch({ B, H, N, M, returnLse }: Problem, variant: Variant): Dispatch {
+export function softmaxDispatch({ B, H, N, M, returnLse, sinks }: Problem, variant: Variant, alignment: number): Dispatch {
   const { ROWS } = numbers<'ROWS'>(variant);
   return {
     kernel: softmax,
     variant,
     params: [
+      ['heads', 'u32', H],
       ['n', 'u32', N],
       ['m', 'u32', M],
       ['has_lse', 'u32', Number(returnLse)],
+      ['has_sinks', 'u32', Number(sinks !== undefined)],
+      ['sinks_offset', 'u32', elementOffset(sinks, alignment)],
     ],
     grid: [Math.ceil(N / ROWS), B * H, 1],
   };

@@ -1,17 +1,21 @@
-import { AttentionError } from '../errors.ts';
-import { type AttentionOptions, checkOptionKeys, normalize } from '../problem.ts';
+import { AttentionError, quote } from '../errors.ts';
+import type { AttentionOptions } from '../options.ts';
+import { checkOptionKeys, normalize, type Problem } from '../problem.ts';
 import type { HostTensor } from '../tensor.ts';
 import { context } from './context.ts';
+import { dropoutKeep } from './dropout.ts';
 import { type BooleanTensor, checkHostMask, checkHostTensor, checkIntegers, type Integers } from './host.ts';
 import { scores } from './scores.ts';
 import { softmax } from './softmax.ts';
 
 /** The options of `scaledDotProductAttention`, with host tensors. */
-export interface ReferenceOptions extends Omit<AttentionOptions<HostTensor>, 'mask' | 'keyLengths'> {
+export interface ReferenceOptions extends Omit<AttentionOptions<HostTensor>, 'mask' | 'keyLengths' | 'variant'> {
   /** Rank 1 to 4, broadcast to [B,H,N,M]: Uint8Array or booleans, true = attend; or numbers, added to the scores. */
   mask?: HostTensor | BooleanTensor;
   /** [B]: keys from this index on do not exist. */
   keyLengths?: Integers;
+  /** [B,H,N,M]: which weights `dropout` keeps, in place of what its seed draws. */
+  keep?: BooleanTensor;
 }
 
 /** Each tensor's data is a Float64Array. */
@@ -30,29 +34,31 @@ export interface ReferenceOutput {
  */
 export function scaledDotProductAttention(q: HostTensor, k: HostTensor, v: HostTensor, options: ReferenceOptions = {}): ReferenceOutput {
   const caller = 'reference.scaledDotProductAttention';
-  checkOptionKeys(caller, options);
-  const { mask: maskOption, keyLengths: lengthsOption, alibiSlopes, sinks, variant, ...rest } = options;
-  if (alibiSlopes !== undefined || sinks !== undefined) {
-    throw new AttentionError('unsupported', `${caller}: ${sinks === undefined ? 'alibiSlopes' : 'sinks'}: not supported yet`);
-  }
-  if (variant !== undefined) throw new AttentionError('option', `${caller}: variant forces GPU tiles, the reference has none`);
-  const mask = maskOption === undefined ? undefined : { ...checkHostMask(`${caller}: mask`, maskOption), shape: maskOption.shape };
-  const lengths = lengthsOption === undefined ? undefined : checkIntegers(`${caller}: keyLengths`, lengthsOption);
+  const { mask: maskOption, keyLengths: lengthsOption, alibiSlopes: slopesOption, sinks: sinksOption, keep: keepOption, ...rest } = options;
+  checkOptionKeys(caller, rest);
+  if ('variant' in rest) throw new AttentionError('option', `${caller}: variant forces GPU tiles, the reference has none`);
+  const mask = maskOption && { ...checkHostMask(`${caller}: mask`, maskOption), shape: maskOption.shape };
+  const lengths = lengthsOption && checkIntegers(`${caller}: keyLengths`, lengthsOption);
   const data = { q: checkHostTensor(`${caller}: q`, q), k: checkHostTensor(`${caller}: k`, k), v: checkHostTensor(`${caller}: v`, v) };
+  const alibiSlopes = slopesOption && checkHostTensor(`${caller}: alibiSlopes`, slopesOption);
+  const sinks = sinksOption && checkHostTensor(`${caller}: sinks`, sinksOption);
+  const layout = ({ shape }: HostTensor) => ({ shape, dtype: 'f32' as const });
   const problem = normalize(caller, {
     ...rest,
-    q: { shape: q.shape, dtype: 'f32' },
-    k: { shape: k.shape, dtype: 'f32' },
-    v: { shape: v.shape, dtype: 'f32' },
-    ...(mask ? { mask: { shape: mask.shape, dtype: mask.dtype } } : {}),
-    ...(lengths ? { keyLengths: { shape: lengths.shape, dtype: 'u32' as const } } : {}),
+    ...{ q: layout(q), k: layout(k), v: layout(v) },
+    ...(mask && { mask: { shape: mask.shape, dtype: mask.dtype } }),
+    ...(lengths && { keyLengths: { shape: lengths.shape, dtype: 'u32' as const } }),
+    ...(slopesOption && { alibiSlopes: layout(slopesOption) }),
+    ...(sinksOption && { sinks: layout(sinksOption) }),
   });
 
   const { B, H, N, M, Dv, returnScores } = problem;
-  const inputs = { q: data.q, k: data.k, mask: mask?.data, keyLengths: lengths?.data };
+  const inputs = { q: data.q, k: data.k, mask: mask?.data, keyLengths: lengths?.data, alibiSlopes };
   const masked = scores(problem, inputs);
-  const { weights, lse } = softmax(masked, M);
-  const out: HostTensor = { data: context(problem, weights, data.v), shape: [B, H, N, Dv] };
+  const rowSinks = sinks && Float64Array.from({ length: B * H * N }, (_, row) => sinks[Math.floor(row / N) % H]!);
+  const { weights, lse } = softmax(masked, M, rowSinks);
+  const kept = dropped(weights, problem, keepOption && checkKeep(`${caller}: keep`, keepOption, problem));
+  const out: HostTensor = { data: context(problem, kept, data.v), shape: [B, H, N, Dv] };
   const form = () => {
     if (returnScores === 'weights') return weights;
     return returnScores === 'masked' ? masked : scores(problem, inputs, returnScores);
@@ -62,4 +68,20 @@ export function scaledDotProductAttention(q: HostTensor, k: HostTensor, v: HostT
     ...(problem.returnLse ? { lse: { data: lse, shape: [B, H, N] } } : {}),
     ...(returnScores ? { scores: { data: form(), shape: [B, H, N, M] } } : {}),
   };
+}
+
+function checkKeep(what: string, keep: BooleanTensor, { B, H, N, M, dropout }: Problem): ArrayLike<number> {
+  const { dtype, data } = checkHostMask(what, keep);
+  if (dtype !== 'bool') throw new AttentionError('dtype', `${what} is ${quote(keep.data)}: need Uint8Array or booleans`);
+  if (quote(keep.shape) !== quote([B, H, N, M]))
+    throw new AttentionError('shape', `${what} is ${quote(keep.shape)}: need [B,H,N,M] = ${quote([B, H, N, M])}`);
+  if (!dropout) throw new AttentionError('option', `${what} needs dropout with a probability above 0`);
+  return data;
+}
+
+/** The weights after dropout: 0, or divided by 1 − probability. */
+function dropped(weights: Float64Array, { B, H, N, M, dropout }: Problem, given: ArrayLike<number> | undefined): Float64Array {
+  if (!dropout) return weights;
+  const keep = given ?? dropoutKeep(dropout, B * H, N, M);
+  return weights.map((weight, i) => (keep[i] ? weight / (1 - dropout.probability) : 0));
 }

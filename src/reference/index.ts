@@ -1,5 +1,5 @@
 export { AttentionError, type AttentionErrorCode } from '../errors.ts';
-export type { ScoresForm } from '../problem.ts';
+export type { Dropout, ScoresForm } from '../options.ts';
 export type { Rows, SelfAttentionOptions, SelfAttentionResult } from '../self-attention-problem.ts';
 export type { HostTensor } from '../tensor.ts';
 export { type ReferenceOptions, type ReferenceOutput, scaledDotProductAttention } from './attention.ts';

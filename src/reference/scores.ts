@@ -1,4 +1,5 @@
-import type { Problem, ScoresForm } from '../problem.ts';
+import type { ScoresForm } from '../options.ts';
+import type { Problem } from '../problem.ts';
 
 /** What an excluded element holds: the lowest finite f32. */
 export const LOWEST = -3.4028234663852886e38;
@@ -10,6 +11,7 @@ export interface ScoresInputs {
   readonly k: ArrayLike<number>; // [B,Hk,M,D]
   readonly mask?: ArrayLike<number> | undefined; // as problem.mask: strides of 0 where it repeats
   readonly keyLengths?: ArrayLike<number> | undefined; // [B]
+  readonly alibiSlopes?: ArrayLike<number> | undefined; // [H]
 }
 
 export const isExcluded = (score: number): boolean => score <= EXCLUDES;
@@ -20,15 +22,15 @@ export const keyLength = ({ M }: Problem, b: number, keyLengths: ArrayLike<numbe
 
 /**
  * Scores of every query against every key, in f64: the twin of `shaders/scores.wgsl`.
- * scale · q kᵀ, then softcap and mask as far as `form` goes.
+ * scale · q kᵀ, then softcap, then ALiBi, mask, band and key lengths, as far as `form` goes.
  * @returns [B,H,N,M]
  */
 export function scores(
   problem: Problem,
-  { q, k, mask, keyLengths }: ScoresInputs,
+  { q, k, mask, keyLengths, alibiSlopes }: ScoresInputs,
   form: Exclude<ScoresForm, 'weights'> = 'masked',
 ): Float64Array {
-  const { B, H, Hk, N, M, D, scale } = problem;
+  const { B, H, Hk, N, M, D, scale, left, right } = problem;
   const softcap = form === 'raw' ? 0 : problem.softcap;
   const out = new Float64Array(B * H * N * M).fill(LOWEST);
   for (let b = 0; b < B; b++) {
@@ -36,18 +38,22 @@ export function scores(
     const offset = problem.causalOffset === 'lower-right' ? length - N : problem.causalOffset;
     for (let h = 0; h < H; h++) {
       const keyHead = Math.floor((h * Hk) / H);
+      const slope = alibiSlopes?.[h] ?? 0;
       for (let n = 0; n < N; n++) {
         const query = ((b * H + h) * N + n) * D;
         const row = ((b * H + h) * N + n) * M;
-        const end = form === 'masked' && problem.isCausal ? Math.min(length, n + offset + 1) : length;
-        for (let m = 0; m < end; m++) {
+        const position = n + offset;
+        const begin = form === 'masked' ? Math.max(0, position - left) : 0;
+        const end = form === 'masked' ? Math.min(length, position + right + 1) : length;
+        for (let m = begin; m < end; m++) {
           const bias = form === 'masked' ? maskAt(problem, mask, b, h, n, m) : 0;
           if (isExcluded(bias)) continue;
           const key = ((b * Hk + keyHead) * M + m) * D;
           let sum = 0;
           for (let d = 0; d < D; d++) sum += q[query + d]! * k[key + d]!;
           const score = scale * sum;
-          out[row + m] = (softcap > 0 ? softcap * Math.tanh(score / softcap) : score) + bias;
+          const capped = softcap > 0 ? softcap * Math.tanh(score / softcap) : score;
+          out[row + m] = (form === 'masked' ? capped - slope * Math.abs(position - m) : capped) + bias;
         }
       }
     }

@@ -8,22 +8,27 @@ export type Precision = 'f64' | 'f32';
  * Row-wise softmax that does not overflow, in f64: the twin of `shaders/softmax.wgsl`.
  * exp(s − max) / Σ exp(s − max): the maximum cancels, and no exponent is above 0. Excluded elements weigh 0.
  * @param scores rows of `length`, masked
- * @returns weights, rows that sum to 1 (to 0 where every element is excluded), and the natural log of each row's denominator
+ * @param sinks  one more score for each row, in the denominator alone; default none
+ * @returns weights, rows that sum to 1 (to less with a sink, to 0 where every element is excluded), and the natural log of each row's denominator
  */
-export function softmax(scores: ArrayLike<number>, length: number): { weights: Float64Array; lse: Float64Array } {
+export function softmax(
+  scores: ArrayLike<number>,
+  length: number,
+  sinks?: ArrayLike<number>,
+): { weights: Float64Array; lse: Float64Array } {
   const rows = checkRows(scores, length);
   const weights = new Float64Array(scores.length);
   const lse = new Float64Array(rows).fill(LOWEST);
   for (let row = 0; row < rows; row++) {
     const start = row * length;
-    let max = LOWEST;
+    let max = sinks?.[row] ?? LOWEST;
     for (let i = start; i < start + length; i++) if (!isExcluded(scores[i]!)) max = Math.max(max, scores[i]!);
-    let sum = 0;
+    let sum = sinks ? Math.exp(sinks[row]! - max) : 0;
     for (let i = start; i < start + length; i++) {
       weights[i] = isExcluded(scores[i]!) ? 0 : Math.exp(scores[i]! - max);
       sum += weights[i]!;
     }
-    if (sum === 0) continue; // the row sees no key
+    if (sum === 0) continue; // the row sees neither key nor sink
     for (let i = start; i < start + length; i++) weights[i]! /= sum;
     lse[row] = max + Math.log(sum);
   }

@@ -1,4 +1,4 @@
-/** Attention as PyTorch computes it, in f64: forward and log-sum-exp of the cases whose options are supported. */
+/** Attention as PyTorch computes it, in f64. Cases in f16 and bf16 run widened to f32. */
 import { casesBase, torchCases } from 'virtual:outside-cases';
 import { describe, expect, test } from 'vitest';
 import type { AttentionOptions, GpuTensor } from '../../src/index.ts';
@@ -11,16 +11,15 @@ interface Attributes {
   readonly causal: 'top-left' | 'bottom-right' | null;
   readonly softcap: number;
   readonly kv_lengths: number[] | null;
-  readonly window: unknown;
-  readonly alibi: boolean;
+  readonly window: [number, number] | null; // −1: unlimited
   readonly dropout_p: number;
 }
 
-const optionsOf = ({ scale, causal, softcap }: Attributes) => ({
+const optionsOf = ({ scale, causal, softcap, window }: Attributes) => ({
   ...{ scale, softcap, returnLse: true, isCausal: causal !== null },
   causalOffset: causal === 'bottom-right' ? ('lower-right' as const) : 0,
+  ...(window && { window: window.map((reach) => (reach < 0 ? Number.POSITIVE_INFINITY : reach)) as [number, number] }),
 });
-const needsMore = ({ window, alibi, dropout_p }: Attributes) => Boolean(window) || alibi || dropout_p > 0;
 
 /** Within 5e-6, relative to the largest value where that exceeds 1. */
 function expectNear(what: string, actual: ArrayLike<number>, expected: CaseTensor, within = 5e-6): void {
@@ -31,51 +30,53 @@ function expectNear(what: string, actual: ArrayLike<number>, expected: CaseTenso
   }
 }
 
-describe.skipIf(!casesBase)(`PyTorch (${casesBase ? `${torchCases.length} cases` : ABSENT})`, () => {
-  onDevices('forward and log-sum-exp', (attention) => {
-    test.each(torchCases)('%s', async (name) => {
-      const { attributes, inputs, outputs } = await readCase(name);
-      const given = attributes as unknown as Attributes;
-      const on = attention();
-      const made: GpuTensor[] = [];
-      const upload = (tensor: CaseTensor) => {
-        made.push(tensor.dtype === 'bool' ? on.upload(Uint8Array.from(tensor.data), tensor.shape) : on.upload(tensor.data, tensor.shape));
-        return made.at(-1)!;
-      };
-      const tensors = [upload(inputs.Q!), upload(inputs.K!), upload(inputs.V!)] as const;
-      if (needsMore(given)) {
-        const more = given.window
-          ? { window: given.window }
-          : given.alibi
-            ? { alibiSlopes: tensors[0] }
-            : { dropout: { probability: 0.1, seed: 1 } };
-        await expect(on.scaledDotProductAttention(...tensors, more as AttentionOptions)).rejects.toThrow(
-          expect.objectContaining({ code: 'unsupported' }),
-        );
-        on.release(...made);
-        return;
-      }
-      const options = optionsOf(given);
-      const mask = inputs.mask && { mask: upload(inputs.mask) };
-      const lengths = given.kv_lengths;
-      const keyLengths = lengths && { keyLengths: on.upload(Uint32Array.from(lengths), [lengths.length]) };
-      const { out, lse } = await on.scaledDotProductAttention(...tensors, { ...options, ...mask, ...keyLengths });
-      expectNear('out', (await on.download(out)).data, outputs.Y!);
-      expectNear('lse', (await on.download(lse!)).data, outputs.LSE!);
-      on.release(...made, out, lse!, ...(keyLengths ? [keyLengths.keyLengths] : []));
+const booleans = ({ data, shape }: CaseTensor) => ({ data: Uint8Array.from(data), shape });
+const maskOf = (mask: CaseTensor) => (mask.dtype === 'bool' ? booleans(mask) : mask);
 
-      const hostMask = inputs.mask && {
-        mask: (inputs.mask.dtype === 'bool'
-          ? { data: Uint8Array.from(inputs.mask.data), shape: inputs.mask.shape }
-          : inputs.mask) as ReferenceOptions['mask'] & object,
-      };
-      const reference = scaledDotProductAttention(inputs.Q!, inputs.K!, inputs.V!, {
-        ...options,
-        ...hostMask,
-        ...(lengths ? { keyLengths: lengths } : {}),
+describe.skipIf(!casesBase)('PyTorch, forward and log-sum-exp', () => {
+  const names = casesBase ? torchCases : [ABSENT];
+
+  test.each(names)('the reference: %s', async (name) => {
+    const { attributes, inputs, outputs } = await readCase(name);
+    const given = attributes as unknown as Attributes;
+    const { Q, K, V, mask, alibi_slopes: alibiSlopes, dropout_keep: keep } = inputs;
+    const options: ReferenceOptions = {
+      ...optionsOf(given),
+      ...(mask && { mask: maskOf(mask) }),
+      ...(given.kv_lengths && { keyLengths: given.kv_lengths }),
+      ...(alibiSlopes && { alibiSlopes }),
+      ...(keep && { dropout: { probability: given.dropout_p, seed: 0 }, keep: booleans(keep) }),
+    };
+    const { out, lse } = scaledDotProductAttention(Q!, K!, V!, options);
+    expectNear('out', out.data, outputs.Y!, 1e-6);
+    expectNear('lse', lse!.data, outputs.LSE!, 1e-6);
+  });
+
+  // Dropout with a given mask is the reference's alone: on the GPU the seed decides.
+  onDevices('the GPU', (attention) => {
+    for (const algorithm of ['fused', 'explicit'] as const) {
+      test.each(names.filter((name) => !name.includes('dropout')))(`${algorithm}: %s`, async (name) => {
+        const { attributes, inputs, outputs } = await readCase(name);
+        const given = attributes as unknown as Attributes;
+        const on = attention();
+        const made: GpuTensor[] = [];
+        const upload = (tensor: CaseTensor | ReturnType<typeof booleans>) => {
+          made.push(on.upload(tensor.data, tensor.shape));
+          return made.at(-1)!;
+        };
+        const { Q, K, V, mask, alibi_slopes: alibiSlopes } = inputs;
+        const lengths = given.kv_lengths;
+        const options: AttentionOptions = {
+          ...{ ...optionsOf(given), algorithm },
+          ...(mask && { mask: upload(maskOf(mask)) }),
+          ...(lengths && { keyLengths: on.upload(Uint32Array.from(lengths), [lengths.length]) }),
+          ...(alibiSlopes && { alibiSlopes: upload(alibiSlopes) }),
+        };
+        const { out, lse } = await on.scaledDotProductAttention(upload(Q!), upload(K!), upload(V!), options);
+        expectNear('out', (await on.download(out)).data, outputs.Y!);
+        expectNear('lse', (await on.download(lse!)).data, outputs.LSE!);
+        on.release(...made, out, lse!, ...(options.keyLengths ? [options.keyLengths] : []));
       });
-      expectNear('reference out', reference.out.data, outputs.Y!, 1e-6);
-      expectNear('reference lse', reference.lse!.data, outputs.LSE!, 1e-6);
-    });
+    }
   });
 });

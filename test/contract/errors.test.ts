@@ -39,7 +39,7 @@ beforeAll(async () => {
   theirs = zeros(other, 2, 2, 6, 5);
   released = zeros(attention, 2, 2, 6, 5);
   attention.release(released);
-  plan = await attention.plan({ q, k, v, returnLse: true });
+  plan = await attention.plan({ q, k, v, returnLse: true, algorithm: 'explicit' });
 });
 
 afterAll(async () => {
@@ -114,7 +114,9 @@ const DTYPES: Case[] = [
   ['an unknown dtype', 'dtype', '"f64"', () => sdpa({ ...q, dtype: 'f64' }, k, v)],
   ['q of u32', 'dtype', 'u32', () => sdpa({ ...q, dtype: 'u32' }, k, v)],
   ['v of bool', 'dtype', 'bool', () => sdpa(q, k, { ...v, dtype: 'bool' })],
-  ['q of f16', 'unsupported', 'f16', () => sdpa({ ...q, dtype: 'f16' }, k, v)],
+  ['q of f16 without shader-f16', 'unsupported', 'shader-f16', () => sdpa({ ...q, dtype: 'f16' }, k, v)],
+  ['k of f16 and v of f32', 'dtype', 'the types must be equal', () => sdpa(q, { ...k, dtype: 'f16' }, v)],
+  ['alibiSlopes of u32', 'dtype', 'u32', () => sdpa(q, k, v, { alibiSlopes: { ...q, shape: [4], dtype: 'u32' } })],
   ['a mask of u32', 'dtype', 'u32', () => sdpa(q, k, v, { mask: { ...q, shape: [6], dtype: 'u32' } })],
   ['key lengths of f32', 'dtype', 'f32', () => sdpa(q, k, v, { keyLengths: { ...q, shape: [2] } })],
 ];
@@ -132,13 +134,36 @@ const OPTIONS: Case[] = [
   ['a softcap of NaN', 'option', 'NaN', () => sdpa(q, k, v, { softcap: Number.NaN })],
   ['an unknown returnScores', 'option', '"logits"', () => sdpa(q, k, v, { returnScores: 'logits' })],
   ['returnLse "yes"', 'option', '"yes"', () => sdpa(q, k, v, { returnLse: 'yes' })],
+  ['a window of one number', 'option', '[3]', () => sdpa(q, k, v, { window: [3] })],
+  ['a negative window', 'option', '-1', () => sdpa(q, k, v, { window: [-1, 2] })],
+  ['a fractional window', 'option', '1.5', () => sdpa(q, k, v, { window: [1, 1.5] })],
+  ['a window of NaN', 'option', 'NaN', () => sdpa(q, k, v, { window: [Number.NaN, 1] })],
+  ['dropout of everything', 'option', '1', () => sdpa(q, k, v, { dropout: { probability: 1, seed: 0 } })],
+  ['negative dropout', 'option', '-0.1', () => sdpa(q, k, v, { dropout: { probability: -0.1, seed: 0 } })],
+  ['dropout without a seed', 'option', 'undefined', () => sdpa(q, k, v, { dropout: { probability: 0.1 } })],
+  ['a fractional seed', 'option', '0.5', () => sdpa(q, k, v, { dropout: { probability: 0.1, seed: 0.5 } })],
+  ['dropout as a number', 'option', '0.1', () => sdpa(q, k, v, { dropout: 0.1 })],
+  ['slopes for other heads', 'shape', '[3]', () => sdpa(q, k, v, { alibiSlopes: { ...q, shape: [3] } })],
+  ['sinks of rank 2', 'shape', '[4,1]', () => sdpa(q, k, v, { sinks: { ...q, shape: [4, 1] } })],
+  ['fused with scores', 'unsupported', 'returnScores is "raw"', () => sdpa(q, k, v, { algorithm: 'fused', returnScores: 'raw' })],
+  ['fused with a large head', 'unsupported', 'Dv 257', () => attention.plan({ q, k, v: layout(2, 2, 6, 257), algorithm: 'fused' })],
   ['an unknown algorithm', 'option', '"flash"', () => sdpa(q, k, v, { algorithm: 'flash' })],
-  ['an unknown variant', 'option', '"scores.TILE"', () => sdpa(q, k, v, { variant: { 'scores.TILE': 16 } })],
-  ['a variant of 0', 'option', '0', () => sdpa(q, k, v, { variant: { 'scores.TILE_N': 0 } })],
-  ['a variant that does not divide', 'option', 'TILE_N=18', () => sdpa(q, k, v, { variant: { 'scores.TILE_N': 18 } })],
-  ['three blocks', 'option', 'ROWS=3', () => sdpa(q, k, v, { variant: { 'scores.TILE_N': 48, 'scores.ROWS': 3 } })],
-  ['lanes that are no power of 2', 'option', '12', () => sdpa(q, k, v, { variant: { 'softmax.LANES': 12 } })],
-  ['a variant too large', 'limit', '1024', () => sdpa(q, k, v, { variant: { 'scores.TILE_N': 128, 'scores.TILE_M': 128 } })],
+  ['an unknown variant', 'option', '"scores.TILE"', () => sdpa(q, k, v, { algorithm: 'explicit', variant: { 'scores.TILE': 16 } })],
+  ['a variant of 0', 'option', '0', () => sdpa(q, k, v, { algorithm: 'explicit', variant: { 'scores.TILE_N': 0 } })],
+  [
+    'a variant that does not divide',
+    'option',
+    'TILE_N=18',
+    () => sdpa(q, k, v, { algorithm: 'explicit', variant: { 'scores.TILE_N': 18 } }),
+  ],
+  ['three blocks', 'option', 'ROWS=3', () => sdpa(q, k, v, { algorithm: 'explicit', variant: { 'scores.TILE_N': 48, 'scores.ROWS': 3 } })],
+  ['lanes that are no power of 2', 'option', '12', () => sdpa(q, k, v, { algorithm: 'explicit', variant: { 'softmax.LANES': 12 } })],
+  [
+    'a variant too large',
+    'limit',
+    '1024',
+    () => sdpa(q, k, v, { algorithm: 'explicit', variant: { 'scores.TILE_N': 128, 'scores.TILE_M': 128 } }),
+  ],
   ['a mask that does not broadcast', 'shape', '[5]', () => sdpa(q, k, v, { mask: { ...q, shape: [5] } })],
   ['a mask of rank 5', 'shape', '[1,1,1,1,6]', () => sdpa(q, k, v, { mask: { ...q, shape: [1, 1, 1, 1, 6] } })],
   ['key lengths for another B', 'shape', '[3]', () => sdpa(q, k, v, { keyLengths: { ...q, dtype: 'u32', shape: [3] } })],
@@ -147,7 +172,7 @@ const OPTIONS: Case[] = [
     'scores beyond a binding',
     'limit',
     'maxStorageBufferBindingSize',
-    () => attention.plan({ q: layout(1, 8, 4096, 4), k: layout(1, 8, 4096, 4), v: layout(1, 8, 4096, 4) }),
+    () => attention.plan({ algorithm: 'explicit', q: layout(1, 8, 4096, 4), k: layout(1, 8, 4096, 4), v: layout(1, 8, 4096, 4) }),
   ],
   [
     'workgroups beyond a dimension',
@@ -167,19 +192,12 @@ const OPTIONS: Case[] = [
 ];
 
 const LATER: Case[] = [
-  ['window', 'unsupported', 'window', () => sdpa(q, k, v, { window: [1, 1] })],
-  ['alibiSlopes', 'unsupported', 'alibiSlopes', () => sdpa(q, k, v, { alibiSlopes: q })],
-  ['sinks', 'unsupported', 'sinks', () => sdpa(q, k, v, { sinks: q })],
-  ['dropout', 'unsupported', 'dropout', () => sdpa(q, k, v, { dropout: { probability: 0.1, seed: 1 } })],
-  ['the fused algorithm', 'unsupported', 'fused', () => sdpa(q, k, v, { algorithm: 'fused' })],
   ['planning backward', 'unsupported', 'backward', () => attention.plan({ q, k, v, backward: true })],
   ['backward', 'unsupported', 'backward', () => attention.backward(q, {})],
   ['merge', 'unsupported', 'merge', () => attention.merge([])],
   ['tune', 'unsupported', 'tune', () => attention.tune({ q, k, v })],
   ['encodeBackward', 'unsupported', 'encodeBackward', () => plan.encodeBackward({} as GPUComputePassEncoder, {})],
   ['tuning', 'unsupported', 'tuning', () => createAttention({ tuning: {} })],
-  ['uploading f16', 'unsupported', 'f16', () => attention.upload(new Uint16Array(4), [4])],
-  ['an empty f16', 'unsupported', 'f16', () => attention.empty([4], 'f16')],
 ];
 
 const TENSORS: Case[] = [
@@ -303,7 +321,6 @@ const SELF: Case[] = [
   ['a bias of another width', 'shape', '[3]', () => selfAttention(rows, { attention, outputBias: [1, 2, 3] })],
   ['a scale of NaN', 'option', 'NaN', () => selfAttention(rows, { attention, scale: Number.NaN })],
   ['isCausal "no"', 'option', '"no"', () => selfAttention(rows, { attention, isCausal: 'no' as never })],
-  ['dropout', 'unsupported', 'dropout', () => selfAttention(rows, { attention, dropout: { probability: 0.5, seed: 1 } })],
   ['an unknown option', 'option', '"head"', () => selfAttention(rows, { attention, head: 2 } as object)],
   ['an attention that is none', 'option', '{}', () => selfAttention(rows, { attention: {} as Attention })],
 ];

@@ -19,12 +19,21 @@ onDevices('options', (attention) => {
     const { out, lse, scores } = await on.scaledDotProductAttention(...inputs, options);
     const numbers = async (tensor: GpuTensor | undefined) => (tensor ? [...(await on.download(tensor)).data] : []);
     const result = { out: await numbers(out), lse: await numbers(lse), scores: await numbers(scores) };
-    on.release(...inputs, out, ...(lse ? [lse] : []), ...(scores ? [scores] : []));
+    on.release(out, ...(lse ? [lse] : []), ...(scores ? [scores] : []));
+    // The other algorithm agrees.
+    const { returnScores, ...rest } = options;
+    const other = await on.scaledDotProductAttention(...inputs, { ...rest, algorithm: returnScores ? 'fused' : 'explicit' });
+    near(await numbers(other.out), result.out);
+    near(await numbers(other.lse), result.lse);
+    on.release(...inputs, other.out, ...(other.lse ? [other.lse] : []));
     return result;
   }
   const near = (actual: readonly number[], expected: readonly number[]) => {
     expect(actual.length).toBe(expected.length);
-    for (const [i, value] of expected.entries()) expect(actual[i], `element ${i}`).toBeCloseTo(value, 5);
+    for (const [i, value] of expected.entries()) {
+      if (value === LOWEST) expect(actual[i], `element ${i}`).toBe(LOWEST);
+      else expect(actual[i], `element ${i}`).toBeCloseTo(value, 5);
+    }
   };
   const LN3 = Math.log(3);
   // One query of 1 against keys 0 and ln 3, values 4 and 8: weights 1/4 and 3/4, out 7. D = 1, so the default scale is 1.
@@ -80,6 +89,88 @@ onDevices('options', (attention) => {
 
     test('causalOffset without isCausal has no effect', async () =>
       near((await attend([0, 0], [1, 1], [2, 4], [2, 2], { causalOffset: -5 })).out, [3, 3]));
+  });
+
+  test.each([
+    [
+      [0, 0],
+      [1, 2, 4],
+    ],
+    [
+      [1, 0],
+      [1, 1.5, 3],
+    ],
+    [
+      [0, 1],
+      [1.5, 3, 4],
+    ],
+    [
+      [1, Infinity],
+      [7 / 3, 7 / 3, 3],
+    ],
+    [
+      [Infinity, Infinity],
+      [7 / 3, 7 / 3, 7 / 3],
+    ],
+  ] as const)('window %j: the mean of the values seen of 1, 2, 4', async (window, expected) => {
+    near((await attend([0, 0, 0], [1, 1, 1], [1, 2, 4], [3, 3], { window })).out, expected);
+  });
+
+  test('window and causal intersect, and move with causalOffset', async () => {
+    near((await attend([0, 0, 0], [1, 1, 1], [1, 2, 4], [3, 3], { window: [1, 5], isCausal: true })).out, [1, 1.5, 3]);
+    near((await attend([0, 0, 0], [1, 1, 1], [1, 2, 4], [3, 3], { window: [0, 0], causalOffset: 1 })).out, [2, 4, 0]);
+    near((await attend([0, 0], [1, 1, 1], [1, 2, 4], [2, 3], { window: [0, 0], causalOffset: 'lower-right' })).out, [2, 4]);
+  });
+
+  test('ALiBi: −slope · distance', async () => {
+    // scores 0 − ln 3 · distance: weights 3/4 and 1/4 for query 0, 1/4 and 3/4 for query 1
+    const alibiSlopes = attention().upload([LN3], [1]);
+    const { out, scores } = await attend([0, 0], [1, 1], [4, 8], [2, 2], { alibiSlopes, returnScores: 'masked' });
+    near(scores, [0, -LN3, -LN3, 0]);
+    near(out, [5, 7]);
+    near((await attend([0, 0], [1, 1], [4, 8], [2, 2], { alibiSlopes, causalOffset: 1 })).out, [7, 4 + 4 * (3 / 4)]); // distances 1 0, 2 1
+    attention().release(alibiSlopes);
+  });
+
+  test('a sink takes its share and gives nothing', async () => {
+    const on = attention();
+    const sinks = on.upload([Math.log(4)], [1]); // weights 1/8, 3/8, and 4/8 for the sink
+    const { out, scores, lse } = await one({ sinks, returnScores: 'weights', returnLse: true });
+    near(scores, [1 / 8, 3 / 8]);
+    near(out, [3.5]);
+    near(lse, [Math.log(8)]);
+    const mask = on.upload(Uint8Array.of(0, 0), [2]);
+    const empty = await one({ sinks, mask, returnLse: true });
+    near([...empty.out, ...empty.lse], [0, Math.log(4)]);
+    const far = on.upload([1e4], [1]);
+    near((await one({ sinks: far, returnLse: true })).lse, [1e4]);
+    const slopes = on.upload([0], [1]);
+    near((await one({ sinks, alibiSlopes: slopes })).out, [3.5]);
+    on.release(sinks, mask, far, slopes);
+  });
+
+  test('dropout: what is kept is divided by 1 − p, in both algorithms and in the reference', async () => {
+    const on = attention();
+    const [N, M] = [40, 70];
+    const data = [randomArray(1, 3 * N * 8), randomArray(2, 3 * M * 8), randomArray(3, 3 * M * 8)] as const;
+    const shapes = [
+      [1, 3, N, 8],
+      [1, 3, M, 8],
+      [1, 3, M, 8],
+    ] as const;
+    const dropout = { probability: 0.3, seed: 2 ** 40 + 12345 };
+    const tensors = data.map((values, i) => on.upload(values, shapes[i]!)) as [GpuTensor, GpuTensor, GpuTensor];
+    const [q, k, v] = data.map((values, i) => ({ data: values, shape: [...shapes[i]!] }));
+    const expected = scaledDotProductAttention(q!, k!, v!, { dropout, returnLse: true });
+    for (const algorithm of ['explicit', 'fused'] as const) {
+      const { out, lse } = await on.scaledDotProductAttention(...tensors, { dropout, algorithm, returnLse: true });
+      near([...(await on.download(out)).data], [...expected.out.data]);
+      near([...(await on.download(lse!)).data], [...expected.lse!.data]);
+      on.release(out, lse!);
+    }
+    const none = await on.scaledDotProductAttention(...tensors, { dropout: { probability: 0, seed: 1 } });
+    near([...(await on.download(none.out)).data], [...scaledDotProductAttention(q!, k!, v!).out.data]);
+    on.release(...tensors, none.out);
   });
 
   test('boolean mask: 1 attends', async () => {
@@ -245,13 +336,13 @@ onDevices('options', (attention) => {
     const tensors = [1, 2, 3].map((seed) => on.upload(randomArray(seed, 40 * 8), [1, 1, 40, 8])) as [GpuTensor, GpuTensor, GpuTensor];
     const variant = { 'scores.TILE_N': 32, 'softmax.LANES': 2, 'context.TILE_M': 8 };
     const [q, k, v] = tensors;
-    const plan = await on.plan({ q, k, v, variant });
+    const plan = await on.plan({ q, k, v, variant, algorithm: 'explicit' });
     expect(plan.kernels.map(({ name, variant: { TILE_N, LANES, TILE_M } }) => ({ name, TILE_N, LANES, TILE_M }))).toMatchObject([
       { name: 'scores', TILE_N: 32 },
       { name: 'softmax', LANES: 2 },
       { name: 'context', TILE_M: 8 },
     ]);
-    const forced = await on.scaledDotProductAttention(...tensors, { variant });
+    const forced = await on.scaledDotProductAttention(...tensors, { variant, algorithm: 'explicit' });
     const chosen = await on.scaledDotProductAttention(...tensors);
     const [a, b] = [(await on.download(forced.out)).data, (await on.download(chosen.out)).data];
     for (const [i, value] of b.entries()) expect(a[i]).toBeCloseTo(value, 5);

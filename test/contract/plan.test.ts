@@ -50,7 +50,7 @@ describe('plan', () => {
   testWithDevice('makes one buffer; encode makes, submits, maps and copies nothing', async (attention, device) => {
     const [q, k, v] = inputs(attention);
     const watched = count(device);
-    const plan = await attention.plan({ q, k, v, returnLse: true });
+    const plan = await attention.plan({ q, k, v, returnLse: true, algorithm: 'explicit' });
     expect(watched.calls()).toMatchObject({ createBuffer: 1, createShaderModule: 3, createComputePipelineAsync: 3 });
     const before = watched.calls();
     expect(before.submit).toBeUndefined();
@@ -83,23 +83,32 @@ describe('plan', () => {
     watched.restore();
   });
 
-  testWithDevice('workspaceBytes is that of the scores, and 0 where the weights are returned', async (attention) => {
+  testWithDevice('auto takes fused, which needs no workspace, unless N×M is asked for', async (attention) => {
     const [q, k, v] = inputs(attention);
+    const names = ({ kernels }: { kernels: readonly { name: string }[] }) => kernels.map(({ name }) => name);
     const plan = await attention.plan({ q, k, v });
-    expect(plan.workspaceBytes).toBe(4 * 6 * 6);
-    expect(plan.kernels.map(({ name }) => name)).toEqual(['scores', 'softmax', 'context']);
-    for (const { reason } of plan.kernels) expect(reason).toMatch(/auto takes explicit/);
-    const weights = await attention.plan({ q, k, v, returnScores: 'weights', algorithm: 'explicit' });
-    expect(weights.workspaceBytes).toBe(0);
-    for (const { reason } of weights.kernels) expect(reason).toMatch(/explicit was asked for/);
+    expect([names(plan), plan.workspaceBytes]).toEqual([['flash_forward'], 0]);
+    expect(plan.kernels[0]!.reason).toMatch(/auto takes fused/);
+    const both = await attention.plan({ q, k, v, alibiSlopes: true, sinks: true });
+    expect([names(both), both.workspaceBytes]).toEqual([['heads', 'flash_forward'], 8]);
+    const explicit = await attention.plan({ q, k, v, algorithm: 'explicit' });
+    expect([names(explicit), explicit.workspaceBytes]).toEqual([['scores', 'softmax', 'context'], 4 * 6 * 6]);
+    for (const { reason } of explicit.kernels) expect(reason).toMatch(/explicit was asked for/);
+    const weights = await attention.plan({ q, k, v, returnScores: 'weights' });
+    expect([names(weights), weights.workspaceBytes]).toEqual([['scores', 'softmax', 'context'], 0]);
+    for (const { reason } of weights.kernels) expect(reason).toMatch(/auto takes explicit: returnScores is "weights"/);
     const raw = await attention.plan({ q, k, v, returnScores: 'raw' });
-    expect(raw.kernels.map(({ name }) => name)).toEqual(['scores', 'scores', 'softmax', 'context']);
+    expect([names(raw), raw.workspaceBytes]).toEqual([['scores', 'scores', 'softmax', 'context'], 4 * 6 * 6]);
+    const wide = await attention.plan({ q: layout(1, 1, 2, 300), k: layout(1, 1, 2, 300), v: layout(1, 1, 2, 8) });
+    expect(wide.kernels[0]!.reason).toMatch(/auto takes explicit: D is 300/);
+    const huge = layout(1, 8, 4096, 64); // a 512 MB score matrix: more than this device binds
+    expect((await attention.plan({ q: huge, k: huge, v: huge })).workspaceBytes).toBe(0);
   });
 
   testWithDevice('destroyed: encode fails, and commands recorded before cannot be submitted', async (attention, device) => {
     const [q, k, v] = inputs(attention);
     const plan = await attention.plan({ q, k, v });
-    const tensors = { q, k, v, out: attention.empty([1, 1, 6, 4]), workspace: buffer(device, plan.workspaceBytes) };
+    const tensors = { q, k, v, out: attention.empty([1, 1, 6, 4]) };
     const encoder = device.createCommandEncoder();
     const pass = encoder.beginComputePass();
     plan.encode(pass, tensors);
@@ -166,10 +175,9 @@ onDevices('plan', (attention) => {
     const held = place(device, cache, [64, 64], { offset: 0 });
     const slice = (position: number): GpuTensor => ({ buffer: held.tensor.buffer, ...layout(1, 1, 4, 64), offset: 256 * position });
     const plan = await attention().plan({ q: slice(0), k: slice(0), v: slice(0) });
-    const workspace = buffer(device, plan.workspaceBytes);
     for (const position of [0, 7, 60]) {
       const out = attention().empty([1, 1, 4, 64]);
-      await runPass(device, (pass) => plan.encode(pass, { q: slice(position), k: slice(position), v: slice(position), out, workspace }));
+      await runPass(device, (pass) => plan.encode(pass, { q: slice(position), k: slice(position), v: slice(position), out }));
       const data = cache.slice(64 * position, 64 * (position + 4));
       const rows = { data, shape: [1, 1, 4, 64] };
       const expected = scaledDotProductAttention(rows, rows, rows).out.data;

@@ -1,6 +1,8 @@
 /** The shader's text and its TypeScript twin declare the same bindings and the same uniforms, in the same order. */
 import { describe, expect, test } from 'vitest';
 import { context, contextDispatch } from '../../src/kernels/context.ts';
+import { flashForward, flashForwardDispatch } from '../../src/kernels/flash_forward.ts';
+import { heads, headsDispatch } from '../../src/kernels/heads.ts';
 import type { Dispatch } from '../../src/kernels/kernel.ts';
 import { normalizeProjection, project, projectDispatch } from '../../src/kernels/project.ts';
 import { scores, scoresDispatch } from '../../src/kernels/scores.ts';
@@ -11,7 +13,9 @@ const problem = problemOf({ N: 2, M: 2 });
 const matrix = { shape: [2, 2], dtype: 'f32' as const };
 const DISPATCHES: readonly Dispatch[] = [
   scoresDispatch(problem, {}, 256, 'masked'),
-  softmaxDispatch(problem, {}),
+  softmaxDispatch(problem, {}, 256),
+  headsDispatch(problem, 256),
+  flashForwardDispatch(problem, {}, 256),
   contextDispatch(problem, {}, 256),
   projectDispatch(normalizeProjection(matrix, matrix, undefined), {}, 256),
 ];
@@ -19,7 +23,7 @@ const files = Object.keys(import.meta.glob('../../shaders/*.wgsl'));
 
 test('every shader has its kernel here', () => {
   expect(files.map((file) => file.match(/(\w+)\.wgsl$/)![1]).sort()).toEqual(
-    [scores, softmax, context, project].map(({ name }) => name).sort(),
+    [scores, softmax, context, project, heads, flashForward].map(({ name }) => name).sort(),
   );
 });
 

@@ -16,7 +16,7 @@ onDevices('softmax', (attention) => {
     const { device } = attention();
     const scores = place(device, scoresData, [B, H, N, M], { offset: 256 });
     const lse = place(device, null, [B, H, N], { offset: 512 });
-    const dispatch = softmaxDispatch(problemOf({ B, H, N, M }, { returnLse: true }), variant);
+    const dispatch = softmaxDispatch(problemOf({ B, H, N, M }, { returnLse: true }), variant, 256);
     await runKernel(attention(), dispatch, { scores: scores.tensor, lse: lse.tensor });
     return { weights: await scores.read(), lse: await lse.read() };
   }

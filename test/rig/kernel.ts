@@ -1,6 +1,6 @@
 /** Runs one kernel by itself, on poisoned tensors. */
 import type { DeviceAttention } from '../../src/attention.ts';
-import type { Attention, GpuTensor } from '../../src/index.ts';
+import type { Attention, DType, GpuTensor } from '../../src/index.ts';
 import type { Dispatch } from '../../src/kernels/kernel.ts';
 import { normalize, type Problem } from '../../src/problem.ts';
 import { bindingOf, Program } from '../../src/program.ts';
@@ -22,8 +22,9 @@ export async function runKernel(attention: Attention, dispatch: Dispatch, tensor
 export function problemOf(
   sizes: { B?: number; H?: number; Hk?: number; N: number; M: number; D?: number; Dv?: number },
   options: object = {},
+  dtype: DType = 'f32',
 ): Problem {
   const { B = 1, H = 1, Hk = H, N, M, D = 1, Dv = 1 } = sizes;
-  const tensor = (...shape: number[]) => ({ shape, dtype: 'f32' as const });
+  const tensor = (...shape: number[]) => ({ shape, dtype });
   return normalize('test', { q: tensor(B, H, N, D), k: tensor(B, Hk, M, D), v: tensor(B, Hk, M, Dv), ...options });
 }

@@ -1,0 +1,371 @@
+// enable
+// flash_forward: out = dropout(softmax(scale · q kᵀ → softcap → + ALiBi → mask)) · v in one pass over the keys: no N×M in memory.
+// The baseline tier: workgroup memory and barriers, no optional feature.
+//
+//   q   [B,H,N,D]    k [B,Hk,M,D]    v [B,Hk,M,Dv]    mask broadcast to [B,H,N,M]    key_lengths [B]    heads: slopes, sinks, or both
+//   out [B,H,N,Dv]   lse [B,H,N]
+//
+// A workgroup computes TILE_N queries of one head. It walks over the keys in tiles of TILE_M. An invocation holds a block of 4 queries × 4 keys
+// of the scores, and BLOCKS blocks of 4 queries × 4 elements of out, which stay unnormalised until the end. For each tile: the scores, the rows'
+// new maximum (out and the sums so far are scaled by how much it rose), exp of what is left as weights in workgroup memory, weights · v.
+// Source: T. Dao, FlashAttention-2, arXiv 2307.08691, algorithm 1; M. Milakov, N. Gimelshein, arXiv 1805.02867 (online softmax).
+
+alias Q = f32; // storage of q and out
+alias K = f32; // storage of k and v
+const TILE_N: u32 = 32; // queries a workgroup
+const TILE_M: u32 = 32; // keys a tile
+const STEP: u32 = 16; // elements of a head, or keys, that are in workgroup memory at a time
+const BLOCKS: u32 = 2; // TILE_M · BLOCKS ≥ Dv
+const SKIP_ZEROS: bool = true; // a weight of 0 skips its value: for problems that exclude elements, so that what lies there does not matter
+const DROPOUT: bool = false;
+const SIZE_X: u32 = TILE_M / 4;
+const SIZE_Y: u32 = TILE_N / 4;
+const LOWEST: f32 = -3.4028234663852886e38; // the lowest finite f32
+const EXCLUDES: u32 = 0xff61b1e6; // bits of −3e38: an additive mask from here down to −∞ excludes
+const MINUS_INFINITY: u32 = 0xff800000;
+const EXCLUDES_F16: u32 = 0xfbff; // the same for f16: −65504 to −∞
+const MINUS_INFINITY_F16: u32 = 0xfc00;
+
+const_assert TILE_N % 4 == 0 && TILE_M % STEP == 0 && STEP % 4 == 0;
+
+struct Params {
+  heads: u32, // H
+  key_heads: u32, // Hk
+  n: u32,
+  m: u32,
+  d: u32,
+  dv: u32,
+  scale: f32,
+  softcap: f32, // 0: off
+  left: i32, // keys seen before and after a query's position, 2^30: all
+  right: i32,
+  causal_offset: i32, // position of query 0 among the keys
+  is_lower_right: u32, // the offset is keys − n, and causal_offset is not used
+  mask_kind: u32, // 0: none, 1: boolean, 2: f32 added, 3: f16 added
+  has_key_lengths: u32,
+  has_alibi: u32,
+  has_sinks: u32,
+  has_lse: u32,
+  heads_offset: u32, // offsets and strides in elements
+  heads_row: u32, // 1, or 2 where slopes and sinks are interleaved
+  q_offset: u32,
+  q_b: u32,
+  q_h: u32,
+  q_n: u32,
+  k_offset: u32,
+  k_b: u32,
+  k_h: u32,
+  k_m: u32,
+  v_offset: u32,
+  v_b: u32,
+  v_h: u32,
+  v_m: u32,
+  mask_offset: u32,
+  mask_b: u32,
+  mask_h: u32,
+  mask_n: u32,
+  mask_m: u32,
+  key_lengths_offset: u32,
+  out_offset: u32,
+  out_b: u32,
+  out_h: u32,
+  out_n: u32,
+  seed_low: u32,
+  seed_high: u32,
+  drop_below: u32, // a weight whose random word is below this is dropped
+  keep_factor: f32, // of the weights that are kept
+}
+
+@group(0) @binding(0) var<storage, read> q: array<Q>;
+@group(0) @binding(1) var<storage, read> k: array<K>;
+@group(0) @binding(2) var<storage, read> v: array<K>;
+@group(0) @binding(3) var<storage, read> mask: array<u32>; // bytes, or the bits of f32 or f16
+@group(0) @binding(4) var<storage, read> key_lengths: array<u32>;
+@group(0) @binding(5) var<storage, read> heads: array<f32>;
+@group(0) @binding(6) var<storage, read_write> out: array<Q>;
+@group(0) @binding(7) var<storage, read_write> lse: array<f32>;
+@group(0) @binding(8) var<uniform> params: Params;
+
+var<workgroup> q_tile: array<vec4f, STEP * TILE_N / 4>; // [STEP][TILE_N / 4]
+var<workgroup> kv_tile: array<vec4f, STEP * TILE_M / 4>; // k: [STEP][TILE_M / 4]; v: [STEP][TILE_M / 4], TILE_M elements of STEP keys
+var<workgroup> w_tile: array<vec4f, TILE_M * TILE_N / 4>; // weights, [TILE_M][TILE_N / 4]
+var<workgroup> partial: array<vec4f, SIZE_X * SIZE_Y>; // [SIZE_Y] of 4 rows, [SIZE_X]
+
+/// Which head a workgroup works on, and what its queries see.
+struct Place {
+  head: u32, // b · H + h
+  b: u32,
+  h: u32,
+  length: u32, // keys that exist
+  offset: i32, // position of query 0 among the keys
+  slope: f32, // ALiBi's
+}
+
+fn key_length(b: u32) -> u32 {
+  if (params.has_key_lengths == 0) {
+    return params.m;
+  }
+  return min(key_lengths[params.key_lengths_offset + b], params.m);
+}
+
+fn load_q(base: u32, n: u32, d: u32) -> f32 {
+  if (n < params.n && d < params.d) {
+    return f32(q[base + n * params.q_n + d]);
+  }
+  return 0.0;
+}
+
+fn load_k(base: u32, m: u32, d: u32, length: u32) -> f32 {
+  if (m < length && d < params.d) {
+    return f32(k[base + m * params.k_m + d]);
+  }
+  return 0.0;
+}
+
+fn load_v(base: u32, m: u32, e: u32, length: u32) -> f32 {
+  if (m < length && e < params.dv) {
+    return f32(v[base + m * params.v_m + e]);
+  }
+  return 0.0;
+}
+
+/// The two halves of a product of two u32: low, high.
+fn multiply(a: u32, b: u32) -> vec2u {
+  let low = (a & 0xffff) * (b & 0xffff);
+  let middle = (a >> 16) * (b & 0xffff) + (low >> 16);
+  let other = (a & 0xffff) * (b >> 16) + (middle & 0xffff);
+  return vec2u(a * b, (a >> 16) * (b >> 16) + (middle >> 16) + (other >> 16));
+}
+
+/// Philox4x32-10: J. Salmon et al., Parallel random numbers: as easy as 1, 2, 3, SC11.
+fn philox(counter: vec4u) -> vec4u {
+  var c = counter;
+  var key = vec2u(params.seed_low, params.seed_high);
+  for (var round = 0u; round < 10; round++) {
+    let x = multiply(0xd2511f53, c.x);
+    let z = multiply(0xcd9e8d57, c.z);
+    c = vec4u(z.y ^ c.y ^ key.x, z.x, x.y ^ c.w ^ key.y, x.x);
+    key += vec2u(0x9e3779b9, 0xbb67ae85);
+  }
+  return c;
+}
+
+/// A block of 4 × 4 sums: one column vector a row of the result. A named block and no array, so that every compiler keeps it in registers.
+fn add_products(sums: mat4x4f, rows: vec4f, cols: vec4f) -> mat4x4f {
+  return mat4x4f(
+    fma(vec4f(rows.x), cols, sums[0]), fma(vec4f(rows.y), cols, sums[1]), fma(vec4f(rows.z), cols, sums[2]), fma(vec4f(rows.w), cols, sums[3]));
+}
+
+fn add_product(sum: vec4f, weight: f32, values: vec4f) -> vec4f {
+  if (SKIP_ZEROS && weight == 0.0) {
+    return sum;
+  }
+  return fma(vec4f(weight), values, sum);
+}
+
+/// scale · q·k → softcap.
+fn scaled(dot: f32) -> f32 {
+  let s = dot * params.scale;
+  if (params.softcap > 0.0) {
+    return params.softcap * tanh(clamp(s / params.softcap, -15.0, 15.0));
+  }
+  return s;
+}
+
+/// A score with the mask's element.
+fn masked(s: f32, index: u32) -> f32 {
+  if (params.mask_kind == 1) {
+    let byte = (mask[index / 4] >> (8 * (index % 4))) & 0xff;
+    return select(s, LOWEST, byte == 0);
+  }
+  if (params.mask_kind == 2) {
+    let bits = mask[index];
+    return select(s + bitcast<f32>(bits), LOWEST, bits >= EXCLUDES && bits <= MINUS_INFINITY);
+  }
+  if (params.mask_kind == 3) {
+    let bits = (mask[index / 2] >> (16 * (index % 2))) & 0xffff;
+    return select(s + unpack2x16float(bits).x, LOWEST, bits >= EXCLUDES_F16 && bits <= MINUS_INFINITY_F16);
+  }
+  return s;
+}
+
+/// The scores of query n against 4 keys from first_m on; what it does not see is LOWEST.
+fn row_scores(dots: vec4f, place: Place, n: u32, first_m: u32) -> vec4f {
+  var s = vec4f(LOWEST);
+  if (n >= params.n) {
+    return s;
+  }
+  let position = i32(n) + place.offset;
+  let mask_row = params.mask_offset + place.b * params.mask_b + place.h * params.mask_h + n * params.mask_n;
+  for (var j = 0u; j < 4; j++) {
+    let m = first_m + j;
+    if (m < place.length && i32(m) <= position + params.right && i32(m) >= position - params.left) {
+      s[j] = masked(scaled(dots[j]) - place.slope * f32(abs(position - i32(m))), mask_row + m * params.mask_m);
+    }
+  }
+  return s;
+}
+
+fn largest(s: vec4f) -> f32 {
+  return max(max(s.x, s.y), max(s.z, s.w));
+}
+
+/// exp(s − row_max) of what is not excluded.
+fn weights_of(s: vec4f, row_max: f32) -> vec4f {
+  let bits = bitcast<vec4u>(s);
+  let is_excluded = (bits >= vec4u(EXCLUDES)) & (bits <= vec4u(MINUS_INFINITY));
+  return select(exp(s - row_max), vec4f(), is_excluded);
+}
+
+fn dropped(weights: vec4f, head: u32, n: u32, first_m: u32) -> vec4f {
+  if (!DROPOUT) {
+    return weights;
+  }
+  return select(weights * params.keep_factor, vec4f(), philox(vec4u(first_m / 4, n, head, 0)) < vec4u(params.drop_below));
+}
+
+@compute @workgroup_size(SIZE_X, SIZE_Y)
+fn main(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(local_invocation_id) local: vec3u,
+  @builtin(local_invocation_index) lane: u32,
+) {
+  let b = group.y / params.heads;
+  let h = group.y % params.heads;
+  let first_n = group.x * TILE_N;
+  let length = key_length(b);
+  let offset = select(params.causal_offset, i32(length) - i32(params.n), params.is_lower_right != 0);
+  var slope = 0.0;
+  if (params.has_alibi != 0) {
+    slope = heads[params.heads_offset + h * params.heads_row];
+  }
+  let place = Place(group.y, b, h, length, offset, slope);
+  let q_base = params.q_offset + b * params.q_b + h * params.q_h;
+  let key_head = h * params.key_heads / params.heads;
+  let k_base = params.k_offset + b * params.k_b + key_head * params.k_h;
+  let v_base = params.v_offset + b * params.v_b + key_head * params.v_h;
+
+  // The keys that some query of the workgroup sees; tiles begin at multiples of TILE_M.
+  let first_position = i32(first_n) + offset;
+  let last_position = i32(min(first_n + TILE_N, params.n) - 1) + offset;
+  let begin = u32(clamp(first_position - params.left, 0, i32(length))) / TILE_M * TILE_M;
+  let end = u32(clamp(last_position + params.right + 1, 0, i32(length)));
+
+  let own_n = first_n + 4 * local.y; // the first of this invocation's 4 queries
+  var row_max = vec4f(LOWEST);
+  var row_sum = vec4f(); // of this invocation's keys only: added up at the end
+  var sums: array<mat4x4f, BLOCKS>; // out, unnormalised: [BLOCKS][4 queries][4 elements]
+
+  for (var first_m = begin; first_m < end; first_m += TILE_M) {
+    // Initialised by hand: without, the variable kept its value from one turn of the loop to the next (Chrome 143, SwiftShader, 24 Nov 2026).
+    var s = mat4x4f(); // [4 queries][4 keys]
+    for (var first_d = 0u; first_d < params.d; first_d += STEP) {
+      for (var i = lane; i < STEP * TILE_N / 4; i += SIZE_X * SIZE_Y) {
+        let d = first_d + i % STEP;
+        let n = first_n + 4 * (i / STEP);
+        q_tile[(i % STEP) * SIZE_Y + i / STEP] =
+          vec4f(load_q(q_base, n, d), load_q(q_base, n + 1, d), load_q(q_base, n + 2, d), load_q(q_base, n + 3, d));
+      }
+      for (var i = lane; i < STEP * TILE_M / 4; i += SIZE_X * SIZE_Y) {
+        let d = first_d + i % STEP;
+        let m = first_m + 4 * (i / STEP);
+        kv_tile[(i % STEP) * SIZE_X + i / STEP] = vec4f(
+          load_k(k_base, m, d, length), load_k(k_base, m + 1, d, length), load_k(k_base, m + 2, d, length), load_k(k_base, m + 3, d, length));
+      }
+      workgroupBarrier();
+      for (var d = 0u; d < STEP; d++) {
+        s = add_products(s, q_tile[d * SIZE_Y + local.y], kv_tile[d * SIZE_X + local.x]);
+      }
+      workgroupBarrier();
+    }
+
+    // The rows' maximum, over the invocations that share them.
+    let own_m = first_m + 4 * local.x;
+    let s0 = row_scores(s[0], place, own_n, own_m);
+    let s1 = row_scores(s[1], place, own_n + 1, own_m);
+    let s2 = row_scores(s[2], place, own_n + 2, own_m);
+    let s3 = row_scores(s[3], place, own_n + 3, own_m);
+    partial[lane] = vec4f(largest(s0), largest(s1), largest(s2), largest(s3));
+    workgroupBarrier();
+    var new_max = row_max;
+    for (var x = 0u; x < SIZE_X; x++) {
+      new_max = max(new_max, partial[local.y * SIZE_X + x]);
+    }
+    let rise = exp(row_max - new_max); // 1 where it stayed, and where no key was seen so far
+    row_max = new_max;
+
+    let w0 = weights_of(s0, row_max.x);
+    let w1 = weights_of(s1, row_max.y);
+    let w2 = weights_of(s2, row_max.z);
+    let w3 = weights_of(s3, row_max.w);
+    row_sum = row_sum * rise + vec4f(dot(w0, vec4f(1.0)), dot(w1, vec4f(1.0)), dot(w2, vec4f(1.0)), dot(w3, vec4f(1.0)));
+    let kept = transpose(mat4x4f(
+      dropped(w0, place.head, own_n, own_m), dropped(w1, place.head, own_n + 1, own_m),
+      dropped(w2, place.head, own_n + 2, own_m), dropped(w3, place.head, own_n + 3, own_m)));
+    for (var j = 0u; j < 4; j++) {
+      w_tile[(4 * local.x + j) * SIZE_Y + local.y] = kept[j];
+    }
+
+    for (var block = 0u; block < BLOCKS; block++) {
+      var sum = sums[block];
+      sum = mat4x4f(sum[0] * rise.x, sum[1] * rise.y, sum[2] * rise.z, sum[3] * rise.w);
+      for (var step = 0u; step < TILE_M; step += STEP) {
+        workgroupBarrier(); // w_tile is written; kv_tile is no longer read
+        for (var i = lane; i < STEP * TILE_M / 4; i += SIZE_X * SIZE_Y) {
+          let m = first_m + step + i / SIZE_X;
+          let e = block * TILE_M + 4 * (i % SIZE_X);
+          kv_tile[i] = vec4f(
+            load_v(v_base, m, e, length), load_v(v_base, m, e + 1, length), load_v(v_base, m, e + 2, length), load_v(v_base, m, e + 3, length));
+        }
+        workgroupBarrier();
+        for (var m = 0u; m < STEP; m++) {
+          let w = w_tile[(step + m) * SIZE_Y + local.y];
+          let values = kv_tile[m * SIZE_X + local.x];
+          sum = mat4x4f(
+            add_product(sum[0], w.x, values), add_product(sum[1], w.y, values), add_product(sum[2], w.z, values), add_product(sum[3], w.w, values));
+        }
+      }
+      sums[block] = sum;
+    }
+    workgroupBarrier();
+  }
+
+  // The rows' sums, over the invocations that share them; then the sink.
+  partial[lane] = row_sum;
+  workgroupBarrier();
+  var total = vec4f();
+  for (var x = 0u; x < SIZE_X; x++) {
+    total += partial[local.y * SIZE_X + x];
+  }
+  var factor = vec4f(1.0); // of out, before it is divided by the total
+  if (params.has_sinks != 0) {
+    let sink = vec4f(heads[params.heads_offset + h * params.heads_row + params.heads_row - 1]);
+    let with_sink = max(row_max, sink);
+    factor = exp(row_max - with_sink);
+    total = total * factor + exp(sink - with_sink);
+    row_max = with_sink;
+  }
+  let is_empty = total == vec4f(); // the row sees neither key nor sink
+  let normaliser = select(factor / total, vec4f(), is_empty);
+
+  let out_base = params.out_offset + b * params.out_b + h * params.out_h;
+  for (var block = 0u; block < BLOCKS; block++) {
+    let sum = sums[block];
+    for (var i = 0u; i < 4; i++) {
+      for (var j = 0u; j < 4; j++) {
+        let e = block * TILE_M + 4 * local.x + j;
+        if (own_n + i < params.n && e < params.dv) {
+          out[out_base + (own_n + i) * params.out_n + e] = Q(sum[i][j] * normaliser[i]);
+        }
+      }
+    }
+  }
+  if (params.has_lse != 0 && local.x == 0) {
+    let value = select(row_max + log(total), vec4f(LOWEST), is_empty);
+    for (var i = 0u; i < 4; i++) {
+      if (own_n + i < params.n) {
+        lse[place.head * params.n + own_n + i] = value[i];
+      }
+    }
+  }
+}

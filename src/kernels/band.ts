@@ -1,0 +1,27 @@
+import type { Problem } from '../problem.ts';
+import type { Param } from './kernel.ts';
+
+/** The uniforms that say which keys a query sees by its position. */
+export function bandParams({ left, right, causalOffset }: Problem): readonly Param[] {
+  const isLowerRight = causalOffset === 'lower-right';
+  return [
+    ['left', 'i32', left],
+    ['right', 'i32', right],
+    ['causal_offset', 'i32', isLowerRight ? 0 : causalOffset],
+    ['is_lower_right', 'u32', Number(isLowerRight)],
+  ];
+}
+
+/** 0: no mask, 1: boolean, 2: f32 added, 3: f16 added. */
+export const maskKind = ({ mask }: Problem): number => (mask ? { bool: 1, f32: 2, f16: 3, u32: 0 }[mask.dtype] : 0);
+
+/** The uniforms of dropout: the key of Philox, the words that drop, and the factor of what is kept. */
+export function dropoutParams({ dropout }: Problem): readonly Param[] {
+  const { probability, seed } = dropout ?? { probability: 0, seed: 0 };
+  return [
+    ['seed_low', 'u32', seed % 2 ** 32],
+    ['seed_high', 'u32', Math.floor(seed / 2 ** 32)],
+    ['drop_below', 'u32', Math.floor(probability * 2 ** 32)],
+    ['keep_factor', 'f32', 1 / (1 - probability)],
+  ];
+}

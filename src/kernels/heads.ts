@@ -1,0 +1,23 @@
+import source from '../../shaders/heads.wgsl?raw';
+import type { Problem } from '../problem.ts';
+import { type Dispatch, elementOffset, type Kernel, read, uniform, write } from './kernel.ts';
+
+/** ALiBi's slopes and the sinks in one table, [H,2]. */
+export const heads: Kernel = {
+  name: 'heads',
+  source,
+  bindings: [read('alibi_slopes'), read('sinks'), write('heads'), uniform('params')],
+};
+
+export function headsDispatch({ H, alibiSlopes, sinks }: Problem, alignment: number): Dispatch {
+  return {
+    kernel: heads,
+    variant: {},
+    params: [
+      ['heads', 'u32', H],
+      ['alibi_offset', 'u32', elementOffset(alibiSlopes, alignment)],
+      ['sinks_offset', 'u32', elementOffset(sinks, alignment)],
+    ],
+    grid: [Math.ceil(H / 64), 1, 1],
+  };
+}

@@ -1,0 +1,103 @@
+/** The options of attention, as callers write them. What they mean is the contract; problem.ts checks them. */
+import type { GpuTensor, TensorLayout } from './tensor.ts';
+
+export const SCORES = ['raw', 'softcapped', 'masked', 'weights'] as const;
+export const ALGORITHMS = ['auto', 'explicit', 'fused'] as const;
+
+/** What `returnScores` can ask for; each is [B,H,N,M]. */
+export type ScoresForm = (typeof SCORES)[number];
+export type Algorithm = (typeof ALGORITHMS)[number];
+
+/** Random dropping of weights. The same probability and seed drop the same weights in every call and on every device. */
+export interface Dropout {
+  /** 0 ≤ probability < 1: the share of weights that are dropped; the others are divided by 1 − probability */
+  readonly probability: number;
+  /** An integer from 0 to 2^53 − 1 */
+  readonly seed: number;
+}
+
+/**
+ * Options of scaled dot-product attention. `Tensor` is what its tensors are: GPU views here, host tensors in the reference.
+ *
+ *     s = scale · q kᵀ → softcap → + ALiBi → mask, causal, window, key lengths → row-wise stable softmax (with sinks) → dropout → · v
+ *
+ * A row that sees no key gives out 0 and the lowest finite f32 as log-sum-exp (with a sink: the sink), never NaN.
+ */
+export interface AttentionOptions<Tensor = GpuTensor> {
+  /** Factor of the dot products: any finite number, 0 and negative included. Default 1/√D. (PyTorch SDPA) */
+  scale?: number;
+  /** Query n sees key m only when m ≤ n + causalOffset. Default false. (PyTorch SDPA, ONNX Attention) */
+  isCausal?: boolean;
+  /**
+   * Position of query 0 among the keys, an integer, may be negative. Default 0: upper left. `'lower-right'` is
+   * (keyLengths[b], else M) − N for each batch element. It positions causal, window and ALiBi alike; without any of them it has no effect.
+   * isCausal with N = 2, M = 5:
+   *
+   *     0 (upper left)   1 0 0 0 0     'lower-right' (here 3)   1 1 1 1 0     −1   0 0 0 0 0
+   *                      1 1 0 0 0                              1 1 1 1 1          1 0 0 0 0
+   */
+  causalOffset?: number | 'lower-right';
+  /**
+   * [left, right], integers ≥ 0 or Infinity: at most `left` keys before and `right` keys after position n + causalOffset; the key at the
+   * position itself is inside. Default none. (FlashAttention, ONNX Attention-25) [1, 0] with N = M = 3:
+   *
+   *     1 0 0
+   *     1 1 0
+   *     0 1 1
+   */
+  window?: readonly [left: number, right: number];
+  /** cap · tanh(s / cap), before any mask; 0 or absent is off. Default 0. (ONNX Attention) */
+  softcap?: number;
+  /**
+   * Rank 1 to 4, broadcast right-aligned to [B,H,N,M]. Boolean: 1 = attend; intersects with the other exclusions. f32 or f16: added to the
+   * scores; an element ≤ −3e38 (f16: ≤ −65504), so −∞ and the frameworks' lowest value, excludes the key as `false` does.
+   */
+  mask?: Tensor;
+  /** u32 [B]: keys from this index on do not exist and are never loaded; above M counts as M. (ONNX nonpad_kv_seqlen) */
+  keyLengths?: Tensor;
+  /** f32 [H]: adds −slope · |n + causalOffset − m| to the scores. (FlashAttention) */
+  alibiSlopes?: Tensor;
+  /** f32 [H]: one more logit a head in the softmax's denominator, which has no value. (gpt-oss, ONNX Runtime) */
+  sinks?: Tensor;
+  /**
+   * Drops weights after the softmax. Philox4x32-10 with key (seed mod 2³², ⌊seed/2³²⌋) and counter (⌊m/4⌋, n, b·H+h, 0): word m mod 4 keeps
+   * the weight when it is ≥ ⌊probability·2³²⌋. Default none. (FlashAttention)
+   */
+  dropout?: Dropout;
+  /** Also return the natural log of each row's softmax denominator (sinks included, before dropout), f32 [B,H,N]. Default false. */
+  returnLse?: boolean;
+  /**
+   * Also return [B,H,N,M]: the scores `'raw'`, `'softcapped'` or `'masked'` (with ALiBi; excluded elements are the lowest finite f32), or the
+   * softmax's `'weights'` (before dropout). A key beyond `keyLengths` has the lowest finite f32 in every form of the scores.
+   * (ONNX qk_matmul_output_mode)
+   */
+  returnScores?: ScoresForm;
+  /**
+   * `'fused'`: one pass over the keys, no N×M in memory. `'explicit'`: scores, softmax and context as three kernels. `'auto'` (default) takes
+   * fused where it can, and says why in `plan.kernels`.
+   */
+  algorithm?: Algorithm;
+  /** Forces tile sizes: for tests and tuning. The names are the `const` lines of the shaders; an unknown one is an error. */
+  variant?: Record<string, number | boolean | string>;
+}
+
+/** What a plan is for: layouts instead of tensors. */
+export interface AttentionProblem extends Omit<AttentionOptions, 'mask' | 'keyLengths' | 'alibiSlopes' | 'sinks'> {
+  /** [B,H,N,D], f32 or f16 */
+  q: TensorLayout;
+  /** [B,Hk,M,D], f32 or f16; Hk divides H, and query head h reads key head ⌊h·Hk/H⌋ */
+  k: TensorLayout;
+  /** [B,Hk,M,Dv], of k's dtype */
+  v: TensorLayout;
+  /** [B,H,N,Dv], of q's dtype; default dense. May be strided, such as a [B,N,H,Dv] view. */
+  out?: TensorLayout;
+  mask?: TensorLayout;
+  /** A dense u32 [B], or its layout. */
+  keyLengths?: true | TensorLayout;
+  /** A dense f32 [H], or its layout. */
+  alibiSlopes?: true | TensorLayout;
+  /** A dense f32 [H], or its layout. */
+  sinks?: true | TensorLayout;
+  /** Not supported yet: code 'unsupported'. */
+  backward?: true;
+}
