@@ -33,8 +33,9 @@ export function enabled({ enable = [] }: Kernel, variant: Variant): string[] {
 }
 
 async function compile(device: GPUDevice, kernel: Kernel, variant: Variant, label: string): Promise<GPUComputePipeline> {
+  const { default: source } = await kernel.source();
   device.pushErrorScope('validation');
-  const module = device.createShaderModule({ label, code: specialize(kernel.source, variant, enabled(kernel, variant)) });
+  const module = device.createShaderModule({ label, code: specialize(source, variant, enabled(kernel, variant)) });
   const entries = kernel.bindings.map(({ access }, binding) => ({
     binding,
     visibility: GPUShaderStage.COMPUTE,

@@ -42,7 +42,7 @@ onDevices('variants', (attention) => {
     const { device } = attention();
     const enable = enabled(kernel, variant);
     if (enable.includes('f16') && !device.features.has('shader-f16')) return; // such a device refuses f16 before it compiles anything
-    const module = device.createShaderModule({ label, code: specialize(kernel.source, variant, enable) });
+    const module = device.createShaderModule({ label, code: specialize((await kernel.source()).default, variant, enable) });
     const { messages } = await module.getCompilationInfo();
     expect(messages.map(({ lineNum, message }) => `${kernel.name}.wgsl:${lineNum} ${message}`)).toEqual([]);
     await device.createComputePipelineAsync({ label, layout: 'auto', compute: { module } });

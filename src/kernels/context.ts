@@ -1,4 +1,3 @@
-import source from '../../shaders/context.wgsl?raw';
 import { isBanded, type Problem } from '../problem.ts';
 import { bandParams, dropoutParams } from './band.ts';
 import { type Dispatch, elementOffset, type Kernel, numbers, read, uniform, type Variant, write } from './kernel.ts';
@@ -6,7 +5,7 @@ import { type Dispatch, elementOffset, type Kernel, numbers, read, uniform, type
 /** out = weights · v, [B,H,N,Dv]. */
 export const context: Kernel = {
   name: 'context',
-  source,
+  source: () => import('../../shaders/context.wgsl?raw'),
   bindings: [read('weights'), read('v'), read('key_lengths'), write('out'), uniform('params')],
 };
 

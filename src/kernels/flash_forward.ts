@@ -1,4 +1,3 @@
-import source from '../../shaders/flash_forward.wgsl?raw';
 import type { Problem } from '../problem.ts';
 import { bandParams, dropoutParams, maskKind } from './band.ts';
 import { type Dispatch, elementOffset, type Kernel, numbers, type Param, read, uniform, type Variant, write } from './kernel.ts';
@@ -6,7 +5,7 @@ import { type Dispatch, elementOffset, type Kernel, numbers, type Param, read, u
 /** Attention in one pass over the keys: the baseline tier. */
 export const flashForward: Kernel = {
   name: 'flash_forward',
-  source,
+  source: () => import('../../shaders/flash_forward.wgsl?raw'),
   bindings: [
     read('q'),
     read('k'),

@@ -1,11 +1,10 @@
-import source from '../../shaders/heads.wgsl?raw';
 import type { Problem } from '../problem.ts';
 import { type Dispatch, elementOffset, type Kernel, read, uniform, write } from './kernel.ts';
 
 /** ALiBi's slopes and the sinks in one table, [H,2]. */
 export const heads: Kernel = {
   name: 'heads',
-  source,
+  source: () => import('../../shaders/heads.wgsl?raw'),
   bindings: [read('alibi_slopes'), read('sinks'), write('heads'), uniform('params')],
 };
 

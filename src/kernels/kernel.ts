@@ -9,7 +9,7 @@ export interface Binding {
 
 export interface Kernel {
   readonly name: string; // the stem of its shader's file
-  readonly source: string;
+  readonly source: () => Promise<{ readonly default: string }>; // the shader's text, loaded when it is first compiled
   readonly bindings: readonly Binding[];
   readonly enable?: readonly string[]; // WGSL features that every variant needs; f16 follows from the variant's types
 }

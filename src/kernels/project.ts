@@ -1,4 +1,3 @@
-import source from '../../shaders/project.wgsl?raw';
 import { AttentionError, quote } from '../errors.ts';
 import { requireDType } from '../problem.ts';
 import { checkLayout, elementCount, type Layout, type TensorLayout } from '../tensor.ts';
@@ -7,7 +6,7 @@ import { type Dispatch, elementOffset, type Kernel, numbers, read, uniform, type
 /** y = x · w + bias. */
 export const project: Kernel = {
   name: 'project',
-  source,
+  source: () => import('../../shaders/project.wgsl?raw'),
   bindings: [read('x'), read('w'), read('bias'), write('y'), uniform('params')],
 };
 

@@ -1,4 +1,3 @@
-import source from '../../shaders/scores.wgsl?raw';
 import type { ScoresForm } from '../options.ts';
 import { type Problem, UNLIMITED } from '../problem.ts';
 import { bandParams, maskKind } from './band.ts';
@@ -7,7 +6,7 @@ import { type Dispatch, elementOffset, type Kernel, numbers, type Param, read, u
 /** s = scale · q kᵀ → softcap → + ALiBi → mask, band, key lengths, [B,H,N,M]. */
 export const scores: Kernel = {
   name: 'scores',
-  source,
+  source: () => import('../../shaders/scores.wgsl?raw'),
   bindings: [read('q'), read('k'), read('mask'), read('key_lengths'), read('alibi_slopes'), write('scores'), uniform('params')],
 };
 

@@ -1,11 +1,10 @@
-import source from '../../shaders/softmax.wgsl?raw';
 import type { Problem } from '../problem.ts';
 import { type Dispatch, elementOffset, type Kernel, numbers, read, uniform, type Variant, write } from './kernel.ts';
 
 /** weights = softmax(scores), row by row, in place; log-sum-exp beside it. */
 export const softmax: Kernel = {
   name: 'softmax',
-  source,
+  source: () => import('../../shaders/softmax.wgsl?raw'),
   bindings: [write('scores'), read('sinks'), write('lse'), uniform('params')],
 };
 

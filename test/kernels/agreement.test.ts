@@ -28,20 +28,22 @@ test('every shader has its kernel here', () => {
 });
 
 describe.each(DISPATCHES.map((dispatch) => [dispatch.kernel.name, dispatch] as const))('%s', (_, { kernel, params }) => {
-  test('bindings', () => {
-    const declared = [...kernel.source.matchAll(/@group\(0\) @binding\((\d+)\) var<(storage, read|storage, read_write|uniform)> (\w+):/g)];
+  const text = async () => (await kernel.source()).default;
+
+  test('bindings', async () => {
+    const declared = [...(await text()).matchAll(/@group\(0\) @binding\((\d+)\) var<(storage, read|storage, read_write|uniform)> (\w+):/g)];
     const access: Record<string, string> = { 'storage, read': 'read', 'storage, read_write': 'write', uniform: 'uniform' };
     expect(declared.map(([, number]) => Number(number))).toEqual(kernel.bindings.map((_, i) => i));
     expect(declared.map(([, , kind, name]) => ({ name, access: access[kind!] }))).toEqual(kernel.bindings);
   });
 
-  test('uniforms', () => {
-    const [, body] = kernel.source.match(/struct Params \{\n(.*?)\n\}/s)!;
+  test('uniforms', async () => {
+    const [, body] = (await text()).match(/struct Params \{\n(.*?)\n\}/s)!;
     const fields = body!.split('\n').map((line) => line.match(/^ {2}(\w+): (u32|i32|f32),/)!.slice(1));
     expect(params.map(([name, type]) => [name, type])).toEqual(fields);
   });
 
-  test('the first line is the slot for enable', () => {
-    expect(kernel.source.split('\n')[0]).toBe('// enable');
+  test('the first line is the slot for enable', async () => {
+    expect((await text()).split('\n')[0]).toBe('// enable');
   });
 });
