@@ -16,7 +16,7 @@ async function main() {
   const server = await serveDemo();
   try {
     const run = { module: 'benchmark/headless.ts', name: 'runHeadless', args: [options], limit: LIMIT_MS, listen: showProgress };
-    const { report, svg } = await runInBrowser(server.resolvedUrls.local[0], run);
+    const { report, svg, failure } = await runInBrowser(server.resolvedUrls.local[0], run);
     if (process.stderr.isTTY) process.stderr.write('\r\x1b[K');
     print(report);
     const folder = join(root, 'bench-results');
@@ -25,6 +25,7 @@ async function main() {
     writeFileSync(`${stem}.json`, `${JSON.stringify(report, null, 2)}\n`);
     writeFileSync(`${stem}.svg`, svg);
     console.log(`\nWritten: ${stem}.json and .svg`);
+    if (failure) throw new Error(`ended early: ${failure}`);
   } finally {
     await server.close();
   }
@@ -82,7 +83,7 @@ function print({ device, options, rows }) {
       ...times,
       `${row.runs}`,
       row.gflops.toFixed(3),
-      row.error === 0 ? '(the reference)' : row.error.toExponential(1),
+      row.path === 'CPU reference' ? '(the reference)' : row.error.toExponential(1),
     ];
   });
   const widths = head.map((name, i) => Math.max(name.length, ...lines.map((line) => line[i].length)));

@@ -21,9 +21,23 @@ export interface Engine {
   attend(inputs: readonly (readonly number[])[], options?: SelfAttentionOptions): Promise<Attended>;
 }
 
+const START_MS = 20_000; // a driver that hangs never answers
+
+async function withinTime<T>(promise: Promise<T>, milliseconds: number): Promise<T> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`the GPU gave no answer in ${milliseconds / 1000} s`)), milliseconds);
+  });
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
 /** An engine on the GPU. `onLost` is called when its device is lost. @throws AttentionError */
 export async function gpuEngine(onLost: (reason: string) => void): Promise<Engine> {
-  const attention = await createAttention();
+  const attention = await withinTime(createAttention(), START_MS);
   void attention.lost.then(({ message }) => onLost(message || 'the device was lost'));
   return {
     attention,
@@ -38,8 +52,15 @@ export const cpuEngine: Engine = {
   attend: async (inputs, options = {}) => pair(onCpu(inputs, options), inputs, options),
 };
 
+/** What a visitor without WebGPU is told. */
+export const NO_WEBGPU =
+  globalThis.isSecureContext === false
+    ? 'Browsers give WebGPU to secure pages only: open this page over HTTPS.'
+    : 'This browser has no WebGPU. Current versions of Chrome and Edge have it, Safari from 26 on, Firefox on Windows and on macOS with Apple chips.';
+
+/** The name of a device's adapter, as far as the browser tells. */
 export function describeAdapter({ adapterInfo }: GPUDevice): string {
-  const { vendor, architecture, device, description, isFallbackAdapter } = adapterInfo;
+  const { vendor, architecture, device, description, isFallbackAdapter }: Partial<GPUAdapterInfo> = adapterInfo ?? {};
   const name = description || [vendor, architecture, device].filter(Boolean).join(' ') || 'an adapter without a name';
   return `${name}${isFallbackAdapter ? ' (software, on the CPU)' : ''}`;
 }

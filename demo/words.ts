@@ -23,8 +23,9 @@ export interface Word {
 export function wordsOf(sentence: string): Word[] {
   const texts = sentence.normalize('NFC').match(/[\p{L}\p{M}\p{N}'’-]+/gu) ?? [];
   return texts.map((text) => {
-    const known = VECTORS[text.toLowerCase()];
-    return { text, vector: known ?? invent(text.toLowerCase()), isInvented: known === undefined };
+    const word = text.toLowerCase();
+    const known = Object.hasOwn(VECTORS, word) ? VECTORS[word] : undefined;
+    return { text, vector: known ?? invent(word), isInvented: known === undefined };
   });
 }
 

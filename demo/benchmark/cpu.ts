@@ -9,7 +9,8 @@ export interface CpuRequest {
 export interface CpuResult {
   readonly inputs: readonly Float32Array<ArrayBuffer>[]; // q, k, v
   readonly out: Float64Array<ArrayBuffer>;
-  readonly times: readonly number[]; // milliseconds
+  readonly times: readonly number[]; // milliseconds a call
+  readonly calls: number; // a sample's
 }
 
 export type CpuMessage = { readonly done: number } | { readonly result: CpuResult } | { readonly error: string };

@@ -7,6 +7,7 @@ export const COLUMNS = [
   'heads',
   'headSize',
   'runs',
+  'calls',
   'median',
   'least',
   'most',

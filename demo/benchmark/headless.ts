@@ -8,8 +8,19 @@ declare global {
   var report: (progress: Progress) => Promise<void>;
 }
 
-export async function runHeadless(options: BenchmarkOptions): Promise<{ report: Report; svg: string }> {
+/** What was measured: all of it, or what there is before something failed. */
+export async function runHeadless(options: BenchmarkOptions): Promise<{ report: Report; svg: string; failure: string | undefined }> {
   const { signal } = new AbortController();
-  const report = await benchmark(options, { signal, onProgress: (progress) => void globalThis.report(progress), onRow: () => {} });
-  return { report, svg: toSvg(timePlot(report.rows, { width: 800, isDark: false, ink: '#1b1d22' })) };
+  let report: Report | undefined;
+  let failure: string | undefined;
+  try {
+    const onReport = (partial: Report) => {
+      report = partial;
+    };
+    report = await benchmark(options, { signal, onProgress: (progress) => void globalThis.report(progress), onReport });
+  } catch (error) {
+    if (!report) throw error;
+    failure = (error as Error).message;
+  }
+  return { report, svg: toSvg(timePlot(report.rows, { width: 800, isDark: false, ink: '#1b1d22' })), failure };
 }

@@ -1,7 +1,8 @@
 /** The benchmark page: its form, its progress, its results. */
+import { NO_WEBGPU } from '../engine.ts';
 import { byId, element, headRow, replace, scrolling } from '../ui/dom.ts';
 import { display, HEADINGS, toCsv, toJson, toSvg } from './formats.ts';
-import { type BenchmarkOptions, benchmark, type Device, type Progress, type Report, type Row } from './measure.ts';
+import { type BenchmarkOptions, benchmark, type Device, type Progress, type Report } from './measure.ts';
 import { timePlot } from './plot.ts';
 
 const LENGTHS = [64, 128, 256, 512, 1024, 2048];
@@ -30,24 +31,20 @@ function readForm(): BenchmarkOptions {
 }
 
 async function run(): Promise<void> {
-  const status = byId('status');
-  const rows: Row[] = [];
   byId('problem').hidden = true;
   try {
     const options = readForm();
     cancel = new AbortController();
     setRunning(true);
-    status.textContent = '';
+    byId('status').textContent = '';
     report = undefined;
     byId('results').hidden = true;
-    const onRow = (row: Row, device: Device) => {
-      rows.push(row);
-      report = { date: new Date().toISOString(), options, device, rows };
+    const onReport = (partial: Report) => {
+      report = partial;
       show();
     };
-    report = await benchmark(options, { signal: cancel.signal, onProgress: showProgress, onRow });
-    show();
-    status.textContent = `Done: ${rows.length / 2} lengths on both paths, every answer checked.`;
+    report = await benchmark(options, { signal: cancel.signal, onProgress: showProgress, onReport });
+    byId('status').textContent = `Done: ${report.rows.length / 2} lengths on both paths, every answer checked.`;
   } catch (error) {
     fail(error as Error);
   } finally {
@@ -65,17 +62,22 @@ function fail(error: Error): void {
     byId('status').textContent = error.message;
     return;
   }
-  const missing =
-    'This browser offers no WebGPU, so there is nothing to measure against the CPU. Chrome and Edge have it from version 113, Safari from 26, Firefox from 141 on Windows and 145 on macOS with Apple chips.';
+  const missing = `${NO_WEBGPU} So there is nothing to measure against the CPU.`;
   const failed = `The GPU cannot be used. ${error.message}`;
   replace('problem-text', code === 'no-webgpu' && !navigator.gpu ? missing : failed);
   byId('problem').hidden = false;
 }
 
 function setRunning(isRunning: boolean): void {
+  const [startButton, cancelButton] = [byId<HTMLButtonElement>('start'), byId<HTMLButtonElement>('cancel')];
   byId('running').hidden = !isRunning;
-  byId<HTMLButtonElement>('start').disabled = isRunning;
-  byId<HTMLButtonElement>('cancel').disabled = !isRunning;
+  byId<HTMLProgressElement>('progress').value = 0;
+  replace('progress-text', 'Starting …');
+  // The focus goes to the button that can be used now, not to nowhere.
+  const hadFocus = [startButton, cancelButton, byId('retry')].includes(document.activeElement as HTMLButtonElement);
+  startButton.disabled = isRunning;
+  cancelButton.disabled = !isRunning;
+  if (hadFocus) (isRunning ? cancelButton : startButton).focus();
 }
 
 function showProgress({ share, secondsLeft, text }: Progress): void {
@@ -87,10 +89,7 @@ function showProgress({ share, secondsLeft, text }: Progress): void {
 function show(): void {
   if (!report) return;
   byId('results').hidden = false;
-  const width = byId('results').clientWidth;
-  const style = getComputedStyle(document.body);
-  const isDark = matchMedia('(prefers-color-scheme: dark)').matches;
-  replace('plot', timePlot(report.rows, { width: Math.min(width, 900), isDark, ink: style.color }));
+  showPlot();
   const keys = Object.keys(HEADINGS) as (keyof typeof HEADINGS)[];
   const rows = report.rows.map((row) => {
     const { path, ...rest } = display(row);
@@ -112,6 +111,14 @@ function show(): void {
   showDevice(report.device);
 }
 
+/** Draws the plot as wide as the page has room. */
+function showPlot(): void {
+  if (!report) return;
+  const width = Math.min(byId('results').clientWidth, 900);
+  const isDark = matchMedia('(prefers-color-scheme: dark)').matches;
+  replace('plot', timePlot(report.rows, { width, isDark, ink: getComputedStyle(document.body).color }));
+}
+
 function showDevice({ adapter, features, limits }: Device): void {
   const line = (name: string, value: string) => element('tr', {}, element('th', { scope: 'row' }, name), element('td', {}, value));
   const lines = [
@@ -124,11 +131,10 @@ function showDevice({ adapter, features, limits }: Device): void {
 
 function download(format: string): void {
   if (!report) return;
-  const plot = document.querySelector<SVGSVGElement>('#plot svg')!;
   const files: Record<string, [string, string]> = {
     json: [toJson(report), 'application/json'],
     csv: [toCsv(report), 'text/csv'],
-    svg: [toSvg(plot), 'image/svg+xml'],
+    svg: [toSvg(timePlot(report.rows, { width: 800, isDark: false, ink: '#1b1d22' })), 'image/svg+xml'], // for paper, whatever the theme
   };
   const [text, type] = files[format]!;
   const url = URL.createObjectURL(new Blob([text], { type }));
@@ -147,5 +153,9 @@ byId('downloads').addEventListener('click', ({ target }) => {
   const format = (target as HTMLElement).dataset.format;
   if (format) download(format);
 });
-matchMedia('(prefers-color-scheme: dark)').addEventListener('change', show);
-addEventListener('resize', show);
+matchMedia('(prefers-color-scheme: dark)').addEventListener('change', showPlot);
+let drawnWidth = innerWidth;
+addEventListener('resize', () => {
+  if (innerWidth !== drawnWidth) showPlot(); // a phone's address bar changes the height alone
+  drawnWidth = innerWidth;
+});

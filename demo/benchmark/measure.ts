@@ -2,6 +2,7 @@
 import { type Attention, AttentionError, createAttention, type GpuTensor } from '../../src/index.ts';
 import { describeAdapter } from '../engine.ts';
 import { CpuWorker } from './cpu.ts';
+import { callsOf } from './samples.ts';
 
 export interface BenchmarkOptions {
   readonly lengths: readonly number[];
@@ -18,7 +19,8 @@ export interface Row {
   readonly length: number;
   readonly heads: number;
   readonly headSize: number;
-  readonly runs: number;
+  readonly runs: number; // samples, of which median, least and most are taken
+  readonly calls: number; // a sample's calls, one after another: its time is their mean
   readonly median: number;
   readonly least: number;
   readonly most: number;
@@ -50,8 +52,7 @@ export interface Progress {
 const TOLERANCE = 1e-4;
 /** The CPU path repeats no longer than this for one length, in milliseconds, but runs once at least. */
 const CPU_BUDGET = 4000;
-/** A sample of the GPU lasts this long at least, in milliseconds: short calls are timed several at once. */
-const GPU_SAMPLE = 20;
+const MOST_BYTES = 2 ** 31;
 /** How much faster a GPU is guessed to be, for the progress bar alone. */
 const GUESSED_SPEEDUP = 4;
 
@@ -68,33 +69,39 @@ export function describeDevice(device: GPUDevice): Device {
   return { adapter: describeAdapter(device), userAgent: navigator.userAgent, features: [...device.features].sort(), limits };
 }
 
+/** @throws Error for what would not fit into memory: the reference holds two N×M matrices of f64 a head */
+export function checkOptions({ lengths, heads }: BenchmarkOptions): void {
+  const most = Math.max(...lengths);
+  const bytes = 16 * heads * most * most;
+  if (bytes > MOST_BYTES)
+    throw new Error(
+      `${heads} heads at length ${most} need ${(bytes / 2 ** 30).toFixed(1)} GB for the reference’s scores: at most ${MOST_BYTES / 2 ** 30} GB.`,
+    );
+}
+
 /**
- * Measures every length on both paths, the shortest first. `onRow` hears of each row as it comes.
+ * Measures every length on both paths, the shortest first. `onReport` hears what there is after each.
  * @throws AbortError when the signal is aborted, within a second; Error when an answer is wrong; AttentionError when the GPU fails
  */
 export async function benchmark(
   options: BenchmarkOptions,
-  {
-    signal,
-    onProgress,
-    onRow,
-  }: { signal: AbortSignal; onProgress: (progress: Progress) => void; onRow: (row: Row, device: Device) => void },
+  { signal, onProgress, onReport }: { signal: AbortSignal; onProgress: (progress: Progress) => void; onReport: (partial: Report) => void },
 ): Promise<Report> {
+  checkOptions(options);
   const attention = await abortable(createAttention(), signal);
-  const end = AbortSignal.any([signal, abortedWhenLost(attention)]);
+  const end = endOf(signal, attention);
   const cpu = new CpuWorker();
   const device = describeDevice(attention.device);
   const rows: Row[] = [];
   const lengths = [...options.lengths].sort((a, b) => a - b);
   const progress = new ProgressOf(lengths, options, onProgress);
   try {
+    const report = (): Report => ({ date: new Date().toISOString(), options: { ...options, lengths }, device, rows });
     for (const length of lengths) {
-      for (const row of await measureLength(length, options, attention, cpu, end, progress)) {
-        rows.push(row);
-        onRow(row, device);
-      }
+      rows.push(...(await measureLength(length, options, attention, cpu, end, progress)));
+      onReport(report());
     }
-    return { date: new Date().toISOString(), options: { ...options, lengths }, device, rows };
+    return report();
   } finally {
     cpu.end();
     attention.destroy();
@@ -123,37 +130,39 @@ async function measureLength(
   const out = await abortable(call(), signal); // compiles, and is checked
   const error = greatestError((await abortable(attention.download(out), signal)).data, reference.out);
   attention.release(out);
-  const times = await timeGpu(attention, call, repeats, signal, (done) => progress.report(length, 'WebGPU', done / repeats));
+  const gpu = await timeGpu(attention, call, repeats, signal, (done) => progress.report(length, 'WebGPU', done / repeats));
   attention.release(...tensors);
   progress.finish(length, 'WebGPU');
   return [
-    { path: 'CPU reference', ...base, ...statistics(reference.times, base), error: 0 },
-    { path: 'WebGPU', ...base, ...statistics(times, base), error },
+    { path: 'CPU reference', ...base, ...statistics(reference, base), error: 0 },
+    { path: 'WebGPU', ...base, ...statistics(gpu, base), error },
   ];
 }
 
-/** Milliseconds a call, for each of the samples. */
+/** Milliseconds a call, for each of the samples: from the call to the end of the GPU's work. */
 async function timeGpu(
   attention: Attention,
   call: () => Promise<GpuTensor>,
   repeats: number,
   signal: AbortSignal,
   onSample: (done: number) => void,
-): Promise<number[]> {
+) {
   const { queue } = attention.device;
   const sample = async (calls: number) => {
     const start = performance.now();
-    for (let i = 0; i < calls; i++) attention.release(await abortable(call(), signal));
-    await abortable(queue.onSubmittedWorkDone(), signal);
+    for (let i = 0; i < calls; i++) {
+      attention.release(await abortable(call(), signal));
+      await abortable(queue.onSubmittedWorkDone(), signal);
+    }
     return (performance.now() - start) / calls;
   };
-  const calls = Math.max(1, Math.ceil(GPU_SAMPLE / (await sample(1))));
+  const calls = callsOf(await sample(1));
   const times: number[] = [];
   for (let i = 0; i < repeats; i++) {
     times.push(await sample(calls));
     onSample(i + 1);
   }
-  return times;
+  return { times, calls };
 }
 
 function greatestError(actual: ArrayLike<number>, expected: Float64Array): number {
@@ -169,12 +178,16 @@ function greatestError(actual: ArrayLike<number>, expected: Float64Array): numbe
   return error;
 }
 
-function statistics(times: readonly number[], { length, heads, headSize }: { length: number; heads: number; headSize: number }) {
+function statistics(
+  { times, calls }: { times: readonly number[]; calls: number },
+  { length, heads, headSize }: { length: number; heads: number; headSize: number },
+) {
   const sorted = [...times].sort((a, b) => a - b);
   const middle = sorted.length / 2;
   const median = (sorted[Math.ceil(middle) - 1]! + sorted[Math.floor(middle)]!) / 2;
   return {
     runs: sorted.length,
+    calls,
     median,
     least: sorted[0]!,
     most: sorted.at(-1)!,
@@ -185,12 +198,13 @@ function statistics(times: readonly number[], { length, heads, headSize }: { len
 /** Multiplications and additions of q·kᵀ and weights·v. */
 export const operations = (length: number, heads: number, headSize: number): number => 4 * heads * length * length * headSize;
 
-/** A signal that a lost device aborts: waits on the device's queue might never end otherwise. */
-function abortedWhenLost(attention: Attention): AbortSignal {
+/** A signal that a lost device aborts too: waits on the device's queue might never end otherwise. */
+function endOf(signal: AbortSignal, attention: Attention): AbortSignal {
   const controller = new AbortController();
-  void attention.lost.then(({ message }) =>
-    controller.abort(new AttentionError('device-lost', `the device was lost: ${message || 'the browser gave no reason'}`)),
-  );
+  signal.addEventListener('abort', () => controller.abort(signal.reason), { once: true });
+  void attention.lost.then(({ message }) => {
+    controller.abort(new AttentionError('device-lost', `the device was lost: ${message || 'the browser gave no reason'}`));
+  });
   return controller.signal;
 }
 

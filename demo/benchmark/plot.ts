@@ -37,7 +37,7 @@ export function timePlot(rows: readonly Row[], { width, isDark, ink }: { width: 
           x: 'length',
           y: 'median',
           text: 'path',
-          fill: 'path',
+          fill: ink,
           textAnchor: 'start',
           dx: 12,
           dy: i === 0 ? -7 : 7,

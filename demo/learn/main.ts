@@ -1,88 +1,110 @@
 /** The walk: reads the address, starts an engine, and redraws what a choice changes. */
-import { cpuEngine, type Engine, gpuEngine } from '../engine.ts';
+import { cpuEngine, type Engine, gpuEngine, NO_WEBGPU } from '../engine.ts';
 import { byId, element, replace } from '../ui/dom.ts';
 import { TWO_HEADS, WEIGHTS, type WeightsName, weightOptions } from '../weights.ts';
-import { EXAMPLE } from '../words.ts';
-import { showWays } from './normalise.ts';
+import { EXAMPLE, wordsOf } from '../words.ts';
+import { showFactor, showWays } from './normalise.ts';
 import { MOST_WORDS, readState, type State, withSentence, writeState } from './state.ts';
 import { showAll, showArithmetic, showContext, showScores, showTrained, showVectors } from './steps.ts';
 import { showTimes } from './times.ts';
 
 let state = readState(location.search);
 let engine: Engine = cpuEngine;
-let drawing = 0; // the latest drawing: an older one that comes late is dropped
+/** What a choice made out of date: everything, or the step on normalising alone. */
+let stale: 'all' | 'ways' | undefined;
+let drawing: Promise<void> | undefined;
 
-/** Draws everything, or what depends on the embeddings' length alone. */
-async function draw(what: 'all' | 'ways' = 'all'): Promise<void> {
-  history.replaceState(null, '', `${location.pathname}${writeState(state)}`);
-  const mine = ++drawing;
-  const isCurrent = () => mine === drawing;
-  const drawn = state;
-  try {
-    if (what === 'all') {
-      const inputs = drawn.words.map(({ vector }) => vector);
-      const simple = await engine.attend(inputs);
-      const { isCausal } = drawn;
-      const trained = await engine.attend(inputs, weightOptions(drawn.weights));
-      const masked = await engine.attend(inputs, { ...weightOptions(drawn.weights), isCausal });
-      const heads = await engine.attend(inputs, { ...TWO_HEADS, isCausal });
-      if (!isCurrent()) return;
-      showVectors(drawn);
-      showScores(drawn, simple);
-      showArithmetic(drawn, simple);
-      showContext(drawn, simple);
-      showAll(drawn, simple);
-      showTrained(drawn, trained, masked, heads);
+/** Marks a part as out of date and draws until nothing is: one drawing at a time, always of the latest choices. */
+function draw(what: 'all' | 'ways' = 'all'): Promise<void> {
+  if (stale !== 'all') stale = what;
+  keepAddress();
+  drawing ??= drawStale().finally(() => {
+    drawing = undefined;
+  });
+  return drawing;
+}
+
+async function drawStale(): Promise<void> {
+  for (let drawn = 1; stale; drawn++) {
+    const what = stale;
+    const on = engine;
+    stale = undefined;
+    try {
+      if (what === 'all') await drawAll(state, on);
+      await showWays(state, on);
+    } catch (error) {
+      if (on === cpuEngine) throw error;
+      useCpu(on, (error as Error).message);
     }
-    await showWays(drawn, engine, isCurrent);
-    document.documentElement.dataset.drawn = String(mine);
-  } catch (error) {
-    if (engine.attention) await fallBack((error as Error).message);
-    else throw error;
+    document.documentElement.dataset.drawn = String(Number(document.documentElement.dataset.drawn ?? 0) + drawn);
   }
+}
+
+async function drawAll(drawn: State, on: Engine): Promise<void> {
+  const inputs = drawn.words.map(({ vector }) => vector);
+  const { isCausal } = drawn;
+  const simple = await on.attend(inputs);
+  const trained = await on.attend(inputs, weightOptions(drawn.weights));
+  const masked = await on.attend(inputs, { ...weightOptions(drawn.weights), isCausal });
+  const heads = await on.attend(inputs, { ...TWO_HEADS, isCausal });
+  showVectors(drawn);
+  showScores(drawn, simple);
+  showArithmetic(drawn, simple);
+  showContext(drawn, simple);
+  showAll(drawn, simple);
+  showTrained(drawn, trained, masked, heads);
+}
+
+let addressTimer: ReturnType<typeof setTimeout> | undefined;
+/** Puts the choices into the address, a moment after the last of them: browsers limit how often that may happen. */
+function keepAddress(): void {
+  clearTimeout(addressTimer);
+  addressTimer = setTimeout(() => history.replaceState(null, '', `${location.pathname}${writeState(state)}${location.hash}`), 200);
 }
 
 /** Starts the GPU; without one the walk goes on with the CPU reference. */
 async function start(): Promise<void> {
   byId('problem').hidden = true;
   replace('engine', 'Starting the GPU …');
+  byId('engine').focus();
+  let started: Engine | undefined;
   try {
-    const started = await gpuEngine((reason) => {
-      if (engine === started) void fallBack(reason);
+    started = await gpuEngine((reason) => {
+      if (started) useCpu(started, reason);
     });
     engine = started;
     replace('engine', 'Computed on your GPU: ', element('strong', {}, engine.name), '.');
-    await draw();
   } catch (error) {
-    await fallBack((error as Error).message);
+    useCpu(engine, (error as Error).message);
   }
+  await draw();
   await measure();
 }
 
-async function fallBack(reason: string): Promise<void> {
-  engine.attention?.destroy();
+/** Goes on without a GPU that failed. */
+function useCpu(failed: Engine, reason: string): void {
+  if (engine !== failed) return; // another took its place already
+  failed.attention?.destroy();
   engine = cpuEngine;
-  const hasWebGpu = 'gpu' in navigator && navigator.gpu !== undefined;
-  const missing =
-    'This browser has no WebGPU, so the numbers come from the CPU reference instead. Chrome and Edge have it from version 113, Safari from 26, Firefox from 141 on Windows and 145 on macOS with Apple chips.';
-  const failed = `The GPU cannot be used, so the numbers come from the CPU reference instead. The reason: ${reason}`;
-  replace('problem-text', hasWebGpu ? failed : missing);
+  const why = 'gpu' in navigator && navigator.gpu ? `The GPU cannot be used: ${reason}` : NO_WEBGPU;
+  replace('problem-text', `${why} The numbers come from the CPU reference instead.`);
   byId('problem').hidden = false;
   replace('engine', 'Computed by ', element('strong', {}, engine.name), '.');
-  await draw();
+  void draw();
 }
 
+let measuring = 0; // the latest measurement: an older one that comes late is dropped
+
 async function measure(): Promise<void> {
-  const button = byId<HTMLButtonElement>('measure');
-  const measured = engine;
-  button.disabled = true;
+  const mine = ++measuring;
+  const button = byId('measure');
+  button.setAttribute('aria-disabled', 'true');
   try {
-    await showTimes(state, measured, () => engine === measured);
+    await showTimes(state, engine, () => mine === measuring);
   } catch (error) {
-    replace('times-note', `Could not be measured: ${(error as Error).message}`);
-  } finally {
-    button.disabled = false;
+    if (mine === measuring) replace('times-note', `Could not be measured: ${(error as Error).message}`);
   }
+  if (mine === measuring) button.removeAttribute('aria-disabled');
 }
 
 /** Radio buttons that keep their focus while the page is redrawn. */
@@ -114,12 +136,12 @@ function useSentence(sentence: string): void {
   if (!next) return;
   state = next;
   drawControls();
-  void draw();
+  void draw().then(measure);
 }
 
 function note(next: State | null): string {
   if (!next) return 'A sentence needs at least one word.';
-  return next.words.length === MOST_WORDS
+  return wordsOf(next.sentence).length > MOST_WORDS
     ? `The first ${MOST_WORDS} words are shown.`
     : `${next.words.length} word${next.words.length === 1 ? '' : 's'}.`;
 }
@@ -127,7 +149,11 @@ function note(next: State | null): string {
 function connect(): void {
   const scale = byId<HTMLInputElement>('scale');
   scale.value = String(state.scale);
-  scale.addEventListener('input', () => change({ scale: Number(scale.value) }, 'ways'));
+  showFactor(state.scale);
+  scale.addEventListener('input', () => {
+    showFactor(Number(scale.value));
+    change({ scale: Number(scale.value) }, 'ways');
+  });
   const causal = byId<HTMLInputElement>('causal');
   causal.checked = state.isCausal;
   causal.addEventListener('change', () => change({ isCausal: causal.checked }));
@@ -153,7 +179,9 @@ function connect(): void {
   });
   byId('example').addEventListener('click', () => useSentence(EXAMPLE));
   byId('retry').addEventListener('click', () => void start());
-  byId('measure').addEventListener('click', () => void measure());
+  byId('measure').addEventListener('click', () => {
+    if (!byId('measure').hasAttribute('aria-disabled')) void measure();
+  });
 }
 
 connect();

@@ -1,21 +1,19 @@
 /** Three ways to turn scores into weights: two naive ones in f32 from the CPU reference, and the stable softmax of the GPU kernels. */
 import { naiveSoftmax, normalizeBySum } from '../../src/reference/index.ts';
 import type { Engine, Value } from '../engine.ts';
-import { barCell, byId, cpuNumber, element, format, headRow, number, replace } from '../ui/dom.ts';
+import { barCell, byId, cpuNumber, element, format, headRow, number, replace, say, scrolling } from '../ui/dom.ts';
 import type { State } from './state.ts';
 
 /** Computes and shows the three ways for embeddings that are 10^scale times as long. */
-export async function showWays(state: State, engine: Engine, isCurrent: () => boolean): Promise<void> {
+export async function showWays(state: State, engine: Engine): Promise<void> {
   const factor = 10 ** state.scale;
   const inputs = state.words.map(({ vector }) => vector.map((value) => value * factor));
   const { scores, weights } = await engine.attend(inputs);
-  if (!isCurrent()) return;
   const row = scores[0]![state.query]!;
   const f32 = row.map(({ value }) => value);
   const bySum = [...normalizeBySum(f32, f32.length, 'f32')];
   const naive = [...naiveSoftmax(f32, f32.length, 'f32')];
   const stable = weights[0]![state.query]!;
-  byId('scale-output').textContent = describeFactor(factor);
   const texts = state.words.map(({ text }) => text);
   replace(
     'ways',
@@ -23,7 +21,7 @@ export async function showWays(state: State, engine: Engine, isCurrent: () => bo
     way('Naive exponential', 'exp(score) ÷ sum of exps', 'CPU reference, rounded to f32', texts, naive),
     way('Stable softmax', 'exp(score − largest) ÷ sum', engine.attention ? 'GPU kernel' : 'CPU reference', texts, stable),
   );
-  replace('ways-note', ...verdict(bySum, naive, Math.max(...f32)));
+  say('ways-note', ...verdict(f32));
 }
 
 function way(title: string, formula: string, source: string, words: readonly string[], values: readonly (Value | number)[]): HTMLElement {
@@ -39,37 +37,35 @@ function way(title: string, formula: string, source: string, words: readonly str
     { class: 'way' },
     element('h3', {}, title),
     element('p', { class: 'muted' }, element('code', {}, formula), element('br'), source),
-    element('table', {}, headRow('word', '', 'weight'), element('tbody', {}, ...rows), element('tfoot', {}, foot)),
+    scrolling(element('table', {}, headRow('word', '', 'weight'), element('tbody', {}, ...rows), element('tfoot', {}, foot)), title),
   );
 }
 
-function verdict(bySum: readonly number[], naive: readonly number[], largest: number): (HTMLElement | string)[] {
-  const isSumBroken = !sumsToOne(bySum);
-  const isNaiveBroken = !sumsToOne(naive);
-  const score = `The largest score is ${format(largest)}.`;
-  if (!isNaiveBroken && !isSumBroken) {
-    return [
-      element(
-        'p',
-        {},
-        `${score} All three give shares of 1. Dividing by the sum only works because no score here is negative. Move the slider.`,
-      ),
-    ];
+/** Which of the naive ways failed, and why: what overflowed first. */
+function verdict(scores: readonly number[]): (HTMLElement | string)[] {
+  const largest = Math.max(...scores);
+  const exps = scores.map((score) => Math.fround(Math.exp(score)));
+  const sumOf = (values: readonly number[]) => values.reduce((sum, value) => Math.fround(sum + value), 0);
+  const parts = [`The largest score is ${format(largest)}.`];
+  if (exps.includes(Number.POSITIVE_INFINITY)) {
+    parts.push('exp of more than 88.7 is too large for an f32 and becomes ∞. ∞ ÷ ∞ is not a number, and everything else ÷ ∞ is 0.');
+  } else if (sumOf(exps) === Number.POSITIVE_INFINITY) {
+    parts.push('Each exp still fits into an f32, but their sum does not: it becomes ∞, and everything ÷ ∞ is 0.');
   }
-  const exp = `${score} exp of more than 88.7 is too large for an f32, so it becomes ∞, and ∞ ÷ ∞ is not a number.`;
-  const both = `${exp} By now even the plain sum of the scores is too large: dividing by ∞ gives 0.`;
-  return [
-    element('p', {}, isSumBroken ? both : exp),
-    element(
-      'p',
-      {},
-      'The stable softmax subtracts the largest score first. That cancels in the quotient, so the weights are the same, but no exponent is above 0 and nothing can overflow.',
-    ),
-  ];
+  if (sumOf(scores) === Number.POSITIVE_INFINITY) parts.push('By now even the plain sum of the scores is ∞, so dividing by it gives 0.');
+  if (parts.length === 1) {
+    parts.push('All three give shares that sum to 1. Dividing by the sum only works because no score here is negative. Move the slider.');
+    return [element('p', {}, parts.join(' '))];
+  }
+  const why =
+    'The stable softmax subtracts the largest score first. That cancels in the quotient, so the weights are the same, but no exponent is above 0 and nothing can overflow.';
+  return [element('p', {}, parts.join(' ')), element('p', {}, why)];
 }
 
-const sumsToOne = (values: readonly number[]) => Math.abs(values.reduce((a, b) => a + b, 0) - 1) < 1e-3;
-
-function describeFactor(factor: number): string {
-  return factor < 1e4 ? factor.toPrecision(3).replace(/\.0*$/, '') : format(factor);
+/** How long the vectors are, beside the slider and for those who hear it. */
+export function showFactor(scale: number): void {
+  const factor = 10 ** scale;
+  const text = factor < 1000 ? String(Number(factor.toPrecision(3))) : format(factor);
+  byId('scale-output').textContent = text;
+  byId('scale').setAttribute('aria-valuetext', `times ${text}`);
 }

@@ -37,7 +37,7 @@ export function readState(search: string): State {
   };
   const state = withSentence(start, params.get('sentence') ?? EXAMPLE) ?? start;
   const whole = (name: string, fallback: number, below: number) => {
-    const value = Number(params.get(name) ?? Number.NaN);
+    const value = Number(params.get(name) || Number.NaN);
     return Number.isInteger(value) && value >= 0 && value < below ? value : fallback;
   };
   const scale = Number(params.get('scale') ?? 0);
@@ -46,7 +46,7 @@ export function readState(search: string): State {
     ...state,
     query: whole('query', state.query, state.words.length),
     key: whole('key', state.key, state.words.length),
-    scale: scale >= 0 && scale <= 19 ? scale : 0,
+    scale: scale >= 0 && scale <= 19 ? Math.round(scale * 10) / 10 : 0, // the slider's steps
     weights: Object.hasOwn(WEIGHTS, weights) ? (weights as WeightsName) : 'none',
     isCausal: params.has('causal'),
     showCpu: params.has('cpu'),

@@ -1,13 +1,12 @@
 /** The steps that show one query: vectors, scores, context, and the heat maps of all words. */
 import type { Attended, Value } from '../engine.ts';
-import { barCell, element, format, headRow, number, replace, scrolling } from '../ui/dom.ts';
+import { barCell, element, headRow, number, replace, say, scrolling } from '../ui/dom.ts';
 import { heatMap } from '../ui/heat-map.ts';
 import type { State } from './state.ts';
 
 const rowHead = (text: string) => element('th', { scope: 'row' }, text);
-const plain = (value: number) => element('td', {}, element('span', { class: 'number' }, format(value)));
 const cell = (value: Value) => element('td', {}, number(value));
-export const names = ({ words }: State): string[] => words.map(({ text }) => text);
+const names = ({ words }: State): string[] => words.map(({ text }) => text);
 const components = (width: number): string[] => Array.from({ length: width }, (_, i) => `number ${i + 1}`);
 
 export function showVectors({ words }: State): void {
@@ -43,19 +42,30 @@ export function showScores(state: State, { scores }: Attended): void {
 export function showArithmetic({ words, query, key }: State, { scores }: Attended): void {
   const [q, k] = [words[query]!, words[key]!];
   const terms = q.vector.map((value, i) => `${value.toFixed(2)} × ${k.vector[i]!.toFixed(2)}`).join(' + ');
-  replace('arithmetic', `${q.text} · ${k.text} = ${terms} = `, number(scores[0]![query]![key]!));
+  say('arithmetic', `${q.text} · ${k.text} = ${terms} = `, number(scores[0]![query]![key]!));
 }
 
 export function showContext(state: State, { weights, context }: Attended): void {
   const { words, query } = state;
+  const row = weights[0]![query]!;
   const rows = words.map(({ text, vector }, m) => {
-    const weight = weights[0]![query]![m]!;
+    const weight = row[m]!;
     const products = vector.map((value) => cell({ value: weight.value * value, cpu: weight.cpu * value }));
     return element('tr', {}, rowHead(text), cell(weight), ...products);
   });
-  const sum = element('tr', { class: 'sum' }, rowHead(`context of “${words[query]!.text}”`), plain(1), ...context[query]!.map(cell));
+  const total = { value: row.reduce((sum, { value }) => sum + value, 0), cpu: row.reduce((sum, { cpu }) => sum + cpu, 0) };
+  const sum = element('tr', { class: 'sum' }, rowHead(`context of “${words[query]!.text}”`), cell(total), ...context[query]!.map(cell));
   const head = headRow('word', 'weight', ...components(3).map((name) => `weight × ${name}`));
-  replace('context', scrolling(element('table', {}, head, element('tbody', {}, ...rows), element('tfoot', {}, sum)), 'The weighted sum'));
+  const scale = state.scale > 0 ? ', for vectors of their own length (× 1)' : '';
+  const caption = element(
+    'caption',
+    {},
+    `Weights and context are the kernels’; the page itself multiplies for the rows in between${scale}`,
+  );
+  replace(
+    'context',
+    scrolling(element('table', {}, caption, head, element('tbody', {}, ...rows), element('tfoot', {}, sum)), 'The weighted sum'),
+  );
 }
 
 export function showAll(state: State, { weights }: Attended): void {
@@ -73,7 +83,12 @@ export function showTrained(state: State, trained: Attended, masked: Attended, h
   const label = state.isCausal ? 'Attention weights with the causal mask' : 'Attention weights without a mask';
   replace('masked', heatMap({ label, words, weights: masked.weights[0]!, isCausal: state.isCausal }));
   const maps = heads.weights.map((weights, i) =>
-    heatMap({ label: `Head ${i + 1}: attention weights`, words, weights, isCausal: state.isCausal }),
+    heatMap({
+      label: `Head ${i + 1}: attention weights${state.isCausal ? ' with the causal mask' : ''}`,
+      words,
+      weights,
+      isCausal: state.isCausal,
+    }),
   );
   replace('heads', ...maps);
   replace('heads-context', contextTable(words, heads));

@@ -27,12 +27,19 @@ export function byId<T extends HTMLElement = HTMLElement>(id: string): T {
 
 export const replace = (id: string, ...children: Child[]): void => byId(id).replaceChildren(...children);
 
+/** Replaces what a live region says, unless it says that already: it would be read out again. */
+export function say(id: string, ...children: Child[]): void {
+  const before = byId(id).textContent;
+  const after = children.map((child) => (typeof child === 'string' ? child : child.textContent)).join('');
+  if (before !== after) replace(id, ...children);
+}
+
 /** A number with four decimals; very large ones in powers of ten. */
 export function format(value: number): string {
   if (Number.isNaN(value)) return 'NaN';
   if (!Number.isFinite(value)) return value > 0 ? '∞' : '−∞';
   const size = Math.abs(value);
-  if (size >= 1e5) return value.toExponential(2).replace(/e\+(\d+)/, (_, exponent: string) => ` · 10${superscript(exponent)}`);
+  if (size >= 1000) return value.toExponential(2).replace(/e\+(\d+)/, (_, exponent: string) => ` · 10${superscript(exponent)}`);
   return value.toFixed(4).replace('-', '−');
 }
 

@@ -13,7 +13,7 @@ beforeAll(async () => {
 afterAll(() => site.close());
 
 const ready = (page: Page) =>
-  page.waitForFunction('document.documentElement.dataset.drawn !== undefined && document.querySelector("#measure:enabled")', {
+  page.waitForFunction('document.documentElement.dataset.drawn !== undefined && document.querySelector("#measure:not([aria-disabled])")', {
     timeout: 30_000,
   });
 
@@ -73,7 +73,7 @@ describe('the walk', () => {
     expect(await page.$eval('#arithmetic', (node) => node.textContent)).toContain(
       'one · step = 0.77 × 0.05 + 0.25 × 0.80 + 0.10 × 0.55 = 0.2935',
     );
-    expect(new URL(page.url()).search).toBe('?query=4&key=5');
+    await page.waitForFunction(() => location.search === '?query=4&key=5');
     await finish(driven);
   });
 
@@ -120,7 +120,7 @@ describe('the walk', () => {
     );
     const expected = selfAttention(vectors('My b cat b starts one journey'));
     expect(numbers(await readTable(page, '#all tbody')).flat()).toEqual(four(expected.weights.data));
-    expect(new URL(page.url()).searchParams.get('sentence')).toBe('My <b>cat</b> starts one journey');
+    await page.waitForFunction(() => new URLSearchParams(location.search).get('sentence') === 'My <b>cat</b> starts one journey');
     await page.$eval('#sentence', (input) => {
       (input as HTMLInputElement).value = '…';
     });
@@ -144,6 +144,27 @@ describe('the walk', () => {
     expect(numbers(await readTable(page, '#masked tbody')).flat()).toEqual(shown);
     const beside = await page.$eval('#scores .cpu', (node) => ({ text: node.textContent, display: getComputedStyle(node).display }));
     expect(beside).toMatchObject({ text: expect.stringMatching(/^CPU \d\.\d{4}, off by (0|\de-\d+)$/), display: 'block' });
+    await finish(driven);
+  });
+
+  test('a slider moved while the page is still being drawn leaves no step empty', async () => {
+    const driven = await site.visit('index.html');
+    const { page } = driven;
+    await page.$eval('#scale', (slider) => {
+      for (const value of ['3', '7', '1']) {
+        (slider as HTMLInputElement).value = value;
+        slider.dispatchEvent(new Event('input', { bubbles: true }));
+      }
+    });
+    await ready(page);
+    expect((await readTable(page, '#all tbody')).length).toBe(6);
+    await page.waitForFunction(() => document.querySelectorAll('.way tfoot .number')[1]?.firstChild?.textContent === 'NaN');
+    await finish(driven);
+  });
+
+  test('words that are names of JavaScript are words', async () => {
+    const driven = await open('index.html?sentence=constructor+toString+__proto__');
+    expect((await readTable(driven.page, '#vectors tbody')).map(([word]) => word)).toEqual(['constructor', 'toString', 'proto']);
     await finish(driven);
   });
 
@@ -182,6 +203,7 @@ describe('without a GPU', () => {
     const text = await page.$eval('#problem', (node) => node.textContent);
     expect(text).toContain('This browser has no WebGPU');
     expect(text).toContain('Firefox');
+    expect(text).toContain('from the CPU reference instead');
     expect(numbers(await readTable(page, '#all tbody')).flat()).toEqual(four(selfAttention(EXAMPLE).weights.data));
     await expectAccessible(page);
     await finish(driven);

@@ -20,6 +20,8 @@ const QUICK_PIPELINES = ['--enable-dawn-features=disable_workgroup_init'];
 export interface LaunchOptions {
   /** Let workgroup memory be zeroed, as users' browsers do. Default: false, which compiles faster on software devices. */
   zeroWorkgroupMemory?: boolean;
+  /** How long a single command to the browser may take, in milliseconds. Default: puppeteer's 180,000. */
+  protocolTimeout?: number;
   /** More flags for the browser. */
   args?: readonly string[];
 }
@@ -28,13 +30,17 @@ export interface LaunchOptions {
  * Chrome, headless, with an adapter. `WEBGPU_ADAPTER=swiftshader` forces the software device.
  * @throws Error when there is no Chrome, or none of its adapters works
  */
-export async function launchChrome({ zeroWorkgroupMemory = false, args = [] }: LaunchOptions = {}): Promise<Browser> {
+export async function launchChrome({ zeroWorkgroupMemory = false, protocolTimeout, args = [] }: LaunchOptions = {}): Promise<Browser> {
   const { source, ...found } = await findChrome();
   const quick = zeroWorkgroupMemory ? [] : QUICK_PIPELINES;
   const tries =
     process.env.WEBGPU_ADAPTER === 'swiftshader' ? [SOFTWARE] : [...(hasGpuNode() ? [['--use-angle=vulkan']] : []), [], SOFTWARE];
   for (const [i, extra] of tries.entries()) {
-    const browser = await puppeteer.launch({ ...found, args: [...BASE, ...quick, ...extra, ...args] }); // puppeteer edits args: a fresh array each time
+    const browser = await puppeteer.launch({
+      ...found,
+      ...(protocolTimeout && { protocolTimeout }),
+      args: [...BASE, ...quick, ...extra, ...args],
+    }); // puppeteer edits args: a fresh array each time
     const adapter = await probe(browser);
     if (adapter && (!adapter.isSoftware || i >= tries.length - 2)) {
       console.error(`[browser] ${await browser.version()} (${source}), WebGPU on ${adapter.name}`);
