@@ -1,5 +1,7 @@
 /** Reads an outside test case: NAME.json says what lies where in NAME.bin, little endian. */
-import { casesBase } from 'virtual:outside-cases';
+import { cases, casesBase } from 'virtual:outside-cases';
+import { expect } from 'vitest';
+import { fromHalf } from '../../src/half.ts';
 
 export interface CaseTensor {
   readonly shape: readonly number[];
@@ -9,12 +11,34 @@ export interface CaseTensor {
 
 export interface OutsideCase {
   readonly attributes: Readonly<Record<string, unknown>>;
+  readonly nodeInputs: readonly string[]; // by position; '' where one is absent
+  readonly nodeOutputs: readonly string[];
   readonly inputs: Readonly<Record<string, CaseTensor>>;
   readonly outputs: Readonly<Record<string, CaseTensor>>;
 }
 
-/** What a skipped suite says. */
-export const ABSENT = 'set ATTENTION_CASES to the folder of outside test cases';
+/** Whether the outside cases are here; a suite without them is skipped. */
+export const areAbsent = !casesBase;
+
+/** A folder's cases; in their place, what to do to have them. */
+export const casesOf = (folder: keyof typeof cases): readonly string[] =>
+  casesBase ? cases[folder] : ['set ATTENTION_CASES to the folder of outside test cases'];
+
+/** Within 5e-6, relative to the largest value where that exceeds 1. An excluded element is at most −3e38. */
+export function expectNear(what: string, actual: ArrayLike<number>, expected: ArrayLike<number>, within = 5e-6): void {
+  expect(actual.length, `${what}: length`).toBe(expected.length);
+  let largest = 1;
+  for (let i = 0; i < expected.length; i++) if (expected[i]! > -3e38) largest = Math.max(largest, Math.abs(expected[i]!));
+  for (let i = 0; i < expected.length; i++) {
+    const value = expected[i]!;
+    const isRight = value <= -3e38 ? actual[i]! <= -3e38 : Math.abs(actual[i]! - value) <= within * largest;
+    if (!isRight) expect.fail(`${what}[${i}] is ${actual[i]}, not ${value}`);
+  }
+}
+
+/** A boolean tensor as bytes, any other as it is. */
+export const hostMask = ({ dtype, data, shape }: CaseTensor) =>
+  dtype === 'bool' ? { data: Uint8Array.from(data), shape } : { data, shape };
 
 export async function readCase(name: string): Promise<OutsideCase> {
   const [json, bytes] = await Promise.all([
@@ -28,7 +52,13 @@ export async function readCase(name: string): Promise<OutsideCase> {
         { dtype, shape, data: toFloat32(dtype, bytes.slice(offset, offset + length)) },
       ]),
     );
-  return { attributes: json.attributes, inputs: decode(json.inputs), outputs: decode(json.outputs) };
+  return {
+    attributes: json.attributes,
+    nodeInputs: json.node_inputs,
+    nodeOutputs: json.node_outputs,
+    inputs: decode(json.inputs),
+    outputs: decode(json.outputs),
+  };
 }
 
 export async function get(path: string): Promise<Response> {
@@ -40,18 +70,9 @@ export async function get(path: string): Promise<Response> {
 function toFloat32(dtype: string, bytes: ArrayBuffer): Float32Array<ArrayBuffer> {
   if (dtype === 'f32') return new Float32Array(bytes);
   if (dtype === 'f64') return Float32Array.from(new Float64Array(bytes));
+  if (dtype === 'i64') return Float32Array.from(new BigInt64Array(bytes), Number);
   if (dtype === 'bool' || dtype === 'u8') return Float32Array.from(new Uint8Array(bytes));
   if (dtype === 'bf16') return new Float32Array(Uint32Array.from(new Uint16Array(bytes), (bits) => bits << 16).buffer);
-  if (dtype === 'f16') return Float32Array.from(new Uint16Array(bytes), halfToFloat);
+  if (dtype === 'f16') return Float32Array.from(new Uint16Array(bytes), fromHalf);
   throw new Error(`no reader for ${dtype}`);
-}
-
-/** IEEE 754 binary16. */
-function halfToFloat(bits: number): number {
-  const sign = bits & 0x8000 ? -1 : 1;
-  const exponent = (bits >> 10) & 31;
-  const fraction = bits & 1023;
-  if (exponent === 0) return sign * fraction * 2 ** -24;
-  if (exponent === 31) return fraction ? Number.NaN : sign * Infinity;
-  return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
 }

@@ -18,17 +18,18 @@ export const casesFolder = folder('ATTENTION_CASES', 'cases');
 export function casesPlugin(): Plugin {
   const id = 'virtual:outside-cases';
   const names = (folder: string) =>
-    casesFolder
-      ? readdirSync(join(casesFolder, folder))
-          .filter((name) => name.endsWith('.json'))
-          .map((name) => `${folder}/${name.replace('.json', '')}`)
-      : [];
+    readdirSync(join(casesFolder!, folder))
+      .filter((name) => name.endsWith('.json') && existsSync(join(casesFolder!, folder, name.replace('.json', '.bin'))))
+      .map((name) => `${folder}/${name.replace('.json', '')}`);
+  const folders = ['torch', 'onnx/attention', 'onnx/softmax', 'real'];
+  const cases = () => Object.fromEntries(folders.map((folder) => [folder, casesFolder ? names(folder) : []]));
   return {
     name: 'outside-cases',
     resolveId: (source) => (source === id ? `\0${id}` : undefined),
     load: (source) =>
       source === `\0${id}`
-        ? `export const casesBase = ${JSON.stringify(casesFolder ? '/@outside-cases/' : null)}; export const torchCases = ${JSON.stringify(names('torch'))};`
+        ? `export const casesBase = ${JSON.stringify(casesFolder ? '/@outside-cases/' : null)};
+export const cases = ${JSON.stringify(cases())};`
         : undefined,
     configureServer(server) {
       server.middlewares.use('/@outside-cases/', (request, response) => {
