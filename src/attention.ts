@@ -4,11 +4,12 @@ import { Cache } from './cache.ts';
 import { checkDevice, Lifeline, requestDevice } from './device.ts';
 import { AttentionError, quote } from './errors.ts';
 import type { HostData } from './host-data.ts';
+import { flashMergeDispatch, normalizeParts, type Part } from './kernels/flash_merge.ts';
 import { normalizeProjection, projectDispatch } from './kernels/project.ts';
 import type { AttentionOptions, AttentionProblem } from './options.ts';
 import { type AttentionPlan, type AttentionTensors, Plan, type PlanContext, planKey } from './plan.ts';
 import { checkKeys, checkOptionKeys, normalize, type Problem } from './problem.ts';
-import { type Absent, bindingOf, checkBinding, Program } from './program.ts';
+import { type Absent, bindingOf, checkBinding, Program, type Step } from './program.ts';
 import { checkLayout, type DType, type GpuTensor, type HostTensor } from './tensor.ts';
 import { chooseProjectTiles, deviceFacts } from './tiles.ts';
 
@@ -71,8 +72,13 @@ export interface Attention {
   plan(problem: AttentionProblem): Promise<AttentionPlan>;
   /** Not supported yet: rejects with AttentionError 'unsupported'. */
   backward(gradient: GpuTensor, forward: unknown, options?: unknown): Promise<never>;
-  /** Not supported yet: rejects with AttentionError 'unsupported'. */
-  merge(parts: readonly unknown[]): Promise<never>;
+  /**
+   * Attention over the union of the parts' keys, from attention over each part and its log-sum-exp: for keys that come in chunks, or lie on
+   * different devices. Without sinks: each part would count them again.
+   * @param parts out [B,H,N,Dv] and lse [B,H,N] as `scaledDotProductAttention` with `returnLse` gives them, all of one shape and type
+   * @returns the same for all keys together. The caller releases it.
+   */
+  merge(parts: readonly { out: GpuTensor; lse: GpuTensor }[]): Promise<{ out: GpuTensor; lse: GpuTensor }>;
   /** Not supported yet: rejects with AttentionError 'unsupported'. */
   tune(problem: AttentionProblem): Promise<Tuning>;
   /** Frees every buffer the library made, and the device only if the library made it. Later calls fail with 'device-lost'. */
@@ -94,6 +100,8 @@ export async function createAttention(options: CreateAttentionOptions = {}): Pro
   return new DeviceAttention(device ?? (await requestDevice(powerPreference)), device === undefined);
 }
 
+/** What new tensors shall be, by name. */
+type Outputs = Readonly<Record<string, { readonly shape: readonly number[]; readonly dtype: DType }>>;
 /** New tensors by name. */
 type Made = Partial<Record<string, GpuTensor>>;
 type Inputs = Omit<AttentionTensors, 'out' | 'lse' | 'scores' | 'workspace'>;
@@ -104,7 +112,7 @@ export class DeviceAttention implements Attention, PlanContext {
   readonly pool: BufferPool;
   readonly absent: Absent;
   private readonly plans = new Cache<Plan>(PLANS);
-  private readonly projections = new Cache<Program>(PLANS);
+  private readonly programs = new Cache<Program>(PLANS); // of single kernels
 
   constructor(
     readonly device: GPUDevice,
@@ -188,19 +196,8 @@ export class DeviceAttention implements Attention, PlanContext {
     }
     const { variant, reason } = chooseProjectTiles(projection, deviceFacts(this.device));
     const step = { ...projectDispatch(projection, variant, alignment), reason };
-    const make = () => Program.create(caller, this.pool, [step]);
-    const run = async (program: Program) => {
-      const { y } = await this.compute(caller, inputs, { y: { shape: projection.outShape, dtype: 'f32' } }, (pass, made) => {
-        const tensors = Object.entries({ ...inputs, ...made });
-        const resources = tensors.map(([name, tensor]) => [
-          name,
-          bindingOf(tensor.buffer, checkLayout(caller, tensor, 'input'), alignment),
-        ]);
-        program.encode(pass, Object.fromEntries(resources), this.absent);
-      });
-      return y!;
-    };
-    return this.lifeline.wait(caller, this.projections.use(JSON.stringify([step.params, variant]), make, run));
+    const made = await this.runStep(caller, step, inputs, { y: { shape: projection.outShape, dtype: 'f32' } });
+    return made.y!;
   }
 
   async plan(problem: AttentionProblem): Promise<AttentionPlan> {
@@ -212,8 +209,35 @@ export class DeviceAttention implements Attention, PlanContext {
     throw new AttentionError('unsupported', 'backward: not supported yet');
   }
 
-  async merge(): Promise<never> {
-    throw new AttentionError('unsupported', 'merge: not supported yet');
+  async merge(parts: readonly { out: GpuTensor; lse: GpuTensor }[]): Promise<{ out: GpuTensor; lse: GpuTensor }> {
+    const caller = 'merge';
+    this.lifeline.check(caller);
+    const { limits, features } = this.device;
+    const [first, ...others] = normalizeParts(parts) as [Part, ...Part[]];
+    for (const [i, part] of parts.entries()) {
+      for (const [name, tensor] of Object.entries({ out: part.out, lse: part.lse }))
+        this.checkInput(`${caller}: parts[${i}].${name}`, tensor);
+    }
+    if (first.out.dtype === 'f16' && !features.has('shader-f16'))
+      throw new AttentionError('unsupported', `${caller}: parts are f16: this device lacks the feature shader-f16`);
+    // Two parts at a time; what is merged so far stays f32 until the last.
+    let merged = { layout: first, tensors: parts[0]! };
+    for (const [i, part] of (others.length > 0 ? others : [undefined]).entries()) {
+      const isLast = i + 1 >= others.length;
+      const dtype = isLast ? first.out.dtype : 'f32';
+      const step = {
+        ...flashMergeDispatch(merged.layout, part, dtype, limits.minStorageBufferOffsetAlignment, limits.maxComputeWorkgroupsPerDimension),
+        reason: 'merge',
+      };
+      const other = part && parts[i + 1]!;
+      const inputs = { a_out: merged.tensors.out, a_lse: merged.tensors.lse, ...(other && { b_out: other.out, b_lse: other.lse }) };
+      const outputs = { out: { shape: first.out.shape, dtype }, lse: { shape: first.lse.shape, dtype: 'f32' as const } };
+      const made = await this.runStep(caller, step, inputs, outputs);
+      if (i > 0) for (const { buffer } of Object.values(merged.tensors)) this.pool.recycle(buffer);
+      const tensors = { out: made.out!, lse: made.lse! };
+      merged = { layout: normalizeParts([tensors])[0]!, tensors };
+    }
+    return merged.tensors;
   }
 
   async tune(): Promise<never> {
@@ -230,11 +254,27 @@ export class DeviceAttention implements Attention, PlanContext {
     this.pool.check(what, tensor, checkLayout(what, tensor, 'input'), 'STORAGE');
   }
 
+  /** Runs one kernel on checked inputs and new outputs, by binding name; its program comes from the cache. */
+  private runStep(caller: string, step: Step, inputs: Record<string, GpuTensor>, outputs: Outputs): Promise<Made> {
+    const alignment = this.device.limits.minStorageBufferOffsetAlignment;
+    const make = () => Program.create(caller, this.pool, [step]);
+    const run = (program: Program) =>
+      this.compute(caller, inputs, outputs, (pass, made) => {
+        const tensors = Object.entries({ ...inputs, ...made }) as [string, GpuTensor][];
+        const resources = tensors.map(([name, tensor]) => [
+          name,
+          bindingOf(tensor.buffer, checkLayout(caller, tensor, 'input'), alignment),
+        ]);
+        program.encode(pass, Object.fromEntries(resources), this.absent);
+      });
+    return this.lifeline.wait(caller, this.programs.use(JSON.stringify([step.kernel.name, step.params, step.variant]), make, run));
+  }
+
   /** Records one pass on new dense tensors, and submits it. When that fails the tensors are released again. */
   private async compute(
     caller: string,
     inputs: object,
-    outputs: Readonly<Record<string, { readonly shape: readonly number[]; readonly dtype: DType }>>,
+    outputs: Outputs,
     record: (pass: GPUComputePassEncoder, made: Made) => void,
   ): Promise<Made> {
     const made: Made = {};

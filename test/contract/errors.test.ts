@@ -194,7 +194,6 @@ const OPTIONS: Case[] = [
 const LATER: Case[] = [
   ['planning backward', 'unsupported', 'backward', () => attention.plan({ q, k, v, backward: true })],
   ['backward', 'unsupported', 'backward', () => attention.backward(q, {})],
-  ['merge', 'unsupported', 'merge', () => attention.merge([])],
   ['tune', 'unsupported', 'tune', () => attention.tune({ q, k, v })],
   ['encodeBackward', 'unsupported', 'encodeBackward', () => plan.encodeBackward({} as GPUComputePassEncoder, {})],
   ['tuning', 'unsupported', 'tuning', () => createAttention({ tuning: {} })],
@@ -219,6 +218,24 @@ const TENSORS: Case[] = [
     () => attention.project({ ...q, shape: [2, 2, 5], strides: [11, 5, 1] }, { ...k, shape: [5, 2] }),
   ],
   ['a projection of a released tensor', 'option', 'was released', () => attention.project(released, { ...k, shape: [5, 2] })],
+  ['a merge of nothing', 'shape', '[]', () => attention.merge([])],
+  [
+    'a merge of different shapes',
+    'shape',
+    'parts[1].out',
+    () =>
+      attention.merge([
+        { out: q, lse: { ...q, shape: [2, 4, 3] } },
+        { out: { ...q, shape: [2, 4, 3, 4] }, lse: { ...q, shape: [2, 4, 3] } },
+      ]),
+  ],
+  ['a merge with another lse', 'shape', '[2,4,5]', () => attention.merge([{ out: q, lse: { ...q, shape: [2, 4, 5] } }])],
+  [
+    'a merge of a released part',
+    'option',
+    'was released',
+    () => attention.merge([{ out: released, lse: { ...released, shape: [2, 2, 6] } }]),
+  ],
   ['an unknown option of createAttention', 'option', '"gpu"', () => createAttention({ gpu: 1 } as object)],
   ['a device that is none', 'option', '{}', () => createAttention({ device: {} as GPUDevice })],
   ['an unknown powerPreference', 'option', '"fast"', () => createAttention({ powerPreference: 'fast' as never })],

@@ -2,6 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import { context, contextDispatch } from '../../src/kernels/context.ts';
 import { flashForward, flashForwardDispatch } from '../../src/kernels/flash_forward.ts';
+import { flashMerge, flashMergeDispatch, normalizeParts, type Part } from '../../src/kernels/flash_merge.ts';
 import { heads, headsDispatch } from '../../src/kernels/heads.ts';
 import type { Dispatch } from '../../src/kernels/kernel.ts';
 import { normalizeProjection, project, projectDispatch } from '../../src/kernels/project.ts';
@@ -10,12 +11,14 @@ import { softmax, softmaxDispatch } from '../../src/kernels/softmax.ts';
 import { problemOf } from '../rig/kernel.ts';
 
 const problem = problemOf({ N: 2, M: 2 });
+const [part] = normalizeParts([{ out: { shape: [1, 1, 2, 2], dtype: 'f32' }, lse: { shape: [1, 1, 2], dtype: 'f32' } }]) as [Part];
 const matrix = { shape: [2, 2], dtype: 'f32' as const };
 const DISPATCHES: readonly Dispatch[] = [
   scoresDispatch(problem, {}, 256, 'masked'),
   softmaxDispatch(problem, {}, 256),
   headsDispatch(problem, 256),
   flashForwardDispatch(problem, {}, 256),
+  flashMergeDispatch(part, part, 'f32', 256, 65535),
   contextDispatch(problem, {}, 256),
   projectDispatch(normalizeProjection(matrix, matrix, undefined), {}, 256),
 ];
@@ -23,7 +26,7 @@ const files = Object.keys(import.meta.glob('../../shaders/*.wgsl'));
 
 test('every shader has its kernel here', () => {
   expect(files.map((file) => file.match(/(\w+)\.wgsl$/)![1]).sort()).toEqual(
-    [scores, softmax, context, project, heads, flashForward].map(({ name }) => name).sort(),
+    [scores, softmax, context, project, heads, flashForward, flashMerge].map(({ name }) => name).sort(),
   );
 });
 
