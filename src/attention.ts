@@ -194,7 +194,7 @@ export class DeviceAttention implements Attention, PlanContext {
       this.checkInput(what, tensor);
       checkBinding(what, checkLayout(what, tensor, 'input'), limits);
     }
-    const { variant, reason } = chooseProjectTiles(projection, deviceFacts(this.device));
+    const { variant, reason } = chooseProjectTiles(projection, deviceFacts(this.device, false));
     const step = { ...projectDispatch(projection, variant, alignment), reason };
     const made = await this.runStep(caller, step, inputs, { y: { shape: projection.outShape, dtype: 'f32' } });
     return made.y!;

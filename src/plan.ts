@@ -4,9 +4,11 @@ import type { Lifeline } from './device.ts';
 import { AttentionError, quote } from './errors.ts';
 import { contextDispatch } from './kernels/context.ts';
 import { flashForwardDispatch, needsHeadsTable } from './kernels/flash_forward.ts';
+import { flashForwardQuadDispatch } from './kernels/flash_forward_quad.ts';
 import { headsDispatch } from './kernels/heads.ts';
 import { scoresDispatch } from './kernels/scores.ts';
 import { softmaxDispatch } from './kernels/softmax.ts';
+import { hasOrderedQuads } from './probe.ts';
 import type { Problem } from './problem.ts';
 import { type Absent, bindingOf, checkBinding, Program, type Step } from './program.ts';
 import { byteLength, checkLayout, describeLayout, type GpuTensor, type Layout, rowMajor, sameLayout } from './tensor.ts';
@@ -96,7 +98,7 @@ export class Plan implements AttentionPlan {
     for (const [name, layout] of Object.entries({ q, k, v, mask, keyLengths, alibiSlopes, sinks, out, scores })) {
       if (layout) checkBinding(`${caller}: ${name}`, layout, device.limits);
     }
-    const steps = isExplicit ? explicitSteps(problem, device, reason) : fusedSteps(problem, device, reason);
+    const steps = isExplicit ? explicitSteps(problem, device, reason) : fusedSteps(problem, device, reason, await hasOrderedQuads(device));
     const program = await Program.create(caller, context.pool, steps);
     return new Plan(context, problem, program, isExplicit ? explicitWorkspace(problem) : fusedWorkspace(problem));
   }
@@ -198,17 +200,18 @@ function checkFeatures(caller: string, { q, k }: Problem, device: GPUDevice): vo
 }
 
 /** One pass over the keys; before it, slopes and sinks in one table where there are both. */
-function fusedSteps(problem: Problem, device: GPUDevice, why: string): Step[] {
-  const { variant, reason } = chooseFusedTiles(problem, deviceFacts(device)).flash_forward;
+function fusedSteps(problem: Problem, device: GPUDevice, why: string, hasQuads: boolean): Step[] {
+  const { kernel, variant, reason } = chooseFusedTiles(problem, deviceFacts(device, hasQuads));
   const alignment = device.limits.minStorageBufferOffsetAlignment;
-  const flash: Step = { ...flashForwardDispatch(problem, variant, alignment), reason: `${why}; ${reason}` };
+  const dispatch = kernel === 'flash_forward' ? flashForwardDispatch : flashForwardQuadDispatch;
+  const flash: Step = { ...dispatch(problem, variant, alignment), reason: `${why}; ${reason}` };
   if (!needsHeadsTable(problem)) return [flash];
   return [{ ...headsDispatch(problem, alignment), reason: 'alibiSlopes and sinks in one table' }, flash];
 }
 
 /** Scores, softmax in place, context. Scores that are returned are computed into a tensor of their own first. */
 function explicitSteps(problem: Problem, device: GPUDevice, why: string): Step[] {
-  const tiles = chooseExplicitTiles(problem, deviceFacts(device));
+  const tiles = chooseExplicitTiles(problem, deviceFacts(device, false));
   const alignment = device.limits.minStorageBufferOffsetAlignment;
   const steps: Step[] = [];
   const { returnScores } = problem;

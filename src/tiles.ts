@@ -13,11 +13,17 @@ export interface DeviceFacts {
   readonly maxComputeInvocationsPerWorkgroup: number;
   readonly maxComputeWorkgroupStorageSize: number; // bytes
   readonly isSoftware: boolean; // the device runs on the CPU
+  readonly hasQuads: boolean; // subgroups, with quads in the order of local_invocation_index
 }
 
-export function deviceFacts({ limits, adapterInfo }: GPUDevice): DeviceFacts {
+export function deviceFacts({ limits, adapterInfo }: GPUDevice, hasQuads: boolean): DeviceFacts {
   const { maxComputeInvocationsPerWorkgroup, maxComputeWorkgroupStorageSize } = limits;
-  return { maxComputeInvocationsPerWorkgroup, maxComputeWorkgroupStorageSize, isSoftware: adapterInfo?.isFallbackAdapter ?? false };
+  return {
+    maxComputeInvocationsPerWorkgroup,
+    maxComputeWorkgroupStorageSize,
+    isSoftware: adapterInfo?.isFallbackAdapter ?? false,
+    hasQuads,
+  };
 }
 
 export interface Choice {
@@ -73,30 +79,72 @@ export function chooseExplicitTiles(problem: Problem, facts: DeviceFacts): Tiles
   return checkExplicitTiles(force(chosen, problem.variant), facts);
 }
 
-/** Tiles of the fused pass. */
-export function chooseFusedTiles(problem: Problem, facts: DeviceFacts): Tiles<'flash_forward'> {
+export type FusedKernel = 'flash_forward' | 'flash_forward_quad';
+
+/** The fused pass: its kernel and the kernel's tiles. `problem.variant` forces the kernel whose name it has. */
+export function chooseFusedTiles(problem: Problem, facts: DeviceFacts): { kernel: FusedKernel } & Choice {
+  const forced = Object.keys(problem.variant)[0]?.split('.')[0];
+  const kernel =
+    forced === 'flash_forward' || forced === 'flash_forward_quad'
+      ? forced
+      : facts.hasQuads && !facts.isSoftware
+        ? 'flash_forward_quad'
+        : 'flash_forward';
+  const tiles = kernel === 'flash_forward' ? baselineTiles(problem) : quadTiles(problem, facts);
+  const choice = force({ [kernel]: tiles }, problem.variant)[kernel]!;
+  if (kernel === 'flash_forward') checkBaselineTiles(choice.variant, problem, facts);
+  else checkQuadTiles(choice.variant, problem, facts);
+  return { kernel, ...choice };
+}
+
+const fusedFlags = (problem: Problem) => ({ SKIP_ZEROS: skipsZeros(problem), DROPOUT: problem.dropout !== undefined });
+
+function baselineTiles(problem: Problem): Choice {
   const { N, Dv, q, k } = problem;
   const rows = N <= 4 ? 4 : N <= 16 ? 16 : 32;
-  const chosen = {
-    flash_forward: {
-      variant: {
-        ...{ Q: q.dtype, K: k.dtype, TILE_N: rows, TILE_M: 32, STEP: 16, BLOCKS: Math.ceil(Dv / 32) },
-        ...{ SKIP_ZEROS: skipsZeros(problem), DROPOUT: problem.dropout !== undefined },
-      },
-      reason: `${rows} queries a workgroup for ${N}`,
-    },
+  const variant = { Q: q.dtype, K: k.dtype, TILE_N: rows, TILE_M: 32, STEP: 16, BLOCKS: Math.ceil(Dv / 32), ...fusedFlags(problem) };
+  return { variant, reason: `${rows} queries a workgroup for ${N}` };
+}
+
+/** Fewer rows a quad for larger heads: a lane holds a quarter of each row's q and out in registers. */
+function quadTiles(problem: Problem, { isSoftware }: DeviceFacts): Choice {
+  const { D, Dv, q, k } = problem;
+  const rows = Math.max(D, Dv) <= 64 ? 4 : Math.max(D, Dv) <= 128 ? 2 : 1;
+  const keys = isSoftware ? 4 : 1;
+  const variant = {
+    Q: q.dtype,
+    K: k.dtype,
+    SIZE: 64,
+    ROWS: rows,
+    KEYS: keys,
+    D_VECS: Math.ceil(D / 16),
+    DV_VECS: Math.ceil(Dv / 16),
+    ...fusedFlags(problem),
   };
-  const tiles = force(chosen, problem.variant);
-  const { TILE_N, TILE_M, STEP, BLOCKS } = numbers<'TILE_N' | 'TILE_M' | 'STEP' | 'BLOCKS'>(tiles.flash_forward.variant);
+  return { variant, reason: `subgroups; ${rows} queries a quad for heads of ${Math.max(D, Dv)}` };
+}
+
+function checkBaselineTiles(variant: Variant, { Dv }: Problem, facts: DeviceFacts): void {
+  const { TILE_N, TILE_M, STEP, BLOCKS } = numbers<'TILE_N' | 'TILE_M' | 'STEP' | 'BLOCKS'>(variant);
   if (TILE_N % 4 !== 0 || TILE_M % STEP !== 0 || STEP % 4 !== 0 || TILE_M * BLOCKS < Dv) {
-    const got = describeVariant(tiles.flash_forward.variant);
-    throw new AttentionError(
-      'option',
-      `variant: flash_forward has ${got}: need TILE_N and STEP multiples of 4, TILE_M of STEP, TILE_M·BLOCKS ≥ Dv = ${Dv}`,
-    );
+    const need = `TILE_N and STEP multiples of 4, TILE_M of STEP, TILE_M·BLOCKS ≥ Dv = ${Dv}`;
+    throw new AttentionError('option', `variant: flash_forward has ${describeVariant(variant)}: need ${need}`);
   }
-  checkFits('flash_forward', (TILE_N * TILE_M) / 16, flashForwardBytes(tiles.flash_forward.variant), facts);
-  return tiles;
+  checkFits('flash_forward', (TILE_N * TILE_M) / 16, flashForwardBytes(variant), facts);
+}
+
+function checkQuadTiles(variant: Variant, { D, Dv }: Problem, facts: DeviceFacts): void {
+  if (!facts.hasQuads)
+    throw new AttentionError(
+      'unsupported',
+      'variant: flash_forward_quad needs the feature subgroups with ordered quads, which this device lacks',
+    );
+  const { SIZE, KEYS, D_VECS, DV_VECS } = numbers<'SIZE' | 'KEYS' | 'D_VECS' | 'DV_VECS'>(variant);
+  if (SIZE % 4 !== 0 || ![1, 2, 4].includes(KEYS) || 16 * D_VECS < D || 16 * DV_VECS < Dv) {
+    const need = `SIZE a multiple of 4, KEYS 1, 2 or 4, 16·D_VECS ≥ D = ${D}, 16·DV_VECS ≥ Dv = ${Dv}`;
+    throw new AttentionError('option', `variant: flash_forward_quad has ${describeVariant(variant)}: need ${need}`);
+  }
+  checkFits('flash_forward_quad', SIZE, 0, facts);
 }
 
 /** Tiles of a linear projection. */

@@ -64,12 +64,19 @@ onDevices('attention', (attention) => {
     const tensors = { q: q.tensor, k: k.tensor, v: v.tensor, out: out.tensor, lse: lse.tensor, scores: scores.tensor };
     await runPass(device, (pass) => plan.encode(pass, tensors));
     plan.destroy();
-    const fused = await attention().plan({ ...problem, returnScores: undefined, algorithm: 'fused' });
-    const fusedOut = place(device, null, [1, 2, N, Dv], { strides: [N * 2 * Dv, Dv, 2 * Dv, 1] });
-    const fusedLse = place(device, null, [1, 2, N], { offset: 256 });
-    expect(fused.workspaceBytes).toBe(0);
-    await runPass(device, (pass) => fused.encode(pass, { ...tensors, scores: undefined, out: fusedOut.tensor, lse: fusedLse.tensor }));
-    fused.destroy();
+    const tiers = ['flash_forward', ...(device.features.has('subgroups') ? ['flash_forward_quad'] : [])];
+    const fused = await Promise.all(
+      tiers.map(async (tier) => {
+        const variant = { [`${tier}.SKIP_ZEROS`]: true };
+        const plan = await attention().plan({ ...problem, returnScores: undefined, algorithm: 'fused', variant });
+        const tierOut = place(device, null, [1, 2, N, Dv], { strides: [N * 2 * Dv, Dv, 2 * Dv, 1] });
+        const tierLse = place(device, null, [1, 2, N], { offset: 256 });
+        expect([plan.kernels[0]!.name, plan.workspaceBytes]).toEqual([tier, 0]);
+        await runPass(device, (pass) => plan.encode(pass, { ...tensors, scores: undefined, out: tierOut.tensor, lse: tierLse.tensor }));
+        plan.destroy();
+        return { tier, out: await tierOut.read(), lse: await tierLse.read() };
+      }),
+    );
 
     const host = (data: Float32Array, ...shape: number[]) => ({ data, shape });
     const { scale } = sizes;
@@ -80,8 +87,10 @@ onDevices('attention', (attention) => {
     expectAsGoodAsNaive('out', await out.read(), expected.out.data, naive.out);
     expectAsGoodAsNaive('weights', weights, expected.scores!.data, naive.weights);
     expectAsGoodAsNaive('lse', await lse.read(), expected.lse!.data, naive.lse);
-    expectAsGoodAsNaive('fused out', await fusedOut.read(), expected.out.data, naive.out);
-    expectAsGoodAsNaive('fused lse', await fusedLse.read(), expected.lse!.data, naive.lse);
+    for (const { tier, ...got } of fused) {
+      expectAsGoodAsNaive(`${tier} out`, got.out, expected.out.data, naive.out);
+      expectAsGoodAsNaive(`${tier} lse`, got.lse, expected.lse!.data, naive.lse);
+    }
     checkDistribution(weights, expected.scores!.data, M);
   });
 });

@@ -2,8 +2,10 @@
 import { expect, test } from 'vitest';
 import { context } from '../src/kernels/context.ts';
 import { flashForward } from '../src/kernels/flash_forward.ts';
+import { flashForwardQuad } from '../src/kernels/flash_forward_quad.ts';
 import type { Kernel, Variant } from '../src/kernels/kernel.ts';
 import { normalizeProjection, project } from '../src/kernels/project.ts';
+import { quadProbe } from '../src/kernels/quad_probe.ts';
 import { scores } from '../src/kernels/scores.ts';
 import { softmax } from '../src/kernels/softmax.ts';
 import { enabled } from '../src/pipelines.ts';
@@ -16,7 +18,7 @@ function everyVariant(): Map<string, [Kernel, Variant]> {
   const found = new Map<string, [Kernel, Variant]>();
   const add = (kernel: Kernel, variant: Variant) => found.set(`${kernel.name} ${describeVariant(variant)}`, [kernel, variant]);
   for (const isSoftware of [false, true]) {
-    const facts = { maxComputeInvocationsPerWorkgroup: 256, maxComputeWorkgroupStorageSize: 16384, isSoftware };
+    const facts = { maxComputeInvocationsPerWorkgroup: 256, maxComputeWorkgroupStorageSize: 16384, isSoftware, hasQuads: false };
     for (const length of Array.from({ length: 14 }, (_, i) => 2 ** i + 1)) {
       for (const width of [1, 64, 100, 256]) {
         for (const options of [{}, { isCausal: true, dropout: { probability: 0.5, seed: 1 } }]) {
@@ -26,7 +28,10 @@ function everyVariant(): Map<string, [Kernel, Variant]> {
             add(scores, tiles.scores.variant);
             add(softmax, tiles.softmax.variant);
             add(context, tiles.context.variant);
-            add(flashForward, chooseFusedTiles(problem, facts).flash_forward.variant);
+            for (const hasQuads of [false, true]) {
+              const { kernel, variant } = chooseFusedTiles(problem, { ...facts, hasQuads });
+              add(kernel === 'flash_forward' ? flashForward : flashForwardQuad, variant);
+            }
           }
         }
         const matrix = { shape: [length, width], dtype: 'f32' as const };
@@ -34,6 +39,7 @@ function everyVariant(): Map<string, [Kernel, Variant]> {
       }
     }
   }
+  add(quadProbe, {});
   return found;
 }
 
@@ -41,7 +47,8 @@ onDevices('variants', (attention) => {
   test.each([...everyVariant()])('%s', async (label, [kernel, variant]) => {
     const { device } = attention();
     const enable = enabled(kernel, variant);
-    if (enable.includes('f16') && !device.features.has('shader-f16')) return; // such a device refuses f16 before it compiles anything
+    const feature: Record<string, GPUFeatureName> = { f16: 'shader-f16', subgroups: 'subgroups' };
+    if (enable.some((name) => !device.features.has(feature[name]!))) return; // such a device takes no such variant
     const module = device.createShaderModule({ label, code: specialize((await kernel.source()).default, variant, enable) });
     const { messages } = await module.getCompilationInfo();
     expect(messages.map(({ lineNum, message }) => `${kernel.name}.wgsl:${lineNum} ${message}`)).toEqual([]);

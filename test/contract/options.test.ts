@@ -25,7 +25,18 @@ onDevices('options', (attention) => {
     const other = await on.scaledDotProductAttention(...inputs, { ...rest, algorithm: returnScores ? 'fused' : 'explicit' });
     near(await numbers(other.out), result.out);
     near(await numbers(other.lse), result.lse);
-    on.release(...inputs, other.out, ...(other.lse ? [other.lse] : []));
+    on.release(other.out, ...(other.lse ? [other.lse] : []));
+    if (on.device.features.has('subgroups')) {
+      const quad = await on.scaledDotProductAttention(...inputs, {
+        ...rest,
+        algorithm: 'fused',
+        variant: { 'flash_forward_quad.KEYS': 4 },
+      });
+      near(await numbers(quad.out), result.out);
+      near(await numbers(quad.lse), result.lse);
+      on.release(quad.out, ...(quad.lse ? [quad.lse] : []));
+    }
+    on.release(...inputs);
     return result;
   }
   const near = (actual: readonly number[], expected: readonly number[]) => {
@@ -162,8 +173,10 @@ onDevices('options', (attention) => {
     const tensors = data.map((values, i) => on.upload(values, shapes[i]!)) as [GpuTensor, GpuTensor, GpuTensor];
     const [q, k, v] = data.map((values, i) => ({ data: values, shape: [...shapes[i]!] }));
     const expected = scaledDotProductAttention(q!, k!, v!, { dropout, returnLse: true });
-    for (const algorithm of ['explicit', 'fused'] as const) {
-      const { out, lse } = await on.scaledDotProductAttention(...tensors, { dropout, algorithm, returnLse: true });
+    const ways: AttentionOptions[] = [{ algorithm: 'explicit' }, { variant: { 'flash_forward.TILE_N': 16 } }];
+    if (on.device.features.has('subgroups')) for (const KEYS of [1, 2, 4]) ways.push({ variant: { 'flash_forward_quad.KEYS': KEYS } });
+    for (const way of ways) {
+      const { out, lse } = await on.scaledDotProductAttention(...tensors, { dropout, ...way, returnLse: true });
       near([...(await on.download(out)).data], [...expected.out.data]);
       near([...(await on.download(lse!)).data], [...expected.lse!.data]);
       on.release(out, lse!);

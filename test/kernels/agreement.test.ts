@@ -2,10 +2,12 @@
 import { describe, expect, test } from 'vitest';
 import { context, contextDispatch } from '../../src/kernels/context.ts';
 import { flashForward, flashForwardDispatch } from '../../src/kernels/flash_forward.ts';
+import { flashForwardQuad, flashForwardQuadDispatch } from '../../src/kernels/flash_forward_quad.ts';
 import { flashMerge, flashMergeDispatch, normalizeParts, type Part } from '../../src/kernels/flash_merge.ts';
 import { heads, headsDispatch } from '../../src/kernels/heads.ts';
 import type { Dispatch } from '../../src/kernels/kernel.ts';
 import { normalizeProjection, project, projectDispatch } from '../../src/kernels/project.ts';
+import { quadProbe } from '../../src/kernels/quad_probe.ts';
 import { scores, scoresDispatch } from '../../src/kernels/scores.ts';
 import { softmax, softmaxDispatch } from '../../src/kernels/softmax.ts';
 import { problemOf } from '../rig/kernel.ts';
@@ -18,6 +20,8 @@ const DISPATCHES: readonly Dispatch[] = [
   softmaxDispatch(problem, {}, 256),
   headsDispatch(problem, 256),
   flashForwardDispatch(problem, {}, 256),
+  flashForwardQuadDispatch(problem, {}, 256),
+  { kernel: quadProbe, variant: {}, params: [], grid: [4, 1, 1] },
   flashMergeDispatch(part, part, 'f32', 256, 65535),
   contextDispatch(problem, {}, 256),
   projectDispatch(normalizeProjection(matrix, matrix, undefined), {}, 256),
@@ -26,7 +30,7 @@ const files = Object.keys(import.meta.glob('../../shaders/*.wgsl'));
 
 test('every shader has its kernel here', () => {
   expect(files.map((file) => file.match(/(\w+)\.wgsl$/)![1]).sort()).toEqual(
-    [scores, softmax, context, project, heads, flashForward, flashMerge].map(({ name }) => name).sort(),
+    [scores, softmax, context, project, heads, flashForward, flashForwardQuad, flashMerge, quadProbe].map(({ name }) => name).sort(),
   );
 });
 
@@ -41,6 +45,7 @@ describe.each(DISPATCHES.map((dispatch) => [dispatch.kernel.name, dispatch] as c
   });
 
   test('uniforms', async () => {
+    if (params.length === 0) return; // the probe has none
     const [, body] = (await text()).match(/struct Params \{\n(.*?)\n\}/s)!;
     const fields = body!.split('\n').map((line) => line.match(/^ {2}(\w+): (u32|i32|f32),/)!.slice(1));
     expect(params.map(([name, type]) => [name, type])).toEqual(fields);

@@ -1,0 +1,35 @@
+/** What a device does that no limit or feature tells. */
+import { quadProbe } from './kernels/quad_probe.ts';
+import { getPipeline } from './pipelines.ts';
+
+const devices = /* @__PURE__ */ new WeakMap<GPUDevice, Promise<boolean>>();
+
+/** Whether quads are four invocations with neighbouring local_invocation_index, as flash_forward_quad needs it. Tried once a device. */
+export function hasOrderedQuads(device: GPUDevice): Promise<boolean> {
+  if (!device.features.has('subgroups')) return Promise.resolve(false);
+  const known = devices.get(device) ?? probe(device).catch(() => false); // a device that cannot even be asked takes the baseline tier
+  devices.set(device, known);
+  return known;
+}
+
+async function probe(device: GPUDevice): Promise<boolean> {
+  const pipeline = await getPipeline(device, quadProbe, {});
+  const label = 'quad_probe';
+  const out = device.createBuffer({ label, size: 4, usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC });
+  const staging = device.createBuffer({ label, size: 4, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST });
+  const encoder = device.createCommandEncoder({ label });
+  const pass = encoder.beginComputePass({ label });
+  pass.setPipeline(pipeline);
+  pass.setBindGroup(
+    0,
+    device.createBindGroup({ label, layout: pipeline.getBindGroupLayout(0), entries: [{ binding: 0, resource: { buffer: out } }] }),
+  );
+  pass.dispatchWorkgroups(4);
+  pass.end();
+  encoder.copyBufferToBuffer(out, 0, staging, 0, 4);
+  device.queue.submit([encoder.finish()]);
+  await staging.mapAsync(GPUMapMode.READ);
+  const disordered = new Uint32Array(staging.getMappedRange())[0];
+  for (const buffer of [out, staging]) buffer.destroy();
+  return disordered === 0;
+}
