@@ -44,7 +44,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
   let n = group.x * ROWS + local.y;
   let row = group.y * params.n + n;
   let base = row * params.m;
-  let length = select(0, params.m, n < params.n); // a row past the end takes part in the barriers only
+  let length = select(0u, params.m, n < params.n); // a row past the end takes part in the barriers only
   let slot = local.y * LANES;
 
   var sink = LOWEST; // LOWEST: none

@@ -142,7 +142,7 @@ export class DeviceAttention implements Attention, PlanContext {
 
   release(...tensors: GpuTensor[]): void {
     this.lifeline.check('release');
-    for (const tensor of tensors) this.pool.release(tensor);
+    this.pool.release(tensors);
   }
 
   async scaledDotProductAttention(q: GpuTensor, k: GpuTensor, v: GpuTensor, options: AttentionOptions = {}): Promise<AttentionOutput> {
@@ -157,6 +157,7 @@ export class DeviceAttention implements Attention, PlanContext {
 
   /** Runs a checked problem on new outputs, with its plan from the cache. */
   async attend(caller: string, problem: Problem, inputs: Inputs): Promise<AttentionOutput & { weights?: GpuTensor }> {
+    this.lifeline.check(caller);
     for (const [name, tensor] of Object.entries(inputs)) this.checkInput(`${caller}: ${name}`, tensor);
     const { B, H, N, M, out } = problem;
     const key = planKey(problem, this.device.limits.minStorageBufferOffsetAlignment);
@@ -206,6 +207,7 @@ export class DeviceAttention implements Attention, PlanContext {
   }
 
   async backward(): Promise<never> {
+    this.lifeline.check('backward');
     throw new AttentionError('unsupported', 'backward: not supported yet');
   }
 
@@ -241,6 +243,7 @@ export class DeviceAttention implements Attention, PlanContext {
   }
 
   async tune(): Promise<never> {
+    this.lifeline.check('tune');
     throw new AttentionError('unsupported', 'tune: not supported yet');
   }
 
@@ -255,11 +258,14 @@ export class DeviceAttention implements Attention, PlanContext {
   }
 
   /** Runs one kernel on checked inputs and new outputs, by binding name; its program comes from the cache. */
-  private runStep(caller: string, step: Step, inputs: Record<string, GpuTensor>, outputs: Outputs): Promise<Made> {
+  private async runStep(caller: string, step: Step, inputs: Record<string, GpuTensor>, outputs: Outputs): Promise<Made> {
     const alignment = this.device.limits.minStorageBufferOffsetAlignment;
+    for (const [name, output] of Object.entries(outputs))
+      checkBinding(`${caller}: ${name}`, checkLayout(`${caller}: ${name}`, output, 'output'), this.device.limits);
     const make = () => Program.create(caller, this.pool, [step]);
-    const run = (program: Program) =>
-      this.compute(caller, inputs, outputs, (pass, made) => {
+    const run = (program: Program) => {
+      for (const [name, tensor] of Object.entries(inputs)) this.checkInput(`${caller}: ${name}`, tensor); // still there after the compilation?
+      return this.compute(caller, inputs, outputs, (pass, made) => {
         const tensors = Object.entries({ ...inputs, ...made }) as [string, GpuTensor][];
         const resources = tensors.map(([name, tensor]) => [
           name,
@@ -267,6 +273,7 @@ export class DeviceAttention implements Attention, PlanContext {
         ]);
         program.encode(pass, Object.fromEntries(resources), this.absent);
       });
+    };
     return this.lifeline.wait(caller, this.programs.use(JSON.stringify([step.kernel.name, step.params, step.variant]), make, run));
   }
 

@@ -31,7 +31,7 @@ export class BufferPool {
   readonly device: GPUDevice;
   private readonly live = new Map<GPUBuffer, Allocation>();
   private readonly free: Allocation[] = []; // the longest unused first
-  private readonly released = new WeakSet<GpuTensor>();
+  private readonly issued = new WeakSet<GpuTensor>(); // tensors made here and not released
   private readonly unsettled = new Set<Promise<unknown>>();
 
   constructor(private readonly lifeline: Lifeline) {
@@ -46,7 +46,7 @@ export class BufferPool {
       throw new AttentionError('shape', `upload: ${data.length} elements for shape ${quote(shape)}: need ${elementCount(shape)}`);
     }
     const tensor = this.tensor('upload', shape, host.dtype);
-    this.device.queue.writeBuffer(tensor.buffer, 0, host.bytes);
+    this.write(tensor.buffer, 0, host.bytes);
     return tensor;
   }
 
@@ -56,14 +56,17 @@ export class BufferPool {
     this.check(what, tensor, layout, 'COPY_SRC');
     const staging = this.allocate(what, layout.bytes, GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST);
     try {
-      await this.submit('download', [tensor], (encoder) =>
+      await this.submit('download', [tensor, { ...tensor, buffer: staging }], (encoder) =>
         encoder.copyBufferToBuffer(tensor.buffer, layout.offset, staging, 0, layout.bytes),
       );
       await this.lifeline.wait('download', staging.mapAsync(GPUMapMode.READ, 0, layout.bytes));
-      const data = gather(staging.getMappedRange(0, layout.bytes), layout);
-      staging.unmap();
-      return { data, shape: layout.shape };
+      return { data: gather(staging.getMappedRange(0, layout.bytes), layout), shape: layout.shape };
+    } catch (error) {
+      if (error instanceof RangeError)
+        throw new AttentionError('out-of-memory', `${what} ${quote(layout.shape)}: ${error.message}`, { cause: error });
+      throw error;
     } finally {
+      staging.unmap();
       this.recycle(staging);
     }
   }
@@ -74,11 +77,14 @@ export class BufferPool {
     checkDType(`${what}: dtype`, dtype);
     const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
     const buffer = this.allocate(`${what}: ${quote(shape)}`, byteLength(shape, dtype), usage);
-    return { buffer, shape: [...shape], dtype };
+    const tensor = { buffer, shape: [...shape], dtype };
+    this.issued.add(tensor);
+    return tensor;
   }
 
   /** A buffer of at least `bytes` with undefined content. */
   allocate(what: string, bytes: number, usage: GPUBufferUsageFlags): GPUBuffer {
+    this.lifeline.check(what);
     const { maxBufferSize } = this.device.limits;
     if (bytes > maxBufferSize)
       throw new AttentionError('limit', `${what} needs ${bytes} bytes: maxBufferSize of this device is ${maxBufferSize}`);
@@ -122,7 +128,12 @@ export class BufferPool {
     const allocation = this.live.get(buffer);
     if (!allocation) return;
     this.live.delete(buffer);
-    if (allocation.error === undefined) this.free.push(allocation);
+    if (allocation.error !== undefined) return;
+    if (allocation.size > POOL_BYTES) {
+      buffer.destroy();
+      return;
+    }
+    this.free.push(allocation);
     let bytes = this.free.reduce((sum, { size }) => sum + size, 0);
     while (this.free.length > POOL_BUFFERS || bytes > POOL_BYTES) {
       const oldest = this.free.shift()!;
@@ -137,13 +148,28 @@ export class BufferPool {
     buffer.destroy();
   }
 
-  release(tensor: GpuTensor): void {
-    const layout = checkLayout('release: tensor', tensor, 'input');
-    this.check('release: tensor', tensor, layout);
-    if (!this.live.has(tensor.buffer))
-      throw new AttentionError('option', `release: tensor ${quote(layout.shape)} lies in a buffer that this Attention did not make`);
-    this.released.add(tensor);
-    this.recycle(tensor.buffer);
+  /** Gives tensors back that were made here; all of them or, when one cannot be, none. */
+  release(tensors: readonly GpuTensor[]): void {
+    for (const tensor of tensors) {
+      const layout = checkLayout('release: tensor', tensor, 'input');
+      this.check('release: tensor', tensor, layout);
+      if (!this.live.has(tensor.buffer)) {
+        throw new AttentionError('option', `release: tensor ${quote(layout.shape)} lies in a buffer that this Attention did not make`);
+      }
+      if (!this.issued.has(tensor))
+        throw new AttentionError('option', `release: ${quote(layout.shape)} is a view: release the tensor that it is a view of`);
+    }
+    for (const tensor of tensors) {
+      this.issued.delete(tensor);
+      this.recycle(tensor.buffer);
+    }
+  }
+
+  /** Writes to a buffer that may not exist: that it could not be allocated is told when it is used. */
+  write(buffer: GPUBuffer, offset: number, bytes: ArrayBuffer | Uint8Array<ArrayBuffer>): void {
+    this.device.pushErrorScope('validation');
+    this.device.queue.writeBuffer(buffer, offset, bytes);
+    this.device.popErrorScope().catch(() => {}); // the device is lost: every call says so
   }
 
   /**
@@ -152,13 +178,13 @@ export class BufferPool {
    */
   check(what: string, tensor: GpuTensor, layout: Layout, usage?: 'STORAGE' | 'COPY_SRC'): void {
     const { buffer } = tensor;
-    if (typeof buffer?.size !== 'number' || typeof buffer.usage !== 'number') {
+    if (!(buffer instanceof GPUBuffer)) {
       throw new AttentionError('option', `${what}.buffer is ${quote(buffer)}: need a GPUBuffer`);
     }
     const owner = owners.get(buffer);
     if (owner !== undefined && owner !== this)
       throw new AttentionError('option', `${what} ${quote(layout.shape)} belongs to another Attention`);
-    if (owner === this && (!this.live.has(buffer) || this.released.has(tensor))) {
+    if (owner === this && !this.live.has(buffer)) {
       throw new AttentionError('option', `${what} ${quote(layout.shape)} was released`);
     }
     this.checkAllocated(what, tensor);

@@ -66,6 +66,7 @@ export class Lifeline {
 
   /** The promise's outcome, or 'device-lost' as soon as the device is. Whatever else fails on a lost device is 'device-lost' too. */
   async wait<T>(caller: string, promise: Promise<T>): Promise<T> {
+    promise.catch(() => {}); // where nobody waits for it any more, its failure is no news
     this.check(caller);
     let end: (error: AttentionError) => void = () => {};
     const ended = new Promise<never>((_, reject) => {
@@ -76,7 +77,7 @@ export class Lifeline {
       return await Promise.race([promise, ended]);
     } catch (error) {
       // What fails first on a lost device may fail before `device.lost` says so.
-      if (!(error instanceof AttentionError))
+      if (!(error instanceof AttentionError) || error.code === 'compile')
         await Promise.race([this.device.lost, new Promise((resolve) => setTimeout(resolve, LOSS_MS))]);
       this.check(caller);
       throw error;

@@ -24,7 +24,7 @@ export interface Dropout {
  * A row that sees no key gives out 0 and the lowest finite f32 as log-sum-exp (with a sink: the sink), never NaN.
  */
 export interface AttentionOptions<Tensor = GpuTensor> {
-  /** Factor of the dot products: any finite number, 0 and negative included. Default 1/√D. (PyTorch SDPA) */
+  /** Factor of the dot products: any number that is finite as f32, 0 and negative included. Default 1/√D. (PyTorch SDPA) */
   scale?: number;
   /** Query n sees key m only when m ≤ n + causalOffset. Default false. (PyTorch SDPA, ONNX Attention) */
   isCausal?: boolean;
@@ -46,7 +46,7 @@ export interface AttentionOptions<Tensor = GpuTensor> {
    *     0 1 1
    */
   window?: readonly [left: number, right: number];
-  /** cap · tanh(s / cap), before any mask; 0 or absent is off. Default 0. (ONNX Attention) */
+  /** cap · tanh(s / cap), before any mask; 0 or absent is off, else 1e−30 to 1e30. Default 0. (ONNX Attention) */
   softcap?: number;
   /**
    * Rank 1 to 4, broadcast right-aligned to [B,H,N,M]. Boolean: 1 = attend; intersects with the other exclusions. f32 or f16: added to the

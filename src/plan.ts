@@ -14,7 +14,10 @@ import { type Absent, bindingOf, checkBinding, Program, type Step } from './prog
 import { byteLength, checkLayout, describeLayout, type GpuTensor, type Layout, rowMajor, sameLayout } from './tensor.ts';
 import { chooseAlgorithm, chooseExplicitTiles, chooseFusedTiles, deviceFacts } from './tiles.ts';
 
-/** The tensors that a plan runs on: q, k, v and out as planned, the others where the problem has them. lse and scores are dense. */
+/**
+ * The tensors that a plan runs on: q, k, v and out as planned, the others where the problem has them. lse and scores are dense, and lie at
+ * offsets that are multiples of minStorageBufferOffsetAlignment.
+ */
 export interface AttentionTensors {
   readonly q: GpuTensor;
   readonly k: GpuTensor;
@@ -37,7 +40,7 @@ export interface AttentionPlan {
   /** Bytes of the `workspace` buffer that `encode` needs; 0: none. */
   readonly workspaceBytes: number;
   /**
-   * Records the dispatches into the caller's pass: no allocation, no submit, no map, no copy. Sets the pass's pipeline and bind group 0.
+   * Records the dispatches into the caller's pass: no GPU memory is allocated, nothing submitted, mapped or copied. Sets the pass's pipeline and bind group 0.
    * @throws AttentionError 'shape' or 'dtype' when a tensor differs from the plan's in shape, strides, offset modulo
    *   minStorageBufferOffsetAlignment, or dtype; 'option' when one is missing or unknown, was released, belongs to another Attention, lacks
    *   usage STORAGE, or when an output or the workspace shares its GPUBuffer with an input; 'device-lost' after `destroy`
@@ -106,6 +109,8 @@ export class Plan implements AttentionPlan {
   encode(pass: GPUComputePassEncoder, tensors: AttentionTensors): void {
     this.context.lifeline.check('encode');
     if (this.isDestroyed) throw new AttentionError('device-lost', 'encode: this plan was destroyed');
+    if (tensors === null || typeof tensors !== 'object')
+      throw new AttentionError('option', `encode: tensors are ${quote(tensors)}: need { q, k, v, out, … }`);
     const { workspace, ...rest } = tensors;
     const given: Record<string, GpuTensor | undefined> = { ...rest };
     if (workspace !== undefined) given.workspace = { buffer: workspace, ...(this.expected.workspace ?? dense([1])) };
@@ -136,6 +141,7 @@ export class Plan implements AttentionPlan {
   }
 
   encodeBackward(): never {
+    this.context.lifeline.check('encodeBackward');
     throw new AttentionError('unsupported', 'encodeBackward: not supported yet');
   }
 

@@ -114,13 +114,18 @@ function checkTensors(caller: string, problem: AttentionProblem): Pick<Problem, 
   return { q, k, v, out };
 }
 
+/** Softcaps whose quotients and products stay normal numbers in f32. */
+const SOFTCAPS = [1e-30, 1e30] as const;
+
+export const isFiniteF32 = (value: unknown): boolean => typeof value === 'number' && Number.isFinite(Math.fround(value));
+
 function checkOptions(caller: string, options: AttentionProblem) {
   const fail = (name: string, value: unknown, need: string): never => {
     throw new AttentionError('option', `${caller}: ${name} is ${quote(value)}: need ${need}`);
   };
   const { scale, isCausal = false, causalOffset = 0, window, softcap = 0, dropout } = options;
   const { returnLse = false, returnScores, algorithm = 'auto', variant = {} } = options;
-  if (scale !== undefined && !Number.isFinite(scale)) fail('scale', scale, 'a finite number');
+  if (scale !== undefined && !isFiniteF32(scale)) fail('scale', scale, 'a finite number, also as f32');
   if (typeof isCausal !== 'boolean') fail('isCausal', isCausal, 'true or false');
   if (causalOffset !== 'lower-right' && !Number.isSafeInteger(causalOffset))
     fail('causalOffset', causalOffset, "an integer or 'lower-right'");
@@ -128,13 +133,17 @@ function checkOptions(caller: string, options: AttentionProblem) {
   if (window !== undefined && !(Array.isArray(window) && window.length === 2 && window.every(isReach))) {
     fail('window', window, '[left, right], integers ≥ 0 or Infinity');
   }
-  if (!Number.isFinite(softcap) || softcap < 0) fail('softcap', softcap, 'a finite number ≥ 0');
+  if (softcap !== 0 && !(softcap >= SOFTCAPS[0] && softcap <= SOFTCAPS[1]))
+    fail('softcap', softcap, `0, or a number from ${SOFTCAPS[0]} to ${SOFTCAPS[1]}`);
   if (dropout !== undefined) checkDropout(caller, dropout);
   if (typeof returnLse !== 'boolean') fail('returnLse', returnLse, 'true or false');
   if (returnScores !== undefined && !SCORES.includes(returnScores)) fail('returnScores', returnScores, `one of ${SCORES.join(', ')}`);
   if (!ALGORITHMS.includes(algorithm)) fail('algorithm', algorithm, `one of ${ALGORITHMS.join(', ')}`);
   if (variant === null || typeof variant !== 'object' || Array.isArray(variant))
     fail('variant', variant, 'an object of const names and values');
+  for (const [name, value] of Object.entries(variant)) {
+    if (!['number', 'boolean', 'string'].includes(typeof value)) fail(`variant[${quote(name)}]`, value, 'a number, true or false');
+  }
   const [left, right] = (window ?? [UNLIMITED, UNLIMITED]).map((reach) => Math.min(reach, UNLIMITED)) as [number, number];
   return {
     ...{ scale, softcap, returnLse, returnScores, algorithm, left },

@@ -41,7 +41,7 @@ export class Program {
     const pipelines = await Promise.all(steps.map(({ kernel, variant }) => getPipeline(device, kernel, variant)));
     const stride = Math.max(device.limits.minUniformBufferOffsetAlignment, 256); // every kernel's uniforms are below 256 bytes
     const uniforms = pool.allocate(`${caller}: uniforms`, stride * steps.length, GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST);
-    for (const [i, { params }] of steps.entries()) device.queue.writeBuffer(uniforms, i * stride, packParams(params));
+    for (const [i, { params }] of steps.entries()) pool.write(uniforms, i * stride, packParams(params));
     return new Program(pool, steps, pipelines, uniforms, stride);
   }
 

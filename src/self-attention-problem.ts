@@ -1,6 +1,6 @@
 /** The contract of selfAttention, for the GPU and the reference alike: rows and weight matrices checked and normalised once. */
 import { AttentionError, quote } from './errors.ts';
-import { checkKeys } from './problem.ts';
+import { checkKeys, isFiniteF32 } from './problem.ts';
 import { checkShape, elementCount, type HostTensor } from './tensor.ts';
 
 /** A matrix as rows of numbers, or as a tensor. */
@@ -101,8 +101,8 @@ export function normalizeSelfAttention(inputs: Rows, options: SelfAttentionOptio
   }
   const D = queryWidth / heads;
   const isTrainable = queryWeights !== undefined || keyWeights !== undefined || valueWeights !== undefined;
-  const scale = options.scale ?? (isTrainable ? 1 / Math.sqrt(D) : 1);
-  if (!Number.isFinite(scale)) throw new AttentionError('option', `selfAttention: scale is ${quote(scale)}: need a finite number`);
+  const scale = options.scale === undefined ? (isTrainable ? 1 / Math.sqrt(D) : 1) : options.scale;
+  if (!isFiniteF32(scale)) throw new AttentionError('option', `selfAttention: scale is ${quote(scale)}: need a finite number`);
   const batched = isBatched ? x : { data: x.data, shape: [1, ...x.shape] };
   return {
     inputs: batched,

@@ -24,12 +24,15 @@ let shared: Promise<Attention> | undefined;
  * Without weights it is the simplified self-attention: scores = X·Xᵀ, weights = softmax(scores), context = weights·X.
  * Runs on a device of its own, made by the first call and kept.
  * @param inputs [N,in], or [B,N,in]: one row a word
- * @throws AttentionError 'shape', 'dtype' or 'option' for what does not fit, 'no-webgpu', 'limit', 'device-lost'
+ * @throws AttentionError 'shape', 'dtype' or 'option' for what does not fit, 'unsupported' for dropout, 'no-webgpu', 'limit', 'out-of-memory',
+ *   'device-lost', 'compile'
  */
 export async function selfAttention(inputs: Rows, options: SelfAttentionOptions = {}): Promise<SelfAttentionResult> {
+  if (options === null || typeof options !== 'object')
+    throw new AttentionError('option', `selfAttention: options are ${quote(options)}: need an object`);
   const { attention, ...rest } = options;
   const problem = normalizeSelfAttention(inputs, rest);
-  const on = attention ?? (await sharedAttention());
+  const on = attention === undefined ? await sharedAttention() : attention;
   if (!(on instanceof DeviceAttention))
     throw new AttentionError('option', `selfAttention: attention is ${quote(on)}: need what createAttention gave`);
   return run(on, problem);

@@ -166,9 +166,9 @@ function matmulTile(rows: number, cols: number): { size: number; blocks: number;
  * long rows faster than it meets at barriers: with N = M = 512 and H = 8, softmax in SwiftShader took 4 lanes 130 ms less than 64 lanes
  * (24 Nov 2026); 16 lanes keep the sum of a long row accurate.
  */
-function softmaxLanes(length: number, { isSoftware }: DeviceFacts): number {
-  if (isSoftware) return length <= 1024 ? 4 : 16;
-  return Math.min(256, Math.max(4, 2 ** Math.ceil(Math.log2(length / 8))));
+function softmaxLanes(length: number, facts: DeviceFacts): number {
+  if (facts.isSoftware) return length <= 1024 ? 4 : 16;
+  return Math.min(facts.maxComputeInvocationsPerWorkgroup, 256, Math.max(4, 2 ** Math.ceil(Math.log2(length / 8))));
 }
 
 /** Applies what the caller forces. A value of another algorithm's kernel is an error, like one that nobody knows. */
@@ -176,7 +176,7 @@ function force<Name extends string>(tiles: Tiles<Name>, forced: Problem['variant
   const result: Record<string, Choice> = { ...tiles };
   for (const [key, value] of Object.entries(forced)) {
     const [kernel, name, rest] = key.split('.');
-    const choice = result[kernel!];
+    const choice = Object.hasOwn(result, kernel!) ? result[kernel!] : undefined;
     if (!choice || rest !== undefined || !Object.hasOwn(choice.variant, name!)) {
       const known = Object.entries<Choice>(tiles).flatMap(([stem, { variant }]) =>
         Object.keys(variant).map((constant) => `${stem}.${constant}`),

@@ -36,17 +36,26 @@ export function normalizeProjection(x: TensorLayout, w: TensorLayout, bias: Tens
   if (checked.bias && (checked.bias.shape.length !== 1 || checked.bias.shape[0] !== outWidth)) {
     throw new AttentionError('shape', `project: bias is ${quote(bias?.shape)}, weights is ${quote(w.shape)}: need [${outWidth}]`);
   }
-  const { shape, strides } = checked.x;
-  const last = shape.length - 2;
-  for (let i = 0; i < last; i++) {
-    if (shape[i]! > 1 && strides[i] !== strides[i + 1]! * shape[i + 1]!) {
+  rowStride(checked.x);
+  const { shape } = checked.x;
+  return { ...checked, rows: elementCount(shape) / width, width, outWidth, outShape: [...shape.slice(0, -1), outWidth] };
+}
+
+/** How far apart the rows of x are. Dimensions of size 1 have no say. @throws AttentionError 'shape' unless all are equally far apart */
+function rowStride({ shape, strides }: Layout): number {
+  const rows = shape.slice(0, -1).map((size, i) => ({ size, stride: strides[i]! }));
+  const [inner, ...outer] = rows.filter(({ size }) => size > 1).reverse();
+  if (!inner) return 0;
+  let span = inner.stride * inner.size;
+  for (const { size, stride } of outer) {
+    if (stride !== span)
       throw new AttentionError(
         'shape',
         `project: x has strides ${quote(strides)} for shape ${quote(shape)}: its rows must be equally far apart`,
       );
-    }
+    span = stride * size;
   }
-  return { ...checked, rows: elementCount(shape) / width, width, outWidth, outShape: [...shape.slice(0, -1), outWidth] };
+  return inner.stride;
 }
 
 export function projectDispatch({ rows, width, outWidth, x, w, bias }: Projection, variant: Variant, alignment: number): Dispatch {
@@ -60,7 +69,7 @@ export function projectDispatch({ rows, width, outWidth, x, w, bias }: Projectio
       ['out_width', 'u32', outWidth],
       ['has_bias', 'u32', Number(bias !== undefined)],
       ['x_offset', 'u32', elementOffset(x, alignment)],
-      ['x_row', 'u32', x.shape.length > 1 ? x.strides[x.shape.length - 2]! : 0],
+      ['x_row', 'u32', rowStride(x)],
       ['w_offset', 'u32', elementOffset(w, alignment)],
       ['w_row', 'u32', w.strides[0]!],
       ['bias_offset', 'u32', elementOffset(bias, alignment)],

@@ -23,14 +23,17 @@ export function checkHostTensor(what: string, tensor: HostTensor): ArrayLike<num
 /** A mask as numbers: 0 and 1 for a boolean one. */
 export function checkHostMask(what: string, mask: HostTensor | BooleanTensor): { dtype: 'bool' | 'f32'; data: ArrayLike<number> } {
   if (mask?.data instanceof Uint8Array) return { dtype: 'bool', data: checkLength(what, mask.data, mask.shape) };
-  if (Array.isArray(mask?.data))
+  if (Array.isArray(mask?.data) && mask.data.every((value) => typeof value === 'boolean'))
     return { dtype: 'bool', data: checkLength(what, Uint8Array.from(mask.data as boolean[], Number), mask.shape) };
   return { dtype: 'f32', data: checkHostTensor(what, mask as HostTensor) };
 }
 
 /** Key lengths as whole numbers ≥ 0 with their shape. */
 export function checkIntegers(what: string, value: Integers): { data: ArrayLike<number>; shape: readonly number[] } {
-  const tensor = 'shape' in value ? value : { data: value, shape: [value.length] };
+  if (value === null || typeof value !== 'object' || !('data' in value || 'length' in value)) {
+    throw new AttentionError('shape', `${what} is ${quote(value)}: need whole numbers, or { data, shape }`);
+  }
+  const tensor = 'data' in value ? value : { data: value, shape: [value.length] };
   const data = checkLength(what, tensor.data, tensor.shape);
   for (let i = 0; i < data.length; i++) {
     if (!Number.isSafeInteger(data[i]) || data[i]! < 0)

@@ -86,6 +86,7 @@ const SHAPES: Case[] = [
 
 const BUFFERS: Case[] = [
   ['no buffer', 'option', 'undefined', () => sdpa(layout(2, 4, 3, 5), k, v)],
+  ['a buffer that only looks like one', 'option', '{size, usage}', () => sdpa({ ...q, buffer: { size: 1e6, usage: 128 } }, k, v)],
   ['a buffer that is none', 'option', 'Float32Array', () => sdpa({ ...q, buffer: new Float32Array(120) }, k, v)],
   ['a tensor of another Attention', 'option', 'another Attention', () => sdpa(q, theirs, v)],
   ['a released tensor', 'option', 'was released', () => sdpa(q, released, v)],
@@ -132,6 +133,12 @@ const OPTIONS: Case[] = [
   ['an unknown causalOffset', 'option', '"upper-left"', () => sdpa(q, k, v, { causalOffset: 'upper-left' })],
   ['a negative softcap', 'option', '-1', () => sdpa(q, k, v, { softcap: -1 })],
   ['a softcap of NaN', 'option', 'NaN', () => sdpa(q, k, v, { softcap: Number.NaN })],
+  ['a scale beyond f32', 'option', '1e+39', () => sdpa(q, k, v, { scale: 1e39 })],
+  ['a softcap beyond f32', 'option', '1e+39', () => sdpa(q, k, v, { softcap: 1e39 })],
+  ['a softcap below f32', 'option', '1e-46', () => sdpa(q, k, v, { softcap: 1e-46 })],
+  ['a variant of a prototype', 'option', '"constructor.x"', () => sdpa(q, k, v, { variant: { 'constructor.x': 1 } })],
+  ['a BigInt variant', 'option', '16', () => sdpa(q, k, v, { variant: { 'scores.TILE_N': 16n } })],
+  ['options in an array', 'option', '[]', () => sdpa(q, k, v, [])],
   ['an unknown returnScores', 'option', '"logits"', () => sdpa(q, k, v, { returnScores: 'logits' })],
   ['returnLse "yes"', 'option', '"yes"', () => sdpa(q, k, v, { returnLse: 'yes' })],
   ['a window of one number', 'option', '[3]', () => sdpa(q, k, v, { window: [3] })],
@@ -257,6 +264,7 @@ const ENCODE: Case[] = [
     'offsets modulo 256: 4 and 0',
     () => encode({ out: { ...layout(2, 4, 3, 7), offset: 4, buffer: raw(4096, GPUBufferUsage.STORAGE) } }),
   ],
+  ['no tensors', 'option', 'undefined', () => plan.encode(pass, undefined as never)],
   ['lse missing', 'option', 'lse is missing', () => encode({ lse: undefined })],
   ['a tensor the plan has not', 'option', 'mask', () => encode({ mask: q })],
   ['a tensor nobody knows', 'option', '"bias"', () => encode({ bias: q })],
@@ -338,6 +346,9 @@ const SELF: Case[] = [
   ['a bias of another width', 'shape', '[3]', () => selfAttention(rows, { attention, outputBias: [1, 2, 3] })],
   ['a scale of NaN', 'option', 'NaN', () => selfAttention(rows, { attention, scale: Number.NaN })],
   ['isCausal "no"', 'option', '"no"', () => selfAttention(rows, { attention, isCausal: 'no' as never })],
+  ['options that are null', 'option', 'null', () => selfAttention(rows, null as never)],
+  ['a scale of null', 'option', 'null', () => selfAttention(rows, { attention, scale: null as never })],
+  ['an attention of null', 'option', 'null', () => selfAttention(rows, { attention: null as never })],
   ['an unknown option', 'option', '"head"', () => selfAttention(rows, { attention, head: 2 } as object)],
   ['an attention that is none', 'option', '{}', () => selfAttention(rows, { attention: {} as Attention })],
 ];

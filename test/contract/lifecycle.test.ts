@@ -1,6 +1,7 @@
 /** What lives how long: buffers, plans, devices. */
 import { describe, expect, test } from 'vitest';
 import { type Attention, AttentionError, createAttention, selfAttention } from '../../src/index.ts';
+import { getPipeline } from '../../src/pipelines.ts';
 import { requestDefaultDevice, testWithDevice } from '../rig/gpu.ts';
 import { randomArray } from '../rig/random.ts';
 
@@ -102,15 +103,18 @@ describe('buffers', () => {
 
   test('memory that cannot be allocated is an error of its own, and the next call works', async () => {
     const device = await requestDefaultDevice();
+    const uncaptured: string[] = [];
+    device.addEventListener('uncapturederror', ({ error }) => uncaptured.push(error.message));
     const attention = await createAttention({ device });
     const create = device.createBuffer.bind(device);
     device.createBuffer = (descriptor) => {
       device.createBuffer = create;
       return create({ ...descriptor, size: 2 ** 50 }); // more than any device has: its buffer is an invalid one, as when memory is exhausted
     };
-    const broken = attention.empty([4]);
+    const broken = attention.upload([1, 2, 3, 4], [4]);
     await expect(attention.download(broken)).rejects.toThrow(expect.objectContaining({ code: 'out-of-memory' }));
     expect((await attention.download(attention.upload([1], [1]))).data).toEqual(Float32Array.of(1));
+    expect(uncaptured).toEqual([]);
     attention.destroy();
     device.destroy();
   });
@@ -187,17 +191,76 @@ describe('the end of a device', () => {
 });
 
 test('a shared Attention is made anew after its device was lost', async () => {
-  const requested: GPUDevice[] = [];
-  const request = GPUAdapter.prototype.requestDevice;
-  GPUAdapter.prototype.requestDevice = async function (this: GPUAdapter, descriptor) {
-    const device = await request.call(this, descriptor);
-    requested.push(device);
-    return device;
+  // Its device, told by the buffers it makes.
+  const create = GPUDevice.prototype.createBuffer;
+  const devices = new Set<GPUDevice>();
+  GPUDevice.prototype.createBuffer = function (this: GPUDevice, descriptor) {
+    devices.add(this);
+    return create.call(this, descriptor);
   };
-  const first = await selfAttention([[1, 2]]);
-  for (const device of requested) device.destroy();
-  await Promise.all(requested.map((device) => device.lost));
-  const again = await selfAttention([[1, 2]]);
-  expect(again).toEqual(first);
-  GPUAdapter.prototype.requestDevice = request;
+  try {
+    const first = await selfAttention([Array.from({ length: 999 }, (_, i) => i / 999)]); // of a size that no pool has yet
+    expect(devices.size).toBe(1);
+    const [lostDevice] = [...devices];
+    lostDevice!.destroy();
+    await lostDevice!.lost;
+    devices.clear();
+    const again = await selfAttention([Array.from({ length: 999 }, (_, i) => i / 999)]);
+    expect(again).toEqual(first);
+    expect([...devices]).not.toContain(lostDevice);
+  } finally {
+    GPUDevice.prototype.createBuffer = create;
+  }
+});
+
+test('destroyed while a first call compiles: device-lost, and no buffer stays', async () => {
+  const device = await requestDefaultDevice();
+  const live = watchBuffers(device);
+  const attention = await createAttention({ device });
+  const q = input(attention, 5);
+  const w = attention.upload(randomArray(1, 8 * 8), [8, 8]);
+  const pending = [
+    attention.scaledDotProductAttention(q, q, q),
+    attention.scaledDotProductAttention(q, q, q, { algorithm: 'explicit' }),
+    attention.project(q, w),
+    attention.plan({ q, k: q, v: q }),
+    selfAttention([[1, 2]], { attention }),
+  ];
+  attention.destroy();
+  for (const result of await Promise.allSettled(pending)) expect(result).toMatchObject({ status: 'rejected', reason: lost });
+  await device.queue.onSubmittedWorkDone();
+  expect(live()).toBe(0);
+  device.destroy();
+});
+
+testWithDevice('a tensor released while its call compiles is an error, never another tensor’s numbers', async (attention) => {
+  const x = attention.upload([1, 2], [1, 2]);
+  const w = attention.upload([1, 1], [2, 1]);
+  const pending = attention.project(x, w).catch((error) => error);
+  attention.release(x);
+  expect(await pending).toMatchObject({ code: 'option', message: expect.stringContaining('was released') });
+});
+
+testWithDevice('a view cannot release what its tensor may still use', async (attention) => {
+  const tensor = attention.upload([1, 2], [2]);
+  expect(() => attention.release({ ...tensor })).toThrow(expect.objectContaining({ code: 'option' }));
+  const other = attention.upload([3, 4], [2]);
+  expect(() => attention.release(tensor, { ...other })).toThrow(expect.objectContaining({ code: 'option' })); // none of them was released
+  expect((await attention.download(tensor)).data).toEqual(Float32Array.of(1, 2));
+  attention.release(tensor, other);
+});
+
+test('a shader that does not compile is reported at the line of its file', async () => {
+  const device = await requestDefaultDevice();
+  const source = async () => ({
+    default: '// enable\nconst A: u32 = 1;\n@compute @workgroup_size(A) fn main() {\n  let x = nothing;\n}\n',
+  });
+  const kernel = { name: 'broken', source, bindings: [] };
+  const error: unknown = await getPipeline(device, kernel, { A: 2 }).catch((thrown) => thrown);
+  expect(error).toMatchObject({
+    name: 'AttentionError',
+    code: 'compile',
+    message: expect.stringMatching(/broken A=2[\s\S]*broken\.wgsl:4:\d+ error/),
+  });
+  device.destroy();
 });

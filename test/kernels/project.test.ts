@@ -32,6 +32,14 @@ onDevices('project', (attention) => {
     attention().release(x, w, y);
   });
 
+  test('dimensions of size 1 have no say in how far apart rows are', async () => {
+    const cache = attention().upload([1, 2, 0, 3, 4, 0], [2, 1, 3]);
+    const w = attention().upload([1, 1], [2, 1]);
+    const y = await attention().project({ ...cache, shape: [2, 1, 2], strides: [3, 7, 1] }, w);
+    expect([...(await attention().download(y)).data]).toEqual([3, 7]);
+    attention().release(cache, w, y);
+  });
+
   describe.each([
     ['small', SMALL, [1, 15, 16, 17]],
     ['large', LARGE, [63, 65, 131]],

@@ -68,7 +68,7 @@ describe('dist', () => {
     for (const [i, value] of expected.entries()) expect(gpu[i]).toBeCloseTo(value, 6);
   });
 
-  test('a defect in a shader is reported at the line of its file', async () => {
+  test('the shaders lost their comments and indentation, no line and no name', async () => {
     const source = readFileSync(join(projectRoot, 'shaders/softmax.wgsl'), 'utf8');
     const text = readFileSync(join(dist, 'chunks/softmax.js'), 'utf8');
     expect(text).not.toMatch(/The second of the three steps/); // the header comment is gone

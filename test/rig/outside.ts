@@ -1,6 +1,6 @@
 /**
  * Where the material from outside is: test cases (ATTENTION_CASES) and the GPU lab (GPU_LAB). It is not part of the project;
- * tests that need it are skipped where it is absent, and say which variable to set.
+ * what needs it is skipped where it is absent, and says which variable to set.
  */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
@@ -13,12 +13,13 @@ const folder = (variable: string, sibling: string): string | undefined => {
 };
 
 export const casesFolder = folder('ATTENTION_CASES', 'cases');
+export const labFolder = folder('GPU_LAB', 'tools/gpu-lab');
 
 /** Lets tests in the browser import where the outside cases are served, and which there are: see virtual.d.ts. */
 export function casesPlugin(): Plugin {
   const id = 'virtual:outside-cases';
   const names = (folder: string) =>
-    readdirSync(join(casesFolder!, folder))
+    (existsSync(join(casesFolder!, folder)) ? readdirSync(join(casesFolder!, folder)) : [])
       .filter((name) => name.endsWith('.json') && existsSync(join(casesFolder!, folder, name.replace('.json', '.bin'))))
       .map((name) => `${folder}/${name.replace('.json', '')}`);
   const folders = ['torch', 'onnx/attention', 'onnx/softmax', 'real'];

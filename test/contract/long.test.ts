@@ -1,0 +1,51 @@
+/** Long rows and extreme logits, in both tiers of the fused pass. */
+import { expect, test } from 'vitest';
+import type { AttentionOptions } from '../../src/index.ts';
+import { onDevices } from '../rig/gpu.ts';
+import { randomArray } from '../rig/random.ts';
+
+onDevices('long rows and extreme logits', (attention) => {
+  const tiers = (): AttentionOptions[] => [
+    { variant: { 'flash_forward.TILE_M': 32 } },
+    ...(attention().device.features.has('subgroups') ? [{ variant: { 'flash_forward_quad.KEYS': 4 } }] : []),
+  ];
+
+  test('49,999 keys of zeros with values of one give 1', async () => {
+    const on = attention();
+    const M = 49_999;
+    const [q, k, v] = [
+      on.upload(randomArray(1, 8), [1, 1, 2, 4]),
+      on.upload(new Float32Array(M * 4), [1, 1, M, 4]),
+      on.upload(new Float32Array(M).fill(1), [1, 1, M, 1]),
+    ];
+    for (const options of tiers()) {
+      const { out, lse } = await on.scaledDotProductAttention(q, k, v, { ...options, returnLse: true });
+      for (const value of (await on.download(out)).data) expect(Math.abs(value - 1)).toBeLessThan(1e-6);
+      for (const value of (await on.download(lse!)).data) expect(value).toBeCloseTo(Math.log(M), 4);
+      on.release(out, lse!);
+    }
+    on.release(q, k, v);
+  });
+
+  test('logits of ±3e4 give no NaN and pick the largest', async () => {
+    const on = attention();
+    const [q, k, v] = [on.upload([1, -1], [1, 1, 2, 1]), on.upload([3e4, -3e4, 2.9e4], [1, 1, 3, 1]), on.upload([1, 2, 4], [1, 1, 3, 1])];
+    for (const options of tiers()) {
+      const { out } = await on.scaledDotProductAttention(q, k, v, options);
+      expect([...(await on.download(out)).data]).toEqual([1, 2]);
+      on.release(out);
+    }
+    on.release(q, k, v);
+  });
+
+  test('65,536 queries and keys need no N×M memory', async () => {
+    const layout = { shape: [1, 8, 65536, 64], dtype: 'f32' as const };
+    const small = { ...layout, strides: [0, 0, 64, 1] }; // within every device's binding limit
+    const plan = await attention()
+      .plan({ q: small, k: small, v: small, out: { ...layout, shape: [1, 8, 65536, 64] }, alibiSlopes: true, sinks: true })
+      .catch((error) => error);
+    if (plan instanceof Error)
+      expect(plan).toMatchObject({ code: 'limit' }); // 128 MiB of out do fit everywhere
+    else expect(plan.workspaceBytes).toBeLessThan(2 ** 20);
+  });
+});
