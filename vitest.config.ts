@@ -17,7 +17,7 @@ export default defineConfig({
           name: 'browser',
           sequence: { groupOrder: 0 },
           include: ['test/**/*.test.ts'],
-          exclude: ['test/node/**', 'test/demo/**', 'test/rig/**'],
+          exclude: ['test/node/**', 'test/demo/**', 'test/rig/**', 'test/fuzz/**', 'test/mutants/**'],
           browser: {
             enabled: true,
             headless: true,

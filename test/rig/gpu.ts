@@ -1,7 +1,8 @@
 /** Devices for tests, and tensors whose surroundings are poisoned. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { toHalf } from '../../src/half.ts';
 import { type Attention, createAttention, type DType, type GpuTensor } from '../../src/index.ts';
-import { elementCount, rowMajor } from '../../src/tensor.ts';
+import { BYTES, elementCount, rowMajor } from '../../src/tensor.ts';
 
 /** The two kinds of device that every suite runs on: what the library asks for itself, and one with default limits and no features. */
 const DEVICES = ['own device', 'default device'] as const;
@@ -56,40 +57,51 @@ export interface Placed {
   read(): Promise<Float32Array>;
 }
 
-/**
- * A tensor in a buffer of its own that is full of 1e3 (booleans: of 1) before, behind and between the tensor's elements.
- * @param data   dense elements; null: an output, which is all poison
- * @param offset in bytes
- */
-export function place(
+interface Placement {
+  readonly offset?: number; // in bytes
+  readonly strides?: readonly number[];
+  readonly dtype?: DType;
+}
+
+const ARRAYS = { f32: Float32Array, f16: Uint16Array, bool: Uint8Array, u32: Uint32Array };
+/** f16: 1e3; booleans: attend. */
+const POISONS = { f32: POISON, f16: toHalf(POISON), bool: 1, u32: POISON };
+
+/** A tensor in a buffer of its own that is full of 1e3 (booleans: of 1) before, behind and between the tensor's elements. */
+export function placeBytes(
   device: GPUDevice,
   data: ArrayLike<number> | null,
   shape: readonly number[],
-  { offset = 256 + 12, strides = rowMajor(shape), dtype = 'f32' }: { offset?: number; strides?: readonly number[]; dtype?: DType } = {},
-): Placed {
-  const size = dtype === 'bool' ? 1 : 4;
+  { offset = 256 + 12, strides = rowMajor(shape), dtype = 'f32' }: Placement = {},
+): GpuTensor {
+  const size = BYTES[dtype];
   const last = shape.reduce((sum, length, axis) => sum + (length - 1) * strides[axis]!, 0);
   const bytes = Math.ceil((offset + (last + 1) * size) / 4) * 4 + 256;
   const content = new ArrayBuffer(bytes);
-  const view =
-    dtype === 'bool'
-      ? new Uint8Array(content).fill(1)
-      : dtype === 'u32'
-        ? new Uint32Array(content).fill(POISON)
-        : new Float32Array(content).fill(POISON);
-  const places = elementPlaces(shape, strides).map((place) => place + offset / size);
-  if (data) for (const [i, at] of places.entries()) view[at] = data[i]!;
+  const view = new ARRAYS[dtype](content).fill(POISONS[dtype]);
+  if (data)
+    for (const [i, at] of elementPlaces(shape, strides).entries()) view[at + offset / size] = dtype === 'f16' ? toHalf(data[i]!) : data[i]!;
   const buffer = device.createBuffer({ size: bytes, usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST });
   device.queue.writeBuffer(buffer, 0, content);
+  return { buffer, shape, dtype, offset, strides };
+}
+
+/**
+ * `placeBytes`, and a way to read an f32 tensor back.
+ * @param data dense elements; null: an output, which is all poison
+ */
+export function place(device: GPUDevice, data: ArrayLike<number> | null, shape: readonly number[], placement: Placement = {}): Placed {
+  const tensor = placeBytes(device, data, shape, placement);
+  const places = elementPlaces(shape, tensor.strides!).map((at) => at + tensor.offset! / 4);
   const read = async () => {
-    const after = await readBuffer(device, buffer);
+    const after = await readBuffer(device, tensor.buffer);
     const result = Float32Array.from(places, (at) => after[at]!);
     for (const at of places) after[at] = POISON;
     const changed = after.findIndex((value) => value !== POISON);
     expect(changed, `element ${changed} outside the tensor ${shape} was written`).toBe(-1);
     return result;
   };
-  return { tensor: { buffer, shape, dtype, offset, strides }, read };
+  return { tensor, read };
 }
 
 /** Where each element of a view lies, in elements after its first, in row-major order. */

@@ -1,0 +1,73 @@
+/** Random problems: shapes, options, types, strides and offsets, for fast-check to draw and to shrink. */
+import fc from 'fast-check';
+
+export interface FuzzProblem {
+  readonly seed: number; // of the tensors' numbers
+  readonly B: number;
+  readonly Hk: number;
+  readonly group: number; // query heads a key head
+  readonly N: number;
+  readonly M: number;
+  readonly D: number;
+  readonly Dv: number;
+  readonly qType: 'f32' | 'f16';
+  readonly kType: 'f32' | 'f16';
+  readonly gap: number; // elements between rows that belong to nobody
+  readonly offset: number; // of every input, in multiples of 4 bytes
+  readonly isInterleaved: boolean; // [B,N,H,D] instead of [B,H,N,D]
+  readonly scale: number | undefined;
+  readonly isCausal: boolean;
+  readonly causalOffset: number | 'lower-right';
+  readonly window: readonly [number, number] | undefined;
+  readonly softcap: number;
+  readonly mask: { readonly kind: 'bool' | 'f32' | 'f16'; readonly broadcast: readonly boolean[]; readonly rank: number } | undefined;
+  readonly lengths: boolean;
+  readonly alibi: boolean;
+  readonly sinks: boolean;
+  readonly dropout: number; // 0: none
+}
+
+const often = <T>(value: T, other: fc.Arbitrary<T>) =>
+  fc.oneof({ weight: 3, arbitrary: fc.constant(value) }, { weight: 2, arbitrary: other });
+const length = fc.oneof(
+  fc.integer({ min: 1, max: 9 }),
+  fc.integer({ min: 1, max: 70 }),
+  fc.constantFrom(15, 16, 17, 31, 32, 33, 63, 64, 65, 100, 127, 129),
+);
+const headSize = fc.oneof(fc.integer({ min: 1, max: 40 }), fc.constantFrom(1, 4, 8, 16, 17, 32, 33, 64, 80, 128, 256));
+
+/** @param hasHalf whether f16 may be drawn */
+export const fuzzProblem = (hasHalf: boolean): fc.Arbitrary<FuzzProblem> =>
+  fc.record({
+    seed: fc.nat(),
+    B: fc.integer({ min: 1, max: 3 }),
+    Hk: fc.integer({ min: 1, max: 3 }),
+    group: fc.integer({ min: 1, max: 3 }),
+    ...{ N: length, M: length, D: headSize, Dv: headSize },
+    qType: hasHalf ? fc.constantFrom('f32', 'f16') : fc.constant('f32'),
+    kType: hasHalf ? fc.constantFrom('f32', 'f16') : fc.constant('f32'),
+    gap: fc.constantFrom(0, 0, 1, 4),
+    offset: fc.constantFrom(0, 1, 3, 64),
+    isInterleaved: fc.boolean(),
+    scale: often<number | undefined>(undefined, fc.constantFrom(0, 1, -0.5, 0.01, 3)),
+    isCausal: fc.boolean(),
+    causalOffset: often<number | 'lower-right'>(0, fc.oneof(fc.integer({ min: -80, max: 80 }), fc.constant('lower-right' as const))),
+    window: often<readonly [number, number] | undefined>(undefined, fc.tuple(reach(), reach())),
+    softcap: often(0, fc.constantFrom(0.5, 2, 30)),
+    mask: often<FuzzProblem['mask']>(
+      undefined,
+      fc.record({
+        kind: fc.constantFrom('bool', 'f32', 'f16'),
+        broadcast: fc.array(fc.boolean(), { minLength: 4, maxLength: 4 }),
+        rank: fc.integer({ min: 1, max: 4 }),
+      }),
+    ),
+    lengths: often(false, fc.constant(true)),
+    alibi: often(false, fc.constant(true)),
+    sinks: often(false, fc.constant(true)),
+    dropout: often(0, fc.constantFrom(0.1, 0.5, 0.9)),
+  });
+
+function reach(): fc.Arbitrary<number> {
+  return fc.oneof(fc.integer({ min: 0, max: 20 }), fc.constant(Number.POSITIVE_INFINITY));
+}

@@ -1,0 +1,16 @@
+import { defineConfig } from 'vitest/config';
+import { plainSummary } from '../rig/plain-summary.ts';
+import { puppeteerProvider, stallWatchdog } from '../rig/vitest-puppeteer.ts';
+
+export default defineConfig({
+  plugins: [stallWatchdog(31 * 60_000)],
+  test: {
+    root: '.',
+    include: ['test/fuzz/*.test.ts'],
+    reporters: ['default', plainSummary],
+    browser: {
+      ...{ enabled: true, headless: true, isolate: false, screenshotFailures: false, provider: puppeteerProvider() },
+      instances: [{ browser: (process.env.BROWSER ?? 'chrome') as 'chromium' }],
+    },
+  },
+});

@@ -1,0 +1,93 @@
+/** Faults of the shaders' text that the tests must notice. Each is [what, file, replacements, tests]. */
+
+const SCORES = ['scores', 'flash_forward', 'flash_forward_quad'];
+const OPTIONS = 'test/contract/options.test.ts';
+const WHOLE = 'test/attention.test.ts';
+
+const each = (files, what, replacements, tests) => files.map((file) => ({ what, file, replacements, tests }));
+
+/** Adds a softcap to the result of `masked`, and takes it from where it belongs. */
+const CAP =
+  'fn capped(s: f32) -> f32 {\n  if (params.softcap > 0.0 && s > -3e38) {\n    return params.softcap * tanh(clamp(s / params.softcap, -15.0, 15.0));\n  }\n  return s;\n}\n';
+
+export const MUTANTS = [
+  ...each(['softmax'], 'maximum not subtracted', [['exp(s - row_max)', 'exp(s)']], ['test/kernels/softmax.test.ts']),
+  ...each(['flash_forward', 'flash_forward_quad'], 'maximum not subtracted', [['exp(s - row_max)', 'exp(s)']], [WHOLE]),
+  ...each(
+    SCORES,
+    'causal off by one',
+    [
+      ['i32(m) > position + params.right', 'i32(m) > position + params.right + 1'],
+      ['i32(m) <= position + params.right', 'i32(m) <= position + params.right + 1'],
+    ],
+    [OPTIONS],
+  ),
+  ...each(SCORES, 'window off by one', [['position - params.left', 'position - params.left - 1']], [OPTIONS]),
+  ...each(
+    SCORES,
+    'last key dropped',
+    [
+      ['m >= place.length', 'm + 1 >= place.length'],
+      ['m < place.length', 'm + 1 < place.length'],
+    ],
+    [WHOLE],
+  ),
+  ...each([...SCORES, 'context'], 'GQA head map by modulo', [['h * params.key_heads / params.heads', 'h % params.key_heads']], [OPTIONS]),
+  ...each(
+    SCORES,
+    'mask ignored',
+    [
+      ['params.mask_kind == 1', 'params.mask_kind == 9'],
+      ['params.mask_kind == 2', 'params.mask_kind == 9'],
+    ],
+    [OPTIONS],
+  ),
+  ...each(SCORES, 'boolean mask inverted', [['byte == 0', 'byte != 0']], [OPTIONS]),
+  ...each(
+    SCORES,
+    'softcap after the mask',
+    [
+      ['if (params.softcap > 0.0) {', 'if (false) {'],
+      [/masked\((scaled|s,)/, 'capped(masked($1'],
+      ['mask_row + m * params.mask_m)', 'mask_row + m * params.mask_m))'],
+      ['/// scale · q·k → softcap.', `${CAP}/// scale · q·k → softcap.`],
+    ],
+    [OPTIONS],
+  ),
+  ...each([...SCORES, 'context'], 'key lengths ignored', [['params.has_key_lengths == 0', 'true']], [OPTIONS]),
+  ...each(SCORES, 'ALiBi sign', [['- place.slope', '+ place.slope']], [OPTIONS]),
+  ...each(['softmax', 'flash_forward', 'flash_forward_quad'], 'sink forgotten', [['params.has_sinks != 0', 'false']], [OPTIONS]),
+  ...each(['scores', 'context', 'flash_forward'], 'one barrier removed', [[/workgroupBarrier\(\);/, '']], [WHOLE]),
+  ...each(['scores'], 'one row past the end written', [['n >= params.n', 'n > params.n']], ['test/kernels/scores.test.ts']),
+  ...each(
+    ['context'],
+    'one row past the end written',
+    [['first_n + i < params.n', 'first_n + i <= params.n']],
+    ['test/kernels/context.test.ts'],
+  ),
+  ...each(['flash_forward'], 'one row past the end written', [[/own_n \+ i < params\.n && e/, 'own_n + i <= params.n && e']], [WHOLE]),
+  ...each(
+    ['flash_forward_quad'],
+    'one row past the end written',
+    [['if (n >= params.n) {\n      break;', 'if (n > params.n) {\n      break;']],
+    [WHOLE],
+  ),
+  ...each(
+    ['flash_forward'],
+    'rescale of the accumulator forgotten',
+    [['sum[0] * rise.x, sum[1] * rise.y, sum[2] * rise.z, sum[3] * rise.w', 'sum[0], sum[1], sum[2], sum[3]']],
+    [WHOLE],
+  ),
+  ...each(['flash_forward_quad'], 'rescale of the accumulator forgotten', [['sums[r * DV_VECS + i] *= rise;', '']], [WHOLE]),
+  ...each(['context'], 'dropout without rescaling', [['weight * params.keep_factor', 'weight']], [OPTIONS]),
+  ...each(['flash_forward'], 'dropout without rescaling', [['weights * params.keep_factor', 'weights']], [OPTIONS]),
+  ...each(['flash_forward_quad'], 'dropout without rescaling', [['weights[j] * params.keep_factor', 'weights[j]']], [OPTIONS]),
+];
+
+/** A shader's text with a fault. Throws when none of the replacements finds its place. */
+export function mutate(text, { what, file, replacements }) {
+  let mutated = text;
+  for (const [from, to] of replacements) mutated = typeof from === 'string' ? mutated.replaceAll(from, to) : mutated.replace(from, to);
+  if (mutated === text) throw new Error(`${file}: "${what}" finds nothing to change`);
+  return mutated;
+}

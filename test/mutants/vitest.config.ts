@@ -1,0 +1,37 @@
+import { readFileSync } from 'node:fs';
+import type { Plugin } from 'vite';
+import { defineConfig } from 'vitest/config';
+import { casesPlugin } from '../rig/outside.ts';
+import { plainSummary } from '../rig/plain-summary.ts';
+import { puppeteerProvider, stallWatchdog } from '../rig/vitest-puppeteer.ts';
+import { MUTANTS, mutate } from './mutants.mjs';
+
+const mutant = MUTANTS[Number(process.env.MUTANT)]!;
+
+/** Hands out one shader with its fault. */
+const faulty: Plugin = {
+  name: 'faulty-shader',
+  enforce: 'pre',
+  load(id) {
+    if (!id.endsWith(`/${mutant.file}.wgsl?raw`)) return undefined;
+    return `export default ${JSON.stringify(mutate(readFileSync(id.replace(/\?raw$/, ''), 'utf8'), mutant))};`;
+  },
+};
+
+export default defineConfig({
+  plugins: [faulty, stallWatchdog(60_000), casesPlugin()],
+  test: {
+    include: mutant.tests,
+    reporters: ['default', plainSummary],
+    bail: 1,
+    testTimeout: 30_000,
+    browser: {
+      enabled: true,
+      headless: true,
+      isolate: false,
+      screenshotFailures: false,
+      provider: puppeteerProvider(),
+      instances: [{ browser: 'chrome' as 'chromium' }],
+    },
+  },
+});

@@ -1,0 +1,17 @@
+import { defineConfig } from 'vitest/config';
+import { casesPlugin } from './outside.ts';
+import { plainSummary } from './plain-summary.ts';
+
+/** The kernels' tests in Node, on the WebGPU of the npm package `webgpu`: see lavapipe.mjs. */
+export default defineConfig({
+  plugins: [casesPlugin()],
+  test: {
+    include: ['test/kernels/*.test.ts', 'test/attention.test.ts', 'test/variants.test.ts', 'test/contract/{options,plan,f16,long}.test.ts'],
+    setupFiles: ['test/rig/node-webgpu.ts'],
+    reporters: ['default', plainSummary],
+    testTimeout: 60_000,
+    pool: 'threads',
+    isolate: false,
+    fileParallelism: false,
+  },
+});
