@@ -39,6 +39,12 @@ onDevices('options', (attention) => {
     on.release(...inputs);
     return result;
   }
+  /** Both algorithms, and every tier of the fused one that this device has. */
+  const ways = (): AttentionOptions[] => [
+    { algorithm: 'explicit' },
+    { variant: { 'flash_forward.TILE_N': 16 } },
+    ...(attention().device.features.has('subgroups') ? [1, 2, 4].map((KEYS) => ({ variant: { 'flash_forward_quad.KEYS': KEYS } })) : []),
+  ];
   const near = (actual: readonly number[], expected: readonly number[]) => {
     expect(actual.length).toBe(expected.length);
     for (const [i, value] of expected.entries()) {
@@ -173,9 +179,7 @@ onDevices('options', (attention) => {
     const tensors = data.map((values, i) => on.upload(values, shapes[i]!)) as [GpuTensor, GpuTensor, GpuTensor];
     const [q, k, v] = data.map((values, i) => ({ data: values, shape: [...shapes[i]!] }));
     const expected = scaledDotProductAttention(q!, k!, v!, { dropout, returnLse: true });
-    const ways: AttentionOptions[] = [{ algorithm: 'explicit' }, { variant: { 'flash_forward.TILE_N': 16 } }];
-    if (on.device.features.has('subgroups')) for (const KEYS of [1, 2, 4]) ways.push({ variant: { 'flash_forward_quad.KEYS': KEYS } });
-    for (const way of ways) {
+    for (const way of ways()) {
       const { out, lse } = await on.scaledDotProductAttention(...tensors, { dropout, ...way, returnLse: true });
       near([...(await on.download(out)).data], [...expected.out.data]);
       near([...(await on.download(lse!)).data], [...expected.lse!.data]);
@@ -254,9 +258,12 @@ onDevices('options', (attention) => {
       on.upload([0, 0], [1, 2, 1, 1]),
       on.upload([5, 9], [1, 2, 1, 1]),
     ] as const;
-    const { out } = await on.scaledDotProductAttention(...tensors);
-    expect([...(await on.download(out)).data]).toEqual([5, 5, 5, 9, 9, 9]);
-    on.release(...tensors, out);
+    for (const way of ways()) {
+      const { out } = await on.scaledDotProductAttention(...tensors, way);
+      expect([...(await on.download(out)).data]).toEqual([5, 5, 5, 9, 9, 9]);
+      on.release(out);
+    }
+    on.release(...tensors);
   });
 
   test.each(['raw', 'softcapped', 'masked', 'weights'] as const)('everything at once, %s, against the reference', async (returnScores) => {
