@@ -253,7 +253,7 @@ fn main(
 
   let own_n = first_n + 4 * local.y; // the first of this invocation's 4 queries
   var row_max = vec4f(LOWEST);
-  var row_sum = vec4f(); // of this invocation's keys only: added up at the end
+  var row_sum = vec4f(); // of the weights; with dropout, whose products have other weights, of this invocation's keys only
   var sums: array<mat4x4f, BLOCKS>; // out, unnormalised: [BLOCKS][4 queries][4 elements]
 
   for (var first_m = begin; first_m < end; first_m += TILE_M) {
@@ -291,14 +291,17 @@ fn main(
     for (var x = 0u; x < SIZE_X; x++) {
       new_max = max(new_max, partial[local.y * SIZE_X + x]);
     }
-    let rise = exp(row_max - new_max); // 1 where it stayed, and where no key was seen so far
+    let rise = select(exp(row_max - new_max), vec4f(1.0), row_max == new_max); // where it stayed exactly 1, which exp(0) is not everywhere
     row_max = new_max;
 
     let w0 = weights_of(s0, row_max.x);
     let w1 = weights_of(s1, row_max.y);
     let w2 = weights_of(s2, row_max.z);
     let w3 = weights_of(s3, row_max.w);
-    row_sum = row_sum * rise + vec4f(dot(w0, vec4f(1.0)), dot(w1, vec4f(1.0)), dot(w2, vec4f(1.0)), dot(w3, vec4f(1.0)));
+    row_sum *= rise;
+    if (DROPOUT) {
+      row_sum += vec4f(dot(w0, vec4f(1.0)), dot(w1, vec4f(1.0)), dot(w2, vec4f(1.0)), dot(w3, vec4f(1.0)));
+    }
     let kept = transpose(mat4x4f(
       dropped(w0, place.head, own_n, own_m), dropped(w1, place.head, own_n + 1, own_m),
       dropped(w2, place.head, own_n + 2, own_m), dropped(w3, place.head, own_n + 3, own_m)));
@@ -323,6 +326,9 @@ fn main(
           let values = kv_tile[m * SIZE_X + local.x];
           sum = mat4x4f(
             add_product(sum[0], w.x, values), add_product(sum[1], w.y, values), add_product(sum[2], w.z, values), add_product(sum[3], w.w, values));
+          if (!DROPOUT && block == 0) {
+            row_sum += w; // in the order of the products: what both lose by rounding cancels in their quotient
+          }
         }
       }
       sums[block] = sum;
@@ -330,12 +336,15 @@ fn main(
     workgroupBarrier();
   }
 
-  // The rows' sums, over the invocations that share them; then the sink.
-  partial[lane] = row_sum;
-  workgroupBarrier();
-  var total = vec4f();
-  for (var x = 0u; x < SIZE_X; x++) {
-    total += partial[local.y * SIZE_X + x];
+  // With dropout the rows' sums are added up over the invocations that share them. Then the sink.
+  var total = row_sum;
+  if (DROPOUT) {
+    partial[lane] = row_sum;
+    workgroupBarrier();
+    total = vec4f();
+    for (var x = 0u; x < SIZE_X; x++) {
+      total += partial[local.y * SIZE_X + x];
+    }
   }
   var factor = vec4f(1.0); // of out, before it is divided by the total
   if (params.has_sinks != 0) {

@@ -270,8 +270,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
       var weights = vec4f();
       for (var j = 0u; j < KEYS; j++) {
         weights[j] = weight_of(s[j], new_max);
+        row_sum[r] += weights[j]; // in the order of the products: what both lose by rounding cancels in their quotient
       }
-      row_sum[r] += dot(weights, vec4f(1.0));
       if (DROPOUT) {
         let words = philox(vec4u(first_m / 4, own_n + r, place.head, 0));
         for (var j = 0u; j < KEYS; j++) {

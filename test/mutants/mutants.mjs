@@ -75,7 +75,7 @@ export const MUTANTS = [
   ...each(
     ['flash_forward'],
     'rescale of the accumulator forgotten',
-    [['sum[0] * rise.x, sum[1] * rise.y, sum[2] * rise.z, sum[3] * rise.w', 'sum[0], sum[1], sum[2], sum[3]']],
+    [['let rise = exp(row_max - new_max);', 'let rise = vec4f(1.0);']],
     [WHOLE],
   ),
   ...each(['flash_forward_quad'], 'rescale of the accumulator forgotten', [['sums[r * DV_VECS + i] *= rise;', '']], [WHOLE]),
