@@ -8,6 +8,7 @@
 // A workgroup computes TILE_N queries of one head. It walks over the keys in tiles of TILE_M. An invocation holds a block of 4 queries × 4 keys
 // of the scores, and BLOCKS blocks of 4 queries × 4 elements of out, which stay unnormalised until the end. For each tile: the scores, the rows'
 // new maximum (out and the sums so far are scaled by how much it rose), exp of what is left as weights in workgroup memory, weights · v.
+// Its twin on the CPU is src/reference/attention.ts, its test test/attention.test.ts.
 // Source: T. Dao, FlashAttention-2, arXiv 2307.08691, algorithm 1; M. Milakov, N. Gimelshein, arXiv 1805.02867 (online softmax).
 
 alias Q = f32; // storage of q and out

@@ -7,6 +7,7 @@
 // Four neighbouring lanes, a quad, share ROWS queries of one head and split the head's elements between them: of each 16 elements a lane holds
 // 4, in registers, of q and of out (unnormalised until the end). A step takes KEYS keys: each lane's part of their dot products, summed over the quad by two
 // swaps; the rows' new maximum; exp; weights · v for the lane's elements. Nothing depends on how wide a subgroup is.
+// Its twin on the CPU is src/reference/attention.ts, its test test/attention.test.ts.
 // Source: T. Dao, FlashAttention-2, arXiv 2307.08691, algorithm 1.
 
 alias Q = f32; // storage of q and out

@@ -3,7 +3,7 @@
 //
 //   out [1]: the number of invocations whose quad is not the four with the same index / 4
 //
-// Each invocation compares its index, and those of its quad, with what they would be.
+// Each invocation compares its index, and those of its quad, with what they would be. src/probe.ts runs it once a device.
 
 const SIZE: u32 = 64; // as flash_forward_quad's
 

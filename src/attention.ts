@@ -1,4 +1,5 @@
 /** createAttention and the Attention object: check, plan, encode, submit. */
+import type { Attention, AttentionOutput, CreateAttentionOptions } from './api.ts';
 import { BufferPool } from './buffers.ts';
 import { Cache } from './cache.ts';
 import { checkDevice, Lifeline, requestDevice } from './device.ts';
@@ -14,76 +15,6 @@ import { checkLayout, type DType, type GpuTensor, type HostTensor } from './tens
 import { chooseProjectTiles, deviceFacts } from './tiles.ts';
 
 const PLANS = 16; // compiled problems that calls keep, each with a uniform buffer of about 1 KB
-
-/** Tile sizes measured on a device. Nothing makes one yet: `tune` is not supported yet. */
-export type Tuning = Readonly<Record<string, unknown>>;
-
-export interface CreateAttentionOptions {
-  /** Used as it is: default limits and no features will do. Default: a device of its own. */
-  device?: GPUDevice;
-  /** Which adapter to ask for when the device is its own. Default: the browser's choice. */
-  powerPreference?: GPUPowerPreference;
-  /** Not supported yet: code 'unsupported'. */
-  tuning?: Tuning;
-}
-
-export interface AttentionOutput {
-  readonly out: GpuTensor; // [B,H,N,Dv]
-  readonly lse?: GpuTensor; // [B,H,N]
-  readonly scores?: GpuTensor; // [B,H,N,M]
-}
-
-/** Attention on one device: it uploads, computes and downloads, and owns the buffers it makes. */
-export interface Attention {
-  readonly device: GPUDevice;
-  /** Resolves when the device is lost. */
-  readonly lost: Promise<GPUDeviceLostInfo>;
-  /**
-   * A tensor with this data: Float32Array, Float64Array or number[] → f32; or, when asked, f16 (rounded to
-   * nearest even); Uint16Array → f16 bits; Uint8Array → bool (non-zero = attend); Uint32Array → u32.
-   * @param shape as many elements as `data` has
-   * @throws AttentionError 'shape', 'dtype', 'limit', 'device-lost'
-   */
-  upload(data: HostData, shape: readonly number[], dtype?: DType): GpuTensor;
-  /** A view's elements, dense and row-major: Float32Array (of u32: Float64Array, which holds every one). */
-  download(tensor: GpuTensor): Promise<HostTensor>;
-  /** A tensor with undefined content. Default f32. */
-  empty(shape: readonly number[], dtype?: DType): GpuTensor;
-  /** Gives the tensors' buffers back to the pool. Neither a released tensor nor another view of its buffer can be used any more. */
-  release(...tensors: GpuTensor[]): void;
-  /**
-   * softmax(scale · q kᵀ + mask) v; the options say the rest. Resolves when submitted: the outputs can be used on the same queue at once.
-   * @param q [B,H,N,D], f32 or f16
-   * @param k [B,Hk,M,D], f32 or f16; Hk divides H, and query head h reads key head ⌊h·Hk/H⌋: 6 query heads read 2 key heads as 0,0,0,1,1,1
-   * @param v [B,Hk,M,Dv], of k's dtype
-   * @returns out [B,H,N,Dv], of q's dtype; lse [B,H,N] and scores [B,H,N,M] if asked for. The caller releases them.
-   * @throws AttentionError of any code
-   */
-  scaledDotProductAttention(q: GpuTensor, k: GpuTensor, v: GpuTensor, options?: AttentionOptions): Promise<AttentionOutput>;
-  /**
-   * A linear projection, x · weights + bias.
-   * @param x       [..., width], f32
-   * @param weights [width, out], f32
-   * @param bias    [out], f32; default none
-   * @returns [..., out]. The caller releases it.
-   */
-  project(x: GpuTensor, weights: GpuTensor, bias?: GpuTensor): Promise<GpuTensor>;
-  /** Compiles a problem for callers who record into their own passes, on their own buffers. */
-  plan(problem: AttentionProblem): Promise<AttentionPlan>;
-  /** Not supported yet: rejects with AttentionError 'unsupported'. */
-  backward(gradient: GpuTensor, forward: unknown, options?: unknown): Promise<never>;
-  /**
-   * Attention over the union of the parts' keys, from attention over each part and its log-sum-exp: for keys that come in chunks, or lie on
-   * different devices. Without sinks: each part would count them again.
-   * @param parts out [B,H,N,Dv] and lse [B,H,N] as `scaledDotProductAttention` with `returnLse` gives them, all of one shape and type
-   * @returns the same for all keys together. The caller releases it.
-   */
-  merge(parts: readonly { out: GpuTensor; lse: GpuTensor }[]): Promise<{ out: GpuTensor; lse: GpuTensor }>;
-  /** Not supported yet: rejects with AttentionError 'unsupported'. */
-  tune(problem: AttentionProblem): Promise<Tuning>;
-  /** Frees every buffer the library made, and the device only if the library made it. Later calls fail with 'device-lost'. */
-  destroy(): void;
-}
 
 /**
  * Attention on a device of its own, or on the caller's.

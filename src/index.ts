@@ -1,4 +1,5 @@
-export { type Attention, type AttentionOutput, type CreateAttentionOptions, createAttention, type Tuning } from './attention.ts';
+export type { Attention, AttentionOutput, CreateAttentionOptions, Tuning } from './api.ts';
+export { createAttention } from './attention.ts';
 export { AttentionError, type AttentionErrorCode } from './errors.ts';
 export type { HostData } from './host-data.ts';
 export type { Algorithm, AttentionOptions, AttentionProblem, Dropout, ScoresForm } from './options.ts';

@@ -1,4 +1,5 @@
-import { type Attention, createAttention, DeviceAttention } from './attention.ts';
+import type { Attention } from './api.ts';
+import { createAttention, DeviceAttention } from './attention.ts';
 import { AttentionError, quote } from './errors.ts';
 import { normalize } from './problem.ts';
 import {
