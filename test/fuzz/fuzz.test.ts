@@ -92,7 +92,7 @@ async function check(p: FuzzProblem): Promise<void> {
   const sinks = p.sinks ? randomArray(seed + 4, H, 3) : undefined;
   const plain = {
     ...{ isCausal: p.isCausal, causalOffset: p.causalOffset, softcap: p.softcap, returnLse: true },
-    ...(p.scale !== undefined && { scale: p.scale }),
+    ...(p.scale !== undefined && { scale: p.scale / Math.sqrt(D) }),
     ...(p.window && { window: p.window }),
     ...(p.dropout > 0 && { dropout: { probability: p.dropout, seed } }),
   };
@@ -129,7 +129,7 @@ async function check(p: FuzzProblem): Promise<void> {
   for (const buffer of made) buffer.destroy();
 }
 
-/** f32 keeps about 7 digits; a score's error, up to 2e-6 of scores up to a few hundred here, shows in full in its weight. */
+/** Scores reach about 20 (see problem.ts), and are right to about 2e-6; a score's error shows in full in its weight: ten times that is allowed. */
 function compare(what: string, actual: ArrayLike<number>, expected: ArrayLike<number>, rounding: number): void {
   let largest = 1;
   for (let i = 0; i < expected.length; i++) if (expected[i]! > LOWEST) largest = Math.max(largest, Math.abs(expected[i]!));

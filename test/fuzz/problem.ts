@@ -15,7 +15,7 @@ export interface FuzzProblem {
   readonly gap: number; // elements between rows that belong to nobody
   readonly offset: number; // of every input, in multiples of 4 bytes
   readonly isInterleaved: boolean; // [B,N,H,D] instead of [B,H,N,D]
-  readonly scale: number | undefined;
+  readonly scale: number | undefined; // in units of 1/√D: scores stay below about 20, where f32 rounding stays below the comparison's bound
   readonly isCausal: boolean;
   readonly causalOffset: number | 'lower-right';
   readonly window: readonly [number, number] | undefined;
