@@ -66,7 +66,6 @@ function keepAddress(): void {
 async function start(): Promise<void> {
   byId('problem').hidden = true;
   replace('engine', 'Starting the GPU …');
-  byId('engine').focus();
   let started: Engine | undefined;
   try {
     started = await gpuEngine((reason) => {
@@ -178,7 +177,10 @@ function connect(): void {
     useSentence(byId<HTMLInputElement>('sentence').value);
   });
   byId('example').addEventListener('click', () => useSentence(EXAMPLE));
-  byId('retry').addEventListener('click', () => void start());
+  byId('retry').addEventListener('click', () => {
+    byId('engine').focus(); // the button is about to go
+    void start();
+  });
   byId('measure').addEventListener('click', () => {
     if (!byId('measure').hasAttribute('aria-disabled')) void measure();
   });
