@@ -4,7 +4,7 @@
 //   alibi_slopes [H]     sinks [H]
 //   heads        [H,2]: slope, sink
 //
-// An invocation copies one head's. It is tested with the kernels that read the table: test/contract/options.test.ts.
+// An invocation copies one head's. A copy needs no twin on the CPU.
 
 struct Params {
   heads: u32, // H

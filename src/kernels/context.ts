@@ -1,6 +1,6 @@
 import { isBanded, type Problem } from '../problem.ts';
 import { bandParams, dropoutParams } from './band.ts';
-import { type Dispatch, elementOffset, type Kernel, numbers, read, uniform, type Variant, write } from './kernel.ts';
+import { type Dispatch, elementOffset, type Kernel, numbers, read, uniform, type Variant, viewParams, write } from './kernel.ts';
 
 /** out = weights · v, [B,H,N,Dv]. */
 export const context: Kernel = {
@@ -23,15 +23,9 @@ export function contextDispatch(problem: Problem, variant: Variant, alignment: n
       ['dv', 'u32', Dv],
       ...bandParams(problem),
       ['has_key_lengths', 'u32', Number(keyLengths !== undefined)],
-      ['v_offset', 'u32', elementOffset(v, alignment)],
-      ['v_b', 'u32', v.strides[0]!],
-      ['v_h', 'u32', v.strides[1]!],
-      ['v_m', 'u32', v.strides[2]!],
+      ...viewParams('v', v, 'bhm', alignment),
       ['key_lengths_offset', 'u32', elementOffset(keyLengths, alignment)],
-      ['out_offset', 'u32', elementOffset(out, alignment)],
-      ['out_b', 'u32', out.strides[0]!],
-      ['out_h', 'u32', out.strides[1]!],
-      ['out_n', 'u32', out.strides[2]!],
+      ...viewParams('out', out, 'bhn', alignment),
       ...dropoutParams(problem),
     ],
     grid: [Math.ceil(Dv / TILE_DV), Math.ceil(N / TILE_N), B * H],

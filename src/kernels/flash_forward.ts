@@ -1,6 +1,17 @@
 import type { Problem } from '../problem.ts';
 import { bandParams, dropoutParams, maskKind } from './band.ts';
-import { type Dispatch, elementOffset, type Kernel, numbers, type Param, read, uniform, type Variant, write } from './kernel.ts';
+import {
+  type Dispatch,
+  elementOffset,
+  type Kernel,
+  numbers,
+  type Param,
+  read,
+  uniform,
+  type Variant,
+  viewParams,
+  write,
+} from './kernel.ts';
 
 /** Attention in one pass over the keys: the baseline tier. */
 export const flashForward: Kernel = {
@@ -46,28 +57,12 @@ export function flashParams(problem: Problem, alignment: number): readonly Param
     ['has_lse', 'u32', Number(problem.returnLse)],
     ['heads_offset', 'u32', hasTable ? 0 : elementOffset(alibiSlopes ?? sinks, alignment)],
     ['heads_row', 'u32', hasTable ? 2 : 1],
-    ['q_offset', 'u32', elementOffset(q, alignment)],
-    ['q_b', 'u32', q.strides[0]!],
-    ['q_h', 'u32', q.strides[1]!],
-    ['q_n', 'u32', q.strides[2]!],
-    ['k_offset', 'u32', elementOffset(k, alignment)],
-    ['k_b', 'u32', k.strides[0]!],
-    ['k_h', 'u32', k.strides[1]!],
-    ['k_m', 'u32', k.strides[2]!],
-    ['v_offset', 'u32', elementOffset(v, alignment)],
-    ['v_b', 'u32', v.strides[0]!],
-    ['v_h', 'u32', v.strides[1]!],
-    ['v_m', 'u32', v.strides[2]!],
-    ['mask_offset', 'u32', elementOffset(mask, alignment)],
-    ['mask_b', 'u32', mask?.strides[0] ?? 0],
-    ['mask_h', 'u32', mask?.strides[1] ?? 0],
-    ['mask_n', 'u32', mask?.strides[2] ?? 0],
-    ['mask_m', 'u32', mask?.strides[3] ?? 0],
+    ...viewParams('q', q, 'bhn', alignment),
+    ...viewParams('k', k, 'bhm', alignment),
+    ...viewParams('v', v, 'bhm', alignment),
+    ...viewParams('mask', mask, 'bhnm', alignment),
     ['key_lengths_offset', 'u32', elementOffset(keyLengths, alignment)],
-    ['out_offset', 'u32', elementOffset(out, alignment)],
-    ['out_b', 'u32', out.strides[0]!],
-    ['out_h', 'u32', out.strides[1]!],
-    ['out_n', 'u32', out.strides[2]!],
+    ...viewParams('out', out, 'bhn', alignment),
     ...dropoutParams(problem),
   ];
 }

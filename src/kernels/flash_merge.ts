@@ -1,7 +1,7 @@
 import { AttentionError, quote } from '../errors.ts';
 import { requireDType } from '../problem.ts';
 import { checkLayout, type DType, describeLayout, elementCount, type Layout, rowMajor, type TensorLayout } from '../tensor.ts';
-import { type Dispatch, elementOffset, type Kernel, read, uniform, write } from './kernel.ts';
+import { type Dispatch, elementOffset, type Kernel, read, uniform, viewParams, write } from './kernel.ts';
 
 /** Attention over the union of two parts' keys. */
 export const flashMerge: Kernel = {
@@ -52,8 +52,6 @@ export function flashMergeDispatch(a: Part, b: Part | undefined, dtype: DType, a
   const count = elementCount(a.out.shape);
   const groups = Math.ceil(count / SIZE);
   const x = Math.min(groups, maxWorkgroups);
-  const strides = (name: string, layout: Layout | undefined) =>
-    [0, 1, 2].map((axis) => [`${name}_${'bhn'[axis]}`, 'u32', layout?.strides[axis] ?? 0] as const);
   return {
     kernel: flashMerge,
     variant: { A: a.out.dtype, B: (b ?? a).out.dtype, O: dtype },
@@ -64,11 +62,9 @@ export function flashMergeDispatch(a: Part, b: Part | undefined, dtype: DType, a
       ['count', 'u32', count],
       ['width', 'u32', x * SIZE],
       ['has_b', 'u32', Number(b !== undefined)],
-      ['a_offset', 'u32', elementOffset(a.out, alignment)],
-      ...strides('a', a.out),
+      ...viewParams('a', a.out, 'bhn', alignment),
       ['a_lse_offset', 'u32', elementOffset(a.lse, alignment)],
-      ['b_offset', 'u32', elementOffset(b?.out, alignment)],
-      ...strides('b', b?.out),
+      ...viewParams('b', b?.out, 'bhn', alignment),
       ['b_lse_offset', 'u32', elementOffset(b?.lse, alignment)],
     ],
     grid: [x, Math.ceil(groups / x), 1],

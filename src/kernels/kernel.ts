@@ -45,6 +45,12 @@ export function elementOffset(layout: Layout | undefined, alignment: number): nu
   return (layout.offset % alignment) / BYTES[layout.dtype];
 }
 
+/** The uniforms that say where a view's elements lie: `q_offset`, `q_b`, `q_h`, `q_n` for the axes `bhn`. All 0 for one that is absent. */
+export function viewParams(name: string, layout: Layout | undefined, axes: string, alignment: number): Param[] {
+  const strides = [...axes].map((axis, i): Param => [`${name}_${axis}`, 'u32', layout?.strides[i] ?? 0]);
+  return [[`${name}_offset`, 'u32', elementOffset(layout, alignment)], ...strides];
+}
+
 /** The uniform struct's bytes: every field is 4 bytes, little endian. */
 export function packParams(params: readonly Param[]): ArrayBuffer {
   const view = new DataView(new ArrayBuffer(params.length * 4));

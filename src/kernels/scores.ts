@@ -1,7 +1,18 @@
 import type { ScoresForm } from '../options.ts';
 import { type Problem, UNLIMITED } from '../problem.ts';
 import { bandParams, maskKind } from './band.ts';
-import { type Dispatch, elementOffset, type Kernel, numbers, type Param, read, uniform, type Variant, write } from './kernel.ts';
+import {
+  type Dispatch,
+  elementOffset,
+  type Kernel,
+  numbers,
+  type Param,
+  read,
+  uniform,
+  type Variant,
+  viewParams,
+  write,
+} from './kernel.ts';
 
 /** s = scale · q kᵀ → softcap → + ALiBi → mask, band, key lengths, [B,H,N,M]. */
 export const scores: Kernel = {
@@ -43,19 +54,9 @@ function scoresParams(problem: Problem, alignment: number): readonly Param[] {
     ['mask_kind', 'u32', maskKind(problem)],
     ['has_key_lengths', 'u32', Number(keyLengths !== undefined)],
     ['has_alibi', 'u32', Number(alibiSlopes !== undefined)],
-    ['q_offset', 'u32', elementOffset(q, alignment)],
-    ['q_b', 'u32', q.strides[0]!],
-    ['q_h', 'u32', q.strides[1]!],
-    ['q_n', 'u32', q.strides[2]!],
-    ['k_offset', 'u32', elementOffset(k, alignment)],
-    ['k_b', 'u32', k.strides[0]!],
-    ['k_h', 'u32', k.strides[1]!],
-    ['k_m', 'u32', k.strides[2]!],
-    ['mask_offset', 'u32', elementOffset(mask, alignment)],
-    ['mask_b', 'u32', mask?.strides[0] ?? 0],
-    ['mask_h', 'u32', mask?.strides[1] ?? 0],
-    ['mask_n', 'u32', mask?.strides[2] ?? 0],
-    ['mask_m', 'u32', mask?.strides[3] ?? 0],
+    ...viewParams('q', q, 'bhn', alignment),
+    ...viewParams('k', k, 'bhm', alignment),
+    ...viewParams('mask', mask, 'bhnm', alignment),
     ['key_lengths_offset', 'u32', elementOffset(keyLengths, alignment)],
     ['alibi_offset', 'u32', elementOffset(alibiSlopes, alignment)],
   ];
