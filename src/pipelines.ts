@@ -1,8 +1,7 @@
 /** Compute pipelines by device, kernel and variant: each is compiled once. */
 import { AttentionError } from './errors.ts';
-import type { Binding, Kernel, Variant } from './kernels/kernel.ts';
+import { type Binding, describeVariant, type Kernel, type Variant } from './kernels/kernel.ts';
 import { specialize } from './specialize.ts';
-import { describeVariant } from './tiles.ts';
 
 const devices = /* @__PURE__ */ new WeakMap<GPUDevice, Map<string, Promise<GPUComputePipeline>>>();
 
@@ -35,7 +34,10 @@ export function enabled({ enable = [] }: Kernel, variant: Variant): string[] {
 async function compile(device: GPUDevice, kernel: Kernel, variant: Variant, label: string): Promise<GPUComputePipeline> {
   const { default: source } = await kernel.source();
   device.pushErrorScope('validation');
-  const module = device.createShaderModule({ label, code: specialize(source, variant, enabled(kernel, variant)) });
+  const module = device.createShaderModule({
+    label,
+    code: specialize(source, variant, enabled(kernel, variant), variant.VEC4 ? kernel.vec4 : []),
+  });
   const entries = kernel.bindings.map(({ access }, binding) => ({
     binding,
     visibility: GPUShaderStage.COMPUTE,

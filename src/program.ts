@@ -1,10 +1,9 @@
 /** Dispatches compiled for one device: their pipelines and one uniform buffer. What a plan, or a single kernel's call, encodes. */
 import type { BufferPool } from './buffers.ts';
 import { AttentionError, quote } from './errors.ts';
-import { type Dispatch, packParams } from './kernels/kernel.ts';
+import { type Dispatch, describeVariant, packParams } from './kernels/kernel.ts';
 import { getPipeline } from './pipelines.ts';
 import type { Layout } from './tensor.ts';
-import { describeVariant } from './tiles.ts';
 
 /** A dispatch, and the resources that its shader's bindings stand for where the names differ. */
 export interface Step extends Dispatch {

@@ -1,12 +1,13 @@
 /**
- * Sets `const` and `alias` lines of a shader, and its first line, the slot for `enable`. No line moves, so the compiler's line numbers are
- * the file's.
+ * Sets `const` and `alias` lines of a shader, its first line, the slot for `enable`, and whole lines: each of `lines` takes the place of the
+ * one that is the same up to its first `(` or `=`. No line moves, so the compiler's line numbers are the file's.
  * @throws Error when the shader has no such line, or a number would not print as a WGSL literal: a defect of the caller
  */
 export function specialize(
   source: string,
   values: Readonly<Record<string, number | boolean | string>>,
   enable: readonly string[] = [],
+  lines: readonly string[] = [],
 ): string {
   const slot = enable.map((name) => `enable ${name};`).join(' ') || '// enable';
   let text = source.replace(/^.*/, slot);
@@ -16,6 +17,12 @@ export function specialize(
     if (!/^(true|false|-?\d+(\.\d+)?|[a-z]\w*)$/.test(String(value)))
       throw new Error(`specialize: ${name} = ${value} is no WGSL literal or type`);
     text = text.replace(line, `$1 = ${value};`);
+  }
+  for (const line of lines) {
+    const begin = line.slice(0, line.search(/[(=]/) + 1);
+    const at = text.indexOf(`\n${begin}`) + 1;
+    if (at === 0) throw new Error(`specialize: no line ${begin}`);
+    text = text.slice(0, at) + line + text.slice(text.indexOf('\n', at));
   }
   return text;
 }

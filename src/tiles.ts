@@ -1,12 +1,10 @@
 /** Chooses the algorithm and its tile sizes: a pure function of the problem, the device's facts and what the caller forces. Nowhere else. */
 import { AttentionError, quote } from './errors.ts';
-import { contextBytes, skipsZeros } from './kernels/context.ts';
-import { flashForwardBytes } from './kernels/flash_forward.ts';
-import { numbers, type Variant } from './kernels/kernel.ts';
+import { skipsZeros } from './kernels/context.ts';
+import type { Variant } from './kernels/kernel.ts';
 import { type Projection, projectBytes } from './kernels/project.ts';
-import { scoresBytes } from './kernels/scores.ts';
-import { softmaxBytes } from './kernels/softmax.ts';
 import type { Problem } from './problem.ts';
+import { checkBaselineTiles, checkExplicitTiles, checkFits, checkQuadTiles, force } from './tile-checks.ts';
 
 /** What tile sizes depend on. */
 export interface DeviceFacts {
@@ -14,15 +12,23 @@ export interface DeviceFacts {
   readonly maxComputeWorkgroupStorageSize: number; // bytes
   readonly isSoftware: boolean; // the device runs on the CPU
   readonly hasQuads: boolean; // subgroups, with quads in the order of local_invocation_index
+  readonly vendor: string; // as the adapter spells it, '' where it does not tell
+  readonly architecture: string;
+  readonly subgroupSizes: readonly [number, number]; // least and largest
+  readonly canFixSubgroupSize: boolean; // feature subgroup-size-control
 }
 
-export function deviceFacts({ limits, adapterInfo }: GPUDevice, hasQuads: boolean): DeviceFacts {
+export function deviceFacts({ limits, features, adapterInfo }: GPUDevice, hasQuads: boolean): DeviceFacts {
   const { maxComputeInvocationsPerWorkgroup, maxComputeWorkgroupStorageSize } = limits;
   return {
     maxComputeInvocationsPerWorkgroup,
     maxComputeWorkgroupStorageSize,
     isSoftware: adapterInfo?.isFallbackAdapter ?? false,
     hasQuads,
+    vendor: adapterInfo?.vendor ?? '',
+    architecture: adapterInfo?.architecture ?? '',
+    subgroupSizes: [adapterInfo?.subgroupMinSize ?? 4, adapterInfo?.subgroupMaxSize ?? 128],
+    canFixSubgroupSize: (features as ReadonlySet<string>).has('subgroup-size-control'),
   };
 }
 
@@ -124,29 +130,6 @@ function quadTiles(problem: Problem, { isSoftware }: DeviceFacts): Choice {
   return { variant, reason: `subgroups; ${rows} queries a quad for heads of ${Math.max(D, Dv)}` };
 }
 
-function checkBaselineTiles(variant: Variant, { Dv }: Problem, facts: DeviceFacts): void {
-  const { TILE_N, TILE_M, STEP, BLOCKS } = numbers<'TILE_N' | 'TILE_M' | 'STEP' | 'BLOCKS'>(variant);
-  if (TILE_N % 4 !== 0 || TILE_M % STEP !== 0 || STEP % 4 !== 0 || TILE_M * BLOCKS < Dv) {
-    const need = `TILE_N and STEP multiples of 4, TILE_M of STEP, TILE_M·BLOCKS ≥ Dv = ${Dv}`;
-    throw new AttentionError('option', `variant: flash_forward has ${describeVariant(variant)}: need ${need}`);
-  }
-  checkFits('flash_forward', (TILE_N * TILE_M) / 16, flashForwardBytes(variant), facts);
-}
-
-function checkQuadTiles(variant: Variant, { D, Dv }: Problem, facts: DeviceFacts): void {
-  if (!facts.hasQuads)
-    throw new AttentionError(
-      'unsupported',
-      'variant: flash_forward_quad needs the feature subgroups with ordered quads, which this device lacks',
-    );
-  const { SIZE, KEYS, D_VECS, DV_VECS } = numbers<'SIZE' | 'KEYS' | 'D_VECS' | 'DV_VECS'>(variant);
-  if (SIZE % 4 !== 0 || ![1, 2, 4].includes(KEYS) || 16 * D_VECS < D || 16 * DV_VECS < Dv) {
-    const need = `SIZE a multiple of 4, KEYS 1, 2 or 4, 16·D_VECS ≥ D = ${D}, 16·DV_VECS ≥ Dv = ${Dv}`;
-    throw new AttentionError('option', `variant: flash_forward_quad has ${describeVariant(variant)}: need ${need}`);
-  }
-  checkFits('flash_forward_quad', SIZE, 0, facts);
-}
-
 /** Tiles of a linear projection. */
 export function chooseProjectTiles({ rows, outWidth }: Projection, facts: DeviceFacts): Choice {
   const { size, blocks, reason } = matmulTile(rows, outWidth);
@@ -170,72 +153,3 @@ function softmaxLanes(length: number, facts: DeviceFacts): number {
   if (facts.isSoftware) return length <= 1024 ? 4 : 16;
   return Math.min(facts.maxComputeInvocationsPerWorkgroup, 256, Math.max(4, 2 ** Math.ceil(Math.log2(length / 8))));
 }
-
-/** Applies what the caller forces. A value of another algorithm's kernel is an error, like one that nobody knows. */
-function force<Name extends string>(tiles: Tiles<Name>, forced: Problem['variant']): Tiles<Name> {
-  const result: Record<string, Choice> = { ...tiles };
-  for (const [key, value] of Object.entries(forced)) {
-    const [kernel, name, rest] = key.split('.');
-    const choice = Object.hasOwn(result, kernel!) ? result[kernel!] : undefined;
-    if (!choice || rest !== undefined || !Object.hasOwn(choice.variant, name!)) {
-      const known = Object.entries<Choice>(tiles).flatMap(([stem, { variant }]) =>
-        Object.keys(variant).map((constant) => `${stem}.${constant}`),
-      );
-      throw new AttentionError('option', `variant: unknown ${quote(key)}: known here are ${known.join(', ')}`);
-    }
-    const own = choice.variant[name!];
-    const isRight =
-      typeof value === 'number'
-        ? typeof own === 'number' && Number.isSafeInteger(value) && value > 0
-        : typeof value === 'boolean' && typeof own === 'boolean';
-    if (!isRight) {
-      const need =
-        typeof own === 'number' ? 'an integer ≥ 1' : typeof own === 'boolean' ? 'true or false' : `${quote(own)}, the tensors' type`;
-      throw new AttentionError('option', `variant: ${key} is ${quote(value)}: need ${need}`);
-    }
-    result[kernel!] = { variant: { ...choice.variant, [name!]: value }, reason: 'forced by variant' };
-  }
-  return result as Tiles<Name>;
-}
-
-function checkExplicitTiles(tiles: Tiles<ExplicitKernel>, facts: DeviceFacts): Tiles<ExplicitKernel> {
-  for (const [name, cols, bytes] of [
-    ['scores', 'TILE_M', scoresBytes],
-    ['context', 'TILE_DV', contextBytes],
-  ] as const) {
-    const { variant } = tiles[name];
-    const v = numbers<string>(variant);
-    const sizeX = v[cols]! / (4 * v.COLS!);
-    const sizeY = v.TILE_N! / (4 * v.ROWS!);
-    const got = `variant: ${name} has ${describeVariant(variant)}`;
-    if (v.ROWS! > 2 || v.COLS! > 2) throw new AttentionError('option', `${got}: ROWS and COLS are 1 or 2`);
-    if (!Number.isInteger(sizeX) || !Number.isInteger(sizeY))
-      throw new AttentionError('option', `${got}: need TILE_N a multiple of 4·ROWS and ${cols} of 4·COLS`);
-    checkFits(name, sizeX * sizeY, bytes(variant), facts);
-  }
-  const { LANES, ROWS } = numbers<'LANES' | 'ROWS'>(tiles.softmax.variant);
-  if (!Number.isInteger(Math.log2(LANES))) throw new AttentionError('option', `variant: softmax.LANES is ${LANES}: need a power of 2`);
-  checkFits('softmax', LANES * ROWS, softmaxBytes(tiles.softmax.variant), facts);
-  return tiles;
-}
-
-function checkFits(name: string, invocations: number, bytes: number, facts: DeviceFacts): void {
-  if (invocations > facts.maxComputeInvocationsPerWorkgroup) {
-    throw new AttentionError(
-      'limit',
-      `${name}: tiles need ${invocations} invocations a workgroup, the device has ${facts.maxComputeInvocationsPerWorkgroup}`,
-    );
-  }
-  if (bytes > facts.maxComputeWorkgroupStorageSize) {
-    throw new AttentionError(
-      'limit',
-      `${name}: tiles need ${bytes} bytes of workgroup memory, the device has ${facts.maxComputeWorkgroupStorageSize}`,
-    );
-  }
-}
-
-/** `TILE_N=64 TILE_M=64`: how labels and messages spell a variant. */
-export const describeVariant = (variant: Variant): string =>
-  Object.entries(variant)
-    .map(([name, value]) => `${name}=${value}`)
-    .join(' ');

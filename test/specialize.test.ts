@@ -9,6 +9,13 @@ test('sets const and alias lines and the enable slot, and moves no line', () => 
   );
 });
 
+test('whole lines take the place of those that begin alike', () => {
+  const shader = '// enable\nalias UNIT = f32;\nfn load(at: u32) -> f32 { return k[at]; }\nfn load_v(at: u32) {}\n';
+  const lines = ['alias UNIT = vec4<f32>;', 'fn load(at: u32) -> f32 { return k[at / 4].x; }'];
+  expect(specialize(shader, {}, [], lines)).toBe(`// enable\n${lines.join('\n')}\nfn load_v(at: u32) {}\n`);
+  expect(() => specialize(shader, {}, [], ['fn store(at: u32) {}'])).toThrow('no line fn store(');
+});
+
 test('a shader built without comments has an empty first line: it is the slot', () => {
   expect(specialize(SHADER.replace('// enable', ''), {}, ['f16']).split('\n')[0]).toBe('enable f16;');
 });

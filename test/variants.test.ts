@@ -3,14 +3,14 @@ import { expect, test } from 'vitest';
 import { context } from '../src/kernels/context.ts';
 import { flashForward } from '../src/kernels/flash_forward.ts';
 import { flashForwardQuad } from '../src/kernels/flash_forward_quad.ts';
-import type { Kernel, Variant } from '../src/kernels/kernel.ts';
+import { describeVariant, type Kernel, type Variant } from '../src/kernels/kernel.ts';
 import { normalizeProjection, project } from '../src/kernels/project.ts';
 import { quadProbe } from '../src/kernels/quad_probe.ts';
 import { scores } from '../src/kernels/scores.ts';
 import { softmax } from '../src/kernels/softmax.ts';
 import { enabled } from '../src/pipelines.ts';
 import { specialize } from '../src/specialize.ts';
-import { chooseExplicitTiles, chooseFusedTiles, chooseProjectTiles, describeVariant } from '../src/tiles.ts';
+import { chooseExplicitTiles, chooseFusedTiles, chooseProjectTiles, type DeviceFacts } from '../src/tiles.ts';
 import { onDevices } from './rig/gpu.ts';
 import { problemOf } from './rig/kernel.ts';
 
@@ -18,7 +18,10 @@ function everyVariant(): Map<string, [Kernel, Variant]> {
   const found = new Map<string, [Kernel, Variant]>();
   const add = (kernel: Kernel, variant: Variant) => found.set(`${kernel.name} ${describeVariant(variant)}`, [kernel, variant]);
   for (const isSoftware of [false, true]) {
-    const facts = { maxComputeInvocationsPerWorkgroup: 256, maxComputeWorkgroupStorageSize: 16384, isSoftware, hasQuads: false };
+    const facts: DeviceFacts = {
+      ...{ maxComputeInvocationsPerWorkgroup: 256, maxComputeWorkgroupStorageSize: 16384, isSoftware, hasQuads: false },
+      ...{ vendor: '', architecture: '', subgroupSizes: [4, 128], canFixSubgroupSize: false },
+    };
     for (const length of Array.from({ length: 14 }, (_, i) => 2 ** i + 1)) {
       for (const width of [1, 64, 100, 256]) {
         for (const options of [{}, { isCausal: true, dropout: { probability: 0.5, seed: 1 } }]) {
@@ -49,7 +52,10 @@ onDevices('variants', (attention) => {
     const enable = enabled(kernel, variant);
     const feature: Record<string, GPUFeatureName> = { f16: 'shader-f16', subgroups: 'subgroups' };
     if (enable.some((name) => !device.features.has(feature[name]!))) return; // such a device takes no such variant
-    const module = device.createShaderModule({ label, code: specialize((await kernel.source()).default, variant, enable) });
+    const module = device.createShaderModule({
+      label,
+      code: specialize((await kernel.source()).default, variant, enable, variant.VEC4 ? kernel.vec4 : []),
+    });
     const { messages } = await module.getCompilationInfo();
     expect(messages.map(({ lineNum, message }) => `${kernel.name}.wgsl:${lineNum} ${message}`)).toEqual([]);
     await device.createComputePipelineAsync({ label, layout: 'auto', compute: { module } });

@@ -12,10 +12,17 @@ export interface Kernel {
   readonly source: () => Promise<{ readonly default: string }>; // the shader's text, loaded when it is first compiled
   readonly bindings: readonly Binding[];
   readonly enable?: readonly string[]; // WGSL features that every variant needs; f16 follows from the variant's types
+  readonly vec4?: readonly string[]; // the lines that variants with VEC4 have in place of those that begin alike: buffers of whole vec4
 }
 
 /** Values of a shader's `const` lines. */
 export type Variant = Readonly<Record<string, number | boolean | string>>;
+/** `TILE_N=64 TILE_M=64`: how labels and messages spell a variant. */
+export const describeVariant = (variant: Variant): string =>
+  Object.entries(variant)
+    .map(([name, value]) => `${name}=${value}`)
+    .join(' ');
+
 /** One field of the uniform struct, in its order. */
 export type Param = readonly [name: string, type: 'u32' | 'i32' | 'f32', value: number];
 /** Workgroups in x, y and z. */
