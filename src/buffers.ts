@@ -1,5 +1,5 @@
 /** GPU buffers of one Attention: tensors up and down, and a pool that hands released buffers out again. */
-import type { Lifeline } from './device.ts';
+import { hasten, type Lifeline } from './device.ts';
 import { AttentionError, quote } from './errors.ts';
 import { gather, type HostData, toBytes } from './host-data.ts';
 import {
@@ -59,7 +59,7 @@ export class BufferPool {
       await this.submit('download', [tensor, { ...tensor, buffer: staging }], (encoder) =>
         encoder.copyBufferToBuffer(tensor.buffer, layout.offset, staging, 0, layout.bytes),
       );
-      await this.lifeline.wait('download', staging.mapAsync(GPUMapMode.READ, 0, layout.bytes));
+      await this.lifeline.wait('download', hasten(this.device, staging.mapAsync(GPUMapMode.READ, 0, layout.bytes)));
       return { data: gather(staging.getMappedRange(0, layout.bytes), layout), shape: layout.shape };
     } catch (error) {
       if (error instanceof RangeError)

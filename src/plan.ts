@@ -5,6 +5,7 @@ import { AttentionError, quote } from './errors.ts';
 import { contextDispatch } from './kernels/context.ts';
 import { flashForwardDispatch, needsHeadsTable } from './kernels/flash_forward.ts';
 import { flashForwardQuadDispatch } from './kernels/flash_forward_quad.ts';
+import { flashForwardRowDispatch } from './kernels/flash_forward_row.ts';
 import { headsDispatch } from './kernels/heads.ts';
 import { scoresDispatch } from './kernels/scores.ts';
 import { softmaxDispatch } from './kernels/softmax.ts';
@@ -205,12 +206,17 @@ function checkFeatures(caller: string, { q, k }: Problem, device: GPUDevice): vo
   }
 }
 
+const FUSED_DISPATCH = {
+  flash_forward: flashForwardDispatch,
+  flash_forward_quad: flashForwardQuadDispatch,
+  flash_forward_row: flashForwardRowDispatch,
+};
+
 /** One pass over the keys; before it, slopes and sinks in one table where there are both. */
 function fusedSteps(problem: Problem, device: GPUDevice, why: string, hasQuads: boolean): Step[] {
   const { kernel, variant, reason } = chooseFusedTiles(problem, deviceFacts(device, hasQuads));
   const alignment = device.limits.minStorageBufferOffsetAlignment;
-  const dispatch = kernel === 'flash_forward' ? flashForwardDispatch : flashForwardQuadDispatch;
-  const flash: Step = { ...dispatch(problem, variant, alignment), reason: `${why}; ${reason}` };
+  const flash: Step = { ...FUSED_DISPATCH[kernel](problem, variant, alignment), reason: `${why}; ${reason}` };
   if (!needsHeadsTable(problem)) return [flash];
   return [{ ...headsDispatch(problem, alignment), reason: 'alibiSlopes and sinks in one table' }, flash];
 }

@@ -5,7 +5,7 @@
  */
 import { AttentionError, quote } from './errors.ts';
 import { ALGORITHMS, type Algorithm, type AttentionProblem, type Dropout, SCORES, type ScoresForm } from './options.ts';
-import { checkLayout, type DType, describeLayout, type Layout, rowMajor, type TensorLayout } from './tensor.ts';
+import { BYTES, checkLayout, type DType, describeLayout, type Layout, rowMajor, type TensorLayout } from './tensor.ts';
 
 /** No bound to the left or right: beyond every key, and small enough for i32 sums in the shaders. */
 export const UNLIMITED = 2 ** 30;
@@ -202,4 +202,11 @@ function checkVector(caller: string, name: string, tensor: true | TensorLayout, 
   }
   requireDType(`${caller}: ${name}`, layout, [dtype]);
   return layout;
+}
+
+/** Whether q, k, v and out can be read and written four elements at a time. */
+export function isVec4({ q, k, v, out, D, Dv }: Problem): boolean {
+  const isWhole = ({ offset, strides, dtype }: Layout) =>
+    offset % (4 * BYTES[dtype]) === 0 && strides.slice(0, -1).every((stride) => stride % 4 === 0);
+  return D % 4 === 0 && Dv % 4 === 0 && [q, k, v, out].every(isWhole);
 }

@@ -5,7 +5,7 @@ import { flashForwardBytes } from './kernels/flash_forward.ts';
 import { describeVariant, numbers, type Variant } from './kernels/kernel.ts';
 import { scoresBytes } from './kernels/scores.ts';
 import { softmaxBytes } from './kernels/softmax.ts';
-import type { Problem } from './problem.ts';
+import { isVec4, type Problem } from './problem.ts';
 import type { Choice, DeviceFacts, ExplicitKernel, Tiles } from './tiles.ts';
 
 /** Applies what the caller forces. A value of another algorithm's kernel is an error, like one that nobody knows. */
@@ -80,12 +80,38 @@ export function checkBaselineTiles(variant: Variant, { Dv }: Problem, facts: Dev
   checkFits('flash_forward', (TILE_N * TILE_M) / 16, flashForwardBytes(variant), facts);
 }
 
+export function checkRowTiles(variant: Variant, problem: Problem, facts: DeviceFacts): void {
+  checkQuads('flash_forward_row', facts);
+  const { D, Dv } = problem;
+  const { SIZE, ROWS, D_BLOCKS, DV_BLOCKS } = numbers<'SIZE' | 'ROWS' | 'D_BLOCKS' | 'DV_BLOCKS'>(variant);
+  const isPower = (value: number, most: number) => Number.isInteger(Math.log2(value)) && value <= most;
+  if (
+    SIZE % 4 !== 0 ||
+    !isPower(ROWS, 8) ||
+    !isPower(D_BLOCKS, 16) ||
+    !isPower(DV_BLOCKS, 16) ||
+    16 * D_BLOCKS < D ||
+    16 * DV_BLOCKS < Dv
+  ) {
+    const need = `SIZE a multiple of 4, ROWS 1, 2, 4 or 8, D_BLOCKS and DV_BLOCKS 1, 2, 4, 8 or 16, 16·D_BLOCKS ≥ D = ${D}, 16·DV_BLOCKS ≥ Dv = ${Dv}`;
+    throw new AttentionError('option', `variant: flash_forward_row has ${describeVariant(variant)}: need ${need}`);
+  }
+  checkVec4('flash_forward_row', variant, problem);
+  checkFits('flash_forward_row', SIZE, 0, facts);
+}
+
+function checkQuads(kernel: string, facts: DeviceFacts): void {
+  if (facts.hasQuads) return;
+  throw new AttentionError('unsupported', `variant: ${kernel} needs the feature subgroups with ordered quads, which this device lacks`);
+}
+
+function checkVec4(kernel: string, variant: Variant, problem: Problem): void {
+  if (!variant.VEC4 || isVec4(problem)) return;
+  throw new AttentionError('option', `variant: ${kernel}.VEC4 is true: need D, Dv, offsets and strides that are multiples of 4`);
+}
+
 export function checkQuadTiles(variant: Variant, { D, Dv }: Problem, facts: DeviceFacts): void {
-  if (!facts.hasQuads)
-    throw new AttentionError(
-      'unsupported',
-      'variant: flash_forward_quad needs the feature subgroups with ordered quads, which this device lacks',
-    );
+  checkQuads('flash_forward_quad', facts);
   const { SIZE, KEYS, D_VECS, DV_VECS } = numbers<'SIZE' | 'KEYS' | 'D_VECS' | 'DV_VECS'>(variant);
   if (SIZE % 4 !== 0 || ![1, 2, 4].includes(KEYS) || 16 * D_VECS < D || 16 * DV_VECS < Dv) {
     const need = `SIZE a multiple of 4, KEYS 1, 2 or 4, 16·D_VECS ≥ D = ${D}, 16·DV_VECS ≥ Dv = ${Dv}`;

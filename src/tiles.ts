@@ -3,8 +3,8 @@ import { AttentionError, quote } from './errors.ts';
 import { skipsZeros } from './kernels/context.ts';
 import type { Variant } from './kernels/kernel.ts';
 import { type Projection, projectBytes } from './kernels/project.ts';
-import type { Problem } from './problem.ts';
-import { checkBaselineTiles, checkExplicitTiles, checkFits, checkQuadTiles, force } from './tile-checks.ts';
+import { isVec4, type Problem } from './problem.ts';
+import { checkBaselineTiles, checkExplicitTiles, checkFits, checkQuadTiles, checkRowTiles, force } from './tile-checks.ts';
 
 /** What tile sizes depend on. */
 export interface DeviceFacts {
@@ -85,23 +85,35 @@ export function chooseExplicitTiles(problem: Problem, facts: DeviceFacts): Tiles
   return checkExplicitTiles(force(chosen, problem.variant), facts);
 }
 
-export type FusedKernel = 'flash_forward' | 'flash_forward_quad';
+export type FusedKernel = 'flash_forward' | 'flash_forward_quad' | 'flash_forward_row';
 
 /** The fused pass: its kernel and the kernel's tiles. `problem.variant` forces the kernel whose name it has. */
 export function chooseFusedTiles(problem: Problem, facts: DeviceFacts): { kernel: FusedKernel } & Choice {
   const forced = Object.keys(problem.variant)[0]?.split('.')[0];
-  const kernel =
-    forced === 'flash_forward' || forced === 'flash_forward_quad'
-      ? forced
-      : facts.hasQuads && !facts.isSoftware
-        ? 'flash_forward_quad'
-        : 'flash_forward';
-  const tiles = kernel === 'flash_forward' ? baselineTiles(problem) : quadTiles(problem, facts);
+  const kernel = isFusedKernel(forced)
+    ? forced
+    : !facts.hasQuads
+      ? 'flash_forward'
+      : facts.isSoftware
+        ? 'flash_forward_row'
+        : 'flash_forward_quad';
+  const tiles = FUSED_TILES[kernel](problem, facts);
   const choice = force({ [kernel]: tiles }, problem.variant)[kernel]!;
-  if (kernel === 'flash_forward') checkBaselineTiles(choice.variant, problem, facts);
-  else checkQuadTiles(choice.variant, problem, facts);
+  FUSED_CHECKS[kernel](choice.variant, problem, facts);
   return { kernel, ...choice };
 }
+
+const FUSED_TILES: Record<FusedKernel, (problem: Problem, facts: DeviceFacts) => Choice> = {
+  flash_forward: baselineTiles,
+  flash_forward_quad: quadTiles,
+  flash_forward_row: rowTiles,
+};
+const FUSED_CHECKS: Record<FusedKernel, (variant: Variant, problem: Problem, facts: DeviceFacts) => void> = {
+  flash_forward: checkBaselineTiles,
+  flash_forward_quad: checkQuadTiles,
+  flash_forward_row: checkRowTiles,
+};
+const isFusedKernel = (name: string | undefined): name is FusedKernel => name !== undefined && Object.hasOwn(FUSED_TILES, name);
 
 const fusedFlags = (problem: Problem) => ({ SKIP_ZEROS: skipsZeros(problem), DROPOUT: problem.dropout !== undefined });
 
@@ -128,6 +140,22 @@ function quadTiles(problem: Problem, { isSoftware }: DeviceFacts): Choice {
     ...fusedFlags(problem),
   };
   return { variant, reason: `subgroups; ${rows} queries a quad for heads of ${Math.max(D, Dv)}` };
+}
+
+/** As many queries an invocation as its compiler bears: the kernel's text is as long as ROWS · D. */
+function rowTiles(problem: Problem, { subgroupSizes }: DeviceFacts): Choice {
+  const { N, D, Dv, q, k } = problem;
+  const size = Math.max(4, Math.min(subgroupSizes[1], 64));
+  const blocks = (width: number) => 2 ** Math.ceil(Math.log2(width / 16));
+  const dBlocks = Math.max(1, blocks(D));
+  const dvBlocks = Math.max(1, blocks(Dv));
+  const most = Math.min(8, 32 / Math.max(dBlocks, dvBlocks));
+  const rows = Math.min(most, 2 ** Math.ceil(Math.log2(N / size)));
+  const variant = {
+    ...{ Q: q.dtype, K: k.dtype, VEC4: isVec4(problem), SIZE: size, ROWS: Math.max(1, rows) },
+    ...{ D_BLOCKS: dBlocks, DV_BLOCKS: dvBlocks, ...fusedFlags(problem) },
+  };
+  return { variant, reason: `a software device with subgroups; ${variant.ROWS} queries an invocation for heads of ${Math.max(D, Dv)}` };
 }
 
 /** Tiles of a linear projection. */

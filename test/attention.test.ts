@@ -4,6 +4,7 @@ import { scaledDotProductAttention } from '../src/reference/index.ts';
 import { onDevices, place, runPass } from './rig/gpu.ts';
 import { type NaiveSizes, naiveAttention } from './rig/naive.ts';
 import { randomArray } from './rig/random.ts';
+import { firstTiersOf } from './rig/tiers.ts';
 import { expectAsGoodAsNaive, greatestError } from './rig/tolerance.ts';
 
 const LENGTHS = [1, 2, 3, 17, 63, 64, 65, 127, 129, 257];
@@ -64,7 +65,7 @@ onDevices('attention', (attention) => {
     const tensors = { q: q.tensor, k: k.tensor, v: v.tensor, out: out.tensor, lse: lse.tensor, scores: scores.tensor };
     await runPass(device, (pass) => plan.encode(pass, tensors));
     plan.destroy();
-    const tiers = ['flash_forward', ...(device.features.has('subgroups') ? ['flash_forward_quad'] : [])];
+    const tiers = firstTiersOf(device).map(({ kernel }) => kernel);
     const fused = await Promise.all(
       tiers.map(async (tier) => {
         const variant = { [`${tier}.SKIP_ZEROS`]: true };

@@ -3,6 +3,7 @@ import { expect, test } from 'vitest';
 import { context } from '../src/kernels/context.ts';
 import { flashForward } from '../src/kernels/flash_forward.ts';
 import { flashForwardQuad } from '../src/kernels/flash_forward_quad.ts';
+import { flashForwardRow } from '../src/kernels/flash_forward_row.ts';
 import { describeVariant, type Kernel, type Variant } from '../src/kernels/kernel.ts';
 import { normalizeProjection, project } from '../src/kernels/project.ts';
 import { quadProbe } from '../src/kernels/quad_probe.ts';
@@ -13,6 +14,8 @@ import { specialize } from '../src/specialize.ts';
 import { chooseExplicitTiles, chooseFusedTiles, chooseProjectTiles, type DeviceFacts } from '../src/tiles.ts';
 import { onDevices } from './rig/gpu.ts';
 import { problemOf } from './rig/kernel.ts';
+
+const FUSED = { flash_forward: flashForward, flash_forward_quad: flashForwardQuad, flash_forward_row: flashForwardRow };
 
 function everyVariant(): Map<string, [Kernel, Variant]> {
   const found = new Map<string, [Kernel, Variant]>();
@@ -33,7 +36,7 @@ function everyVariant(): Map<string, [Kernel, Variant]> {
             add(context, tiles.context.variant);
             for (const hasQuads of [false, true]) {
               const { kernel, variant } = chooseFusedTiles(problem, { ...facts, hasQuads });
-              add(kernel === 'flash_forward' ? flashForward : flashForwardQuad, variant);
+              add(FUSED[kernel], variant);
             }
           }
         }

@@ -39,6 +39,7 @@ onDevices('f16', (attention) => {
     ['explicit', { algorithm: 'explicit' }],
     ['baseline', { variant: { 'flash_forward.TILE_M': 32 } }],
     ['quad', { variant: { 'flash_forward_quad.KEYS': 2 } }],
+    ['row', { variant: { 'flash_forward_row.ROWS': 2 } }],
   ];
   for (const [qType, kType] of [
     ['f16', 'f16'],
@@ -47,7 +48,7 @@ onDevices('f16', (attention) => {
   ] as [DType, DType][]) {
     test.each(ways)(`q ${qType}, k ${kType}, %s`, async (way, options) => {
       const on = attention();
-      if (!hasHalf() || (way === 'quad' && !on.device.features.has('subgroups'))) return;
+      if (!hasHalf() || (['quad', 'row'].includes(way) && !on.device.features.has('subgroups'))) return;
       for (const [N, M, D, Dv] of [
         [33, 65, 17, 41],
         [5, 130, 64, 64],

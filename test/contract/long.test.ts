@@ -1,16 +1,13 @@
-/** Long rows and extreme logits, in both tiers of the fused pass. */
+/** Long rows and extreme logits, in every tier of the fused pass. */
 import { expect, test } from 'vitest';
-import type { AttentionOptions } from '../../src/index.ts';
 import { onDevices } from '../rig/gpu.ts';
 import { naiveSoftmax } from '../rig/naive.ts';
 import { randomArray } from '../rig/random.ts';
+import { firstTiersOf } from '../rig/tiers.ts';
 import { expectAsGoodAsNaive } from '../rig/tolerance.ts';
 
 onDevices('long rows and extreme logits', (attention) => {
-  const tiers = (): AttentionOptions[] => [
-    { variant: { 'flash_forward.TILE_M': 32 } },
-    ...(attention().device.features.has('subgroups') ? [{ variant: { 'flash_forward_quad.KEYS': 4 } }] : []),
-  ];
+  const tiers = () => firstTiersOf(attention().device).map(({ variant }) => ({ variant }));
 
   test('49,999 keys of zeros with values of one give 1', async () => {
     const on = attention();

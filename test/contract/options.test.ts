@@ -4,6 +4,7 @@ import type { AttentionOptions, GpuTensor } from '../../src/index.ts';
 import { scaledDotProductAttention } from '../../src/reference/index.ts';
 import { onDevices } from '../rig/gpu.ts';
 import { randomArray } from '../rig/random.ts';
+import { firstTiersOf, tiersOf } from '../rig/tiers.ts';
 import { LOWEST } from '../rig/tolerance.ts';
 
 onDevices('options', (attention) => {
@@ -25,25 +26,17 @@ onDevices('options', (attention) => {
     near(await numbers(other.out), result.out);
     near(await numbers(other.lse), result.lse);
     on.release(other.out, ...(other.lse ? [other.lse] : []));
-    if (on.device.features.has('subgroups')) {
-      const quad = await on.scaledDotProductAttention(...inputs, {
-        ...rest,
-        algorithm: 'fused',
-        variant: { 'flash_forward_quad.KEYS': 4 },
-      });
-      near(await numbers(quad.out), result.out);
-      near(await numbers(quad.lse), result.lse);
-      on.release(quad.out, ...(quad.lse ? [quad.lse] : []));
+    for (const { variant } of firstTiersOf(on.device)) {
+      const tier = await on.scaledDotProductAttention(...inputs, { ...rest, algorithm: 'fused', variant });
+      near(await numbers(tier.out), result.out);
+      near(await numbers(tier.lse), result.lse);
+      on.release(tier.out, ...(tier.lse ? [tier.lse] : []));
     }
     on.release(...inputs);
     return result;
   }
   /** Both algorithms, and every tier of the fused one that this device has. */
-  const ways = (): AttentionOptions[] => [
-    { algorithm: 'explicit' },
-    { variant: { 'flash_forward.TILE_N': 16 } },
-    ...(attention().device.features.has('subgroups') ? [1, 2, 4].map((KEYS) => ({ variant: { 'flash_forward_quad.KEYS': KEYS } })) : []),
-  ];
+  const ways = (): AttentionOptions[] => [{ algorithm: 'explicit' }, ...tiersOf(attention().device).map(({ variant }) => ({ variant }))];
   const near = (actual: readonly number[], expected: readonly number[]) => {
     expect(actual.length).toBe(expected.length);
     for (const [i, value] of expected.entries()) {

@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { context, contextDispatch } from '../../src/kernels/context.ts';
 import { flashForward, flashForwardDispatch } from '../../src/kernels/flash_forward.ts';
 import { flashForwardQuad, flashForwardQuadDispatch } from '../../src/kernels/flash_forward_quad.ts';
+import { flashForwardRow, flashForwardRowDispatch } from '../../src/kernels/flash_forward_row.ts';
 import { flashMerge, flashMergeDispatch, normalizeParts, type Part } from '../../src/kernels/flash_merge.ts';
 import { heads, headsDispatch } from '../../src/kernels/heads.ts';
 import type { Dispatch } from '../../src/kernels/kernel.ts';
@@ -21,6 +22,7 @@ const DISPATCHES: readonly Dispatch[] = [
   headsDispatch(problem, 256),
   flashForwardDispatch(problem, {}, 256),
   flashForwardQuadDispatch(problem, {}, 256),
+  flashForwardRowDispatch(problem, {}, 256),
   { kernel: quadProbe, variant: {}, params: [], grid: [4, 1, 1] },
   flashMergeDispatch(part, part, 'f32', 256, 65535),
   contextDispatch(problem, {}, 256),
@@ -30,7 +32,9 @@ const files = Object.keys(import.meta.glob('../../shaders/*.wgsl'));
 
 test('every shader has its kernel here', () => {
   expect(files.map((file) => file.match(/(\w+)\.wgsl$/)![1]).sort()).toEqual(
-    [scores, softmax, context, project, heads, flashForward, flashForwardQuad, flashMerge, quadProbe].map(({ name }) => name).sort(),
+    [scores, softmax, context, project, heads, flashForward, flashForwardQuad, flashForwardRow, flashMerge, quadProbe]
+      .map(({ name }) => name)
+      .sort(),
   );
 });
 

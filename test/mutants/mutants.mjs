@@ -1,8 +1,9 @@
 /** Faults of the shaders' text that the tests must notice. Each is [what, file, replacements, tests]. */
 
-const SCORES = ['scores', 'flash_forward', 'flash_forward_quad'];
+const SCORES = ['scores', 'flash_forward', 'flash_forward_quad', 'flash_forward_row'];
 const OPTIONS = 'test/contract/options.test.ts';
 const WHOLE = 'test/attention.test.ts';
+const BANDS = 'test/contract/bands.test.ts';
 
 const each = (files, what, replacements, tests) => files.map((file) => ({ what, file, replacements, tests }));
 
@@ -13,6 +14,7 @@ const CAP =
 export const MUTANTS = [
   ...each(['softmax'], 'maximum not subtracted', [['exp(s - row_max)', 'exp(s)']], ['test/kernels/softmax.test.ts']),
   ...each(['flash_forward', 'flash_forward_quad'], 'maximum not subtracted', [['exp(s - row_max)', 'exp(s)']], [WHOLE]),
+  ...each(['flash_forward_row'], 'maximum not subtracted', [['exp(s - largest)', 'exp(s)']], [WHOLE]),
   ...each(
     SCORES,
     'causal off by one',
@@ -56,7 +58,12 @@ export const MUTANTS = [
   ),
   ...each([...SCORES, 'context'], 'key lengths ignored', [['params.has_key_lengths == 0', 'true']], [OPTIONS]),
   ...each(SCORES, 'ALiBi sign', [['- place.slope', '+ place.slope']], [OPTIONS]),
-  ...each(['softmax', 'flash_forward', 'flash_forward_quad'], 'sink forgotten', [['params.has_sinks != 0', 'false']], [OPTIONS]),
+  ...each(
+    ['softmax', 'flash_forward', 'flash_forward_quad', 'flash_forward_row'],
+    'sink forgotten',
+    [['params.has_sinks != 0', 'false']],
+    [OPTIONS],
+  ),
   ...each(['scores', 'context', 'flash_forward'], 'one barrier removed', [[/workgroupBarrier\(\);/, '']], [WHOLE]),
   ...each(['scores'], 'one row past the end written', [['n >= params.n', 'n > params.n']], ['test/kernels/scores.test.ts']),
   ...each(
@@ -82,6 +89,32 @@ export const MUTANTS = [
   ...each(['context'], 'dropout without rescaling', [['weight * params.keep_factor', 'weight']], [OPTIONS]),
   ...each(['flash_forward'], 'dropout without rescaling', [['weights * params.keep_factor', 'weights']], [OPTIONS]),
   ...each(['flash_forward_quad'], 'dropout without rescaling', [['weights[j] * params.keep_factor', 'weights[j]']], [OPTIONS]),
+  ...each(['flash_forward_row'], 'rescale of the accumulator forgotten', [[/sums\[(\d)\] \* row\.rise/g, 'sums[$1]']], [WHOLE]),
+  ...each(
+    ['flash_forward_row'],
+    'one row past the end written',
+    [['r < ROWS && own_n + r < params.n', 'r < ROWS && own_n + r <= params.n']],
+    [WHOLE],
+  ),
+  ...each(['flash_forward_row'], 'dropout without rescaling', [['weights * params.keep_factor', 'weights']], [OPTIONS]),
+  ...each(
+    ['flash_forward_row'],
+    "dropout's words in another order",
+    [['words, words.yxwz, (lane & 1) != 0', 'words, words.yxwz, (lane & 1) == 0']],
+    [OPTIONS],
+  ),
+  ...each(
+    ['flash_forward_row'],
+    'a step taken for whole that is not',
+    [['i32(first_m) + 4 <= whole_end', 'i32(first_m) + 3 <= whole_end']],
+    [BANDS],
+  ),
+  ...each(
+    ['flash_forward_row'],
+    'a step taken for whole that begins too early',
+    [['i32(first_m) >= whole_begin', 'i32(first_m) + 1 >= whole_begin']],
+    [BANDS],
+  ),
 ];
 
 /** A shader's text with a fault. Throws when none of the replacements finds its place. */

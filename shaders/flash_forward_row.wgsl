@@ -1,0 +1,479 @@
+// enable
+// flash_forward_row: what flash_forward computes, for devices that run on the CPU: whole rows in one invocation, no workgroup memory, no barriers.
+//
+//   q   [B,H,N,D]    k [B,Hk,M,D]    v [B,Hk,M,Dv]    mask broadcast to [B,H,N,M]    key_lengths [B]    heads: slopes, sinks, or both
+//   out [B,H,N,Dv]   lse [B,H,N]
+//
+// An invocation holds ROWS queries and their rows of out (unnormalised until the end). Four neighbours, a quad, take four keys a step: each
+// loads one, and gets the other three by quad swaps, so that a loaded element feeds 4 · ROWS products. The x-th key that a lane meets is
+// first_m + (lane ^ x): softmax and weights · v need no common order. Nothing depends on how wide a subgroup is.
+// Compilers for the CPU keep an array fast where its indices are literals, and slow where they are variables: hence blocks of 16 elements,
+// and lines in place of loops. SwiftShader, Chrome 143, 24 Nov 2026: 22 to 30 times as many products a second as with loops.
+// Its twin on the CPU is src/reference/attention.ts, its test test/attention.test.ts.
+// Source: T. Dao, FlashAttention-2, arXiv 2307.08691, algorithm 1.
+
+alias Q = f32; // storage of q and out
+alias K = f32; // storage of k and v
+alias Q_UNIT = Q; // with VEC4 vec4<Q>: what the bindings are arrays of
+alias K_UNIT = K;
+const VEC4: bool = false; // offsets, strides, D and Dv are multiples of 4: other Q_UNIT, K_UNIT, load_q, load_k, load_v, store_out
+const SIZE: u32 = 8; // invocations a workgroup
+const ROWS: u32 = 8; // queries an invocation: 1, 2, 4 or 8
+const D_BLOCKS: u32 = 4; // blocks of 16 elements of q and k: 1, 2, 4, 8 or 16; 16 · D_BLOCKS ≥ D
+const DV_BLOCKS: u32 = 4; // the same of v and out
+const SKIP_ZEROS: bool = true; // a weight of 0 skips its value: for problems that exclude elements, so that what lies there does not matter
+const DROPOUT: bool = false;
+const LOWEST: f32 = -3.4028234663852886e38; // the lowest finite f32
+const EXCLUDES: u32 = 0xff61b1e6; // bits of −3e38: an additive mask from here down to −∞ excludes
+const MINUS_INFINITY: u32 = 0xff800000;
+const EXCLUDES_F16: u32 = 0xfbff; // the same for f16: −65504 to −∞
+const MINUS_INFINITY_F16: u32 = 0xfc00;
+
+const_assert SIZE % 4 == 0;
+
+struct Params {
+  heads: u32, // H
+  key_heads: u32, // Hk
+  n: u32,
+  m: u32,
+  d: u32,
+  dv: u32,
+  scale: f32,
+  softcap: f32, // 0: off
+  left: i32, // keys seen before and after a query's position, 2^30: all
+  right: i32,
+  causal_offset: i32, // position of query 0 among the keys
+  is_lower_right: u32, // the offset is keys − n, and causal_offset is not used
+  mask_kind: u32, // 0: none, 1: boolean, 2: f32 added, 3: f16 added
+  has_key_lengths: u32,
+  has_alibi: u32,
+  has_sinks: u32,
+  has_lse: u32,
+  heads_offset: u32, // offsets and strides in elements
+  heads_row: u32, // 1, or 2 where slopes and sinks are interleaved
+  q_offset: u32,
+  q_b: u32,
+  q_h: u32,
+  q_n: u32,
+  k_offset: u32,
+  k_b: u32,
+  k_h: u32,
+  k_m: u32,
+  v_offset: u32,
+  v_b: u32,
+  v_h: u32,
+  v_m: u32,
+  mask_offset: u32,
+  mask_b: u32,
+  mask_h: u32,
+  mask_n: u32,
+  mask_m: u32,
+  key_lengths_offset: u32,
+  out_offset: u32,
+  out_b: u32,
+  out_h: u32,
+  out_n: u32,
+  seed_low: u32,
+  seed_high: u32,
+  drop_below: u32, // a weight whose random word is below this is dropped
+  keep_factor: f32, // of the weights that are kept
+}
+
+@group(0) @binding(0) var<storage, read> q: array<Q_UNIT>;
+@group(0) @binding(1) var<storage, read> k: array<K_UNIT>;
+@group(0) @binding(2) var<storage, read> v: array<K_UNIT>;
+@group(0) @binding(3) var<storage, read> mask: array<u32>; // bytes, or the bits of f32 or f16
+@group(0) @binding(4) var<storage, read> key_lengths: array<u32>;
+@group(0) @binding(5) var<storage, read> heads: array<f32>;
+@group(0) @binding(6) var<storage, read_write> out: array<Q_UNIT>;
+@group(0) @binding(7) var<storage, read_write> lse: array<f32>;
+@group(0) @binding(8) var<uniform> params: Params;
+
+/// Which head a workgroup works on, and what its queries see.
+struct Place {
+  head: u32, // b · H + h
+  b: u32,
+  h: u32,
+  length: u32, // keys that exist
+  offset: i32, // position of query 0 among the keys
+  slope: f32, // ALiBi's
+}
+
+fn key_length(b: u32) -> u32 {
+  if (params.has_key_lengths == 0) {
+    return params.m;
+  }
+  return min(key_lengths[params.key_lengths_offset + b], params.m);
+}
+
+/// The two halves of a product of two u32: low, high.
+fn multiply(a: u32, b: u32) -> vec2u {
+  let low = (a & 0xffff) * (b & 0xffff);
+  let middle = (a >> 16) * (b & 0xffff) + (low >> 16);
+  let other = (a & 0xffff) * (b >> 16) + (middle & 0xffff);
+  return vec2u(a * b, (a >> 16) * (b >> 16) + (middle >> 16) + (other >> 16));
+}
+
+/// Philox4x32-10: J. Salmon et al., Parallel random numbers: as easy as 1, 2, 3, SC11.
+fn philox(counter: vec4u) -> vec4u {
+  var c = counter;
+  var key = vec2u(params.seed_low, params.seed_high);
+  for (var round = 0u; round < 10; round++) {
+    let x = multiply(0xd2511f53, c.x);
+    let z = multiply(0xcd9e8d57, c.z);
+    c = vec4u(z.y ^ c.y ^ key.x, z.x, x.y ^ c.w ^ key.y, x.x);
+    key += vec2u(0x9e3779b9, 0xbb67ae85);
+  }
+  return c;
+}
+
+/// scale · q·k → softcap.
+fn scaled(dot: f32) -> f32 {
+  let s = dot * params.scale;
+  if (params.softcap > 0.0) {
+    return params.softcap * tanh(clamp(s / params.softcap, -15.0, 15.0));
+  }
+  return s;
+}
+
+/// A score with the mask's element.
+fn masked(s: f32, index: u32) -> f32 {
+  if (params.mask_kind == 1) {
+    let byte = (mask[index / 4] >> (8 * (index % 4))) & 0xff;
+    return select(s, LOWEST, byte == 0);
+  }
+  if (params.mask_kind == 2) {
+    let bits = mask[index];
+    return select(s + bitcast<f32>(bits), LOWEST, bits >= EXCLUDES && bits <= MINUS_INFINITY);
+  }
+  if (params.mask_kind == 3) {
+    let bits = (mask[index / 2] >> (16 * (index % 2))) & 0xffff;
+    return select(s + unpack2x16float(bits).x, LOWEST, bits >= EXCLUDES_F16 && bits <= MINUS_INFINITY_F16);
+  }
+  return s;
+}
+
+/// Four elements of a row from d on; past the row's end its last ones again, which meet a 0 in q, or go to elements of out that nobody stores.
+fn load_q(row: u32, d: u32) -> vec4f { let e = row + min(vec4u(d, d + 1, d + 2, d + 3), vec4u(params.d - 1)); return vec4f(f32(q[e.x]), f32(q[e.y]), f32(q[e.z]), f32(q[e.w])); }
+fn load_k(row: u32, d: u32) -> vec4f { let e = row + min(vec4u(d, d + 1, d + 2, d + 3), vec4u(params.d - 1)); return vec4f(f32(k[e.x]), f32(k[e.y]), f32(k[e.z]), f32(k[e.w])); }
+fn load_v(row: u32, d: u32) -> vec4f { let e = row + min(vec4u(d, d + 1, d + 2, d + 3), vec4u(params.dv - 1)); return vec4f(f32(v[e.x]), f32(v[e.y]), f32(v[e.z]), f32(v[e.w])); }
+fn store_out(row: u32, d: u32, value: vec4f) { for (var i = 0u; i < 4 && d + i < params.dv; i++) { out[row + d + i] = Q(value[i]); } }
+
+fn load_key(row: u32, d: u32) -> mat4x4f {
+  return mat4x4f(load_k(row, d), load_k(row, d + 4), load_k(row, d + 8), load_k(row, d + 12));
+}
+
+fn load_value(row: u32, d: u32) -> mat4x4f {
+  return mat4x4f(load_v(row, d), load_v(row, d + 4), load_v(row, d + 8), load_v(row, d + 12));
+}
+
+fn load_query(row: u32, d: u32) -> mat4x4f {
+  var block = mat4x4f(load_q(row, d), load_q(row, d + 4), load_q(row, d + 8), load_q(row, d + 12));
+  for (var i = 0u; i < 16; i++) {
+    if (d + i >= params.d) {
+      block[i / 4][i % 4] = 0.0;
+    }
+  }
+  return block;
+}
+
+fn swap_x(a: mat4x4f) -> mat4x4f {
+  return mat4x4f(quadSwapX(a[0]), quadSwapX(a[1]), quadSwapX(a[2]), quadSwapX(a[3]));
+}
+
+fn swap_y(a: mat4x4f) -> mat4x4f {
+  return mat4x4f(quadSwapY(a[0]), quadSwapY(a[1]), quadSwapY(a[2]), quadSwapY(a[3]));
+}
+
+/// 16 elements of the four keys or values that a lane meets, in its order.
+struct Four {
+  a: mat4x4f,
+  b: mat4x4f,
+  c: mat4x4f,
+  d: mat4x4f,
+}
+
+fn meet(own: mat4x4f) -> Four {
+  let b = swap_x(own);
+  return Four(own, b, swap_y(own), swap_y(b));
+}
+
+fn add_dot4(sum: f32, a: vec4f, b: vec4f) -> f32 {
+  return fma(a.w, b.w, fma(a.z, b.z, fma(a.y, b.y, fma(a.x, b.x, sum))));
+}
+
+fn add_dot(sum: f32, a: mat4x4f, b: mat4x4f) -> f32 {
+  return add_dot4(add_dot4(add_dot4(add_dot4(sum, a[0], b[0]), a[1], b[1]), a[2], b[2]), a[3], b[3]);
+}
+
+fn add_dots(sums: vec4f, query: mat4x4f, keys: Four) -> vec4f {
+  return vec4f(add_dot(sums.x, query, keys.a), add_dot(sums.y, query, keys.b), add_dot(sums.z, query, keys.c), add_dot(sums.w, query, keys.d));
+}
+
+/// Adds one block's part of the dot products.
+fn score_block(s: ptr<function, array<vec4f, 8>>, queries: ptr<function, array<mat4x4f, ROWS * D_BLOCKS>>, block: u32, key: u32) {
+  let keys = meet(load_key(key, 16 * block));
+  (*s)[0] = add_dots((*s)[0], (*queries)[block], keys);
+  if (ROWS > 1) {
+    (*s)[1] = add_dots((*s)[1], (*queries)[D_BLOCKS + block], keys);
+  }
+  if (ROWS > 2) {
+    (*s)[2] = add_dots((*s)[2], (*queries)[2 * D_BLOCKS + block], keys);
+    (*s)[3] = add_dots((*s)[3], (*queries)[3 * D_BLOCKS + block], keys);
+  }
+  if (ROWS > 4) {
+    (*s)[4] = add_dots((*s)[4], (*queries)[4 * D_BLOCKS + block], keys);
+    (*s)[5] = add_dots((*s)[5], (*queries)[5 * D_BLOCKS + block], keys);
+    (*s)[6] = add_dots((*s)[6], (*queries)[6 * D_BLOCKS + block], keys);
+    (*s)[7] = add_dots((*s)[7], (*queries)[7 * D_BLOCKS + block], keys);
+  }
+}
+
+/// What a row knows of the keys so far, and its weights of the last four.
+struct Row {
+  largest: f32,
+  sum: f32, // of the weights
+  rise: f32, // what the largest's last step makes of sum and out
+  weights: vec4f,
+}
+
+/// exp(s − largest) of what is not excluded.
+fn weights_of(s: vec4f, largest: f32) -> vec4f {
+  let bits = bitcast<vec4u>(s);
+  let is_excluded = (bits >= vec4u(EXCLUDES)) & (bits <= vec4u(MINUS_INFINITY));
+  return select(exp(s - largest), vec4f(), is_excluded);
+}
+
+fn with_scores(row: Row, s: vec4f) -> Row {
+  let largest = max(row.largest, max(max(s.x, s.y), max(s.z, s.w)));
+  let rise = select(exp(row.largest - largest), 1.0, row.largest == largest); // where it stayed exactly 1, which exp(0) is not everywhere
+  let w = weights_of(s, largest);
+  return Row(largest, row.sum * rise + w.x + w.y + w.z + w.w, rise, w); // in the order of the products: what both lose by rounding cancels
+}
+
+fn soften(rows: ptr<function, array<Row, 8>>, s: ptr<function, array<vec4f, 8>>, factor: f32) {
+  (*rows)[0] = with_scores((*rows)[0], (*s)[0] * factor);
+  if (ROWS > 1) {
+    (*rows)[1] = with_scores((*rows)[1], (*s)[1] * factor);
+  }
+  if (ROWS > 2) {
+    (*rows)[2] = with_scores((*rows)[2], (*s)[2] * factor);
+    (*rows)[3] = with_scores((*rows)[3], (*s)[3] * factor);
+  }
+  if (ROWS > 4) {
+    (*rows)[4] = with_scores((*rows)[4], (*s)[4] * factor);
+    (*rows)[5] = with_scores((*rows)[5], (*s)[5] * factor);
+    (*rows)[6] = with_scores((*rows)[6], (*s)[6] * factor);
+    (*rows)[7] = with_scores((*rows)[7], (*s)[7] * factor);
+  }
+}
+
+/// The scores of query n against the four keys that a lane meets from first_m on; what it does not see is LOWEST.
+fn row_scores(dots: vec4f, place: Place, n: u32, first_m: u32, lane: u32) -> vec4f {
+  var s = vec4f(LOWEST);
+  let position = i32(n) + place.offset;
+  let mask_row = params.mask_offset + place.b * params.mask_b + place.h * params.mask_h + n * params.mask_n;
+  for (var x = 0u; x < 4; x++) {
+    let m = first_m + (lane ^ x);
+    if (n < params.n && m < place.length && i32(m) <= position + params.right && i32(m) >= position - params.left) {
+      s[x] = masked(scaled(dots[x]) - place.slope * f32(abs(position - i32(m))), mask_row + m * params.mask_m);
+    }
+  }
+  return s;
+}
+
+/// What dropout leaves of a row's weights of the four keys that a lane meets from first_m on.
+fn dropped(weights: vec4f, head: u32, n: u32, first_m: u32, lane: u32) -> vec4f {
+  let words = philox(vec4u(first_m / 4, n, head, 0));
+  let paired = select(words, words.yxwz, (lane & 1) != 0);
+  let met = select(paired, paired.zwxy, (lane & 2) != 0); // its x-th is words[lane ^ x]
+  return select(weights * params.keep_factor, vec4f(), met < vec4u(params.drop_below));
+}
+
+fn add_value(sum: vec4f, weights: vec4f, a: vec4f, b: vec4f, c: vec4f, d: vec4f) -> vec4f {
+  return fma(vec4f(weights.w), d, fma(vec4f(weights.z), c, fma(vec4f(weights.y), b, fma(vec4f(weights.x), a, sum))));
+}
+
+fn add_values(sums: mat4x4f, row: Row, v: Four) -> mat4x4f {
+  let w = row.weights;
+  return mat4x4f(
+    add_value(sums[0] * row.rise, w, v.a[0], v.b[0], v.c[0], v.d[0]), add_value(sums[1] * row.rise, w, v.a[1], v.b[1], v.c[1], v.d[1]),
+    add_value(sums[2] * row.rise, w, v.a[2], v.b[2], v.c[2], v.d[2]), add_value(sums[3] * row.rise, w, v.a[3], v.b[3], v.c[3], v.d[3]));
+}
+
+/// A value, or zeros where its weight is 0.
+fn select_block(value: mat4x4f, weight: f32) -> mat4x4f {
+  if (weight == 0.0) {
+    return mat4x4f();
+  }
+  return value;
+}
+
+/// Adds weights · v to one block of every row of out.
+fn value_block(sums: ptr<function, array<mat4x4f, ROWS * DV_BLOCKS>>, rows: ptr<function, array<Row, 8>>, block: u32, value: u32) {
+  let values = meet(load_value(value, 16 * block));
+  (*sums)[block] = add_values((*sums)[block], (*rows)[0], values);
+  if (ROWS > 1) {
+    (*sums)[DV_BLOCKS + block] = add_values((*sums)[DV_BLOCKS + block], (*rows)[1], values);
+  }
+  if (ROWS > 2) {
+    (*sums)[2 * DV_BLOCKS + block] = add_values((*sums)[2 * DV_BLOCKS + block], (*rows)[2], values);
+    (*sums)[3 * DV_BLOCKS + block] = add_values((*sums)[3 * DV_BLOCKS + block], (*rows)[3], values);
+  }
+  if (ROWS > 4) {
+    (*sums)[4 * DV_BLOCKS + block] = add_values((*sums)[4 * DV_BLOCKS + block], (*rows)[4], values);
+    (*sums)[5 * DV_BLOCKS + block] = add_values((*sums)[5 * DV_BLOCKS + block], (*rows)[5], values);
+    (*sums)[6 * DV_BLOCKS + block] = add_values((*sums)[6 * DV_BLOCKS + block], (*rows)[6], values);
+    (*sums)[7 * DV_BLOCKS + block] = add_values((*sums)[7 * DV_BLOCKS + block], (*rows)[7], values);
+  }
+}
+
+/// Up to four blocks of the dot products.
+fn score_blocks(s: ptr<function, array<vec4f, 8>>, queries: ptr<function, array<mat4x4f, ROWS * D_BLOCKS>>, first: u32, key: u32) {
+  score_block(s, queries, first, key);
+  if (D_BLOCKS > 1) {
+    score_block(s, queries, first + 1, key);
+  }
+  if (D_BLOCKS > 2) {
+    score_block(s, queries, first + 2, key);
+    score_block(s, queries, first + 3, key);
+  }
+}
+
+/// Up to four blocks of weights · v.
+fn value_blocks(
+  sums: ptr<function, array<mat4x4f, ROWS * DV_BLOCKS>>, rows: ptr<function, array<Row, 8>>, first: u32, value: u32) {
+  value_block(sums, rows, first, value);
+  if (DV_BLOCKS > 1) {
+    value_block(sums, rows, first + 1, value);
+  }
+  if (DV_BLOCKS > 2) {
+    value_block(sums, rows, first + 2, value);
+    value_block(sums, rows, first + 3, value);
+  }
+}
+
+fn add_dot_products(s: ptr<function, array<vec4f, 8>>, queries: ptr<function, array<mat4x4f, ROWS * D_BLOCKS>>, key: u32) {
+  score_blocks(s, queries, 0, key);
+  if (D_BLOCKS > 4) {
+    score_blocks(s, queries, 4, key);
+  }
+  if (D_BLOCKS > 8) {
+    score_blocks(s, queries, 8, key);
+    score_blocks(s, queries, 12, key);
+  }
+}
+
+fn add_weighted_values(
+  sums: ptr<function, array<mat4x4f, ROWS * DV_BLOCKS>>, rows: ptr<function, array<Row, 8>>, value: u32) {
+  value_blocks(sums, rows, 0, value);
+  if (DV_BLOCKS > 4) {
+    value_blocks(sums, rows, 4, value);
+  }
+  if (DV_BLOCKS > 8) {
+    value_blocks(sums, rows, 8, value);
+    value_blocks(sums, rows, 12, value);
+  }
+}
+
+@compute @workgroup_size(SIZE)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) index: u32) {
+  let b = group.y / params.heads;
+  let h = group.y % params.heads;
+  let first_n = group.x * SIZE * ROWS;
+  let own_n = first_n + index * ROWS; // the first of this invocation's queries
+  let lane = index % 4;
+  let length = key_length(b);
+  let offset = select(params.causal_offset, i32(length) - i32(params.n), params.is_lower_right != 0);
+  var slope = 0.0;
+  if (params.has_alibi != 0) {
+    slope = heads[params.heads_offset + h * params.heads_row];
+  }
+  let place = Place(group.y, b, h, length, offset, slope);
+  let q_base = params.q_offset + b * params.q_b + h * params.q_h;
+  let key_head = h * params.key_heads / params.heads;
+  let k_base = params.k_offset + b * params.k_b + key_head * params.k_h;
+  let v_base = params.v_offset + b * params.v_b + key_head * params.v_h;
+
+  // The keys that some query of the workgroup sees, and those that every one sees, with scores that nothing changes.
+  let first_position = i32(first_n) + offset;
+  let last_position = i32(min(first_n + SIZE * ROWS, params.n) - 1) + offset;
+  let begin = u32(clamp(first_position - params.left, 0, i32(length))) / 4 * 4;
+  let end = u32(clamp(last_position + params.right + 1, 0, i32(length)));
+  let is_plain = params.mask_kind == 0 && params.softcap == 0.0 && params.has_alibi == 0;
+  let whole_begin = last_position - params.left;
+  let whole_end = min(first_position + params.right + 1, select(0, i32(length), is_plain));
+
+  var queries: array<mat4x4f, ROWS * D_BLOCKS>; // [ROWS][D_BLOCKS]
+  var sums: array<mat4x4f, ROWS * DV_BLOCKS>; // out, unnormalised: [ROWS][DV_BLOCKS]
+  for (var i = 0u; i < ROWS * D_BLOCKS; i++) {
+    queries[i] = load_query(q_base + min(own_n + i / D_BLOCKS, params.n - 1) * params.q_n, i % D_BLOCKS * 16);
+  }
+  var rows: array<Row, 8>;
+  for (var i = 0u; i < ROWS; i++) {
+    rows[i].largest = LOWEST;
+  }
+
+  for (var first_m = begin; first_m < end; first_m += 4) {
+    let m = min(first_m + lane, length - 1); // a key that does not exist is not loaded: its place is taken by one that does, with weight 0
+    let is_whole = i32(first_m) >= whole_begin && i32(first_m) + 4 <= whole_end; // the same in the whole workgroup
+    var s = array<vec4f, 8>(); // [ROWS] against the four keys
+    add_dot_products(&s, &queries, k_base + m * params.k_m);
+    if (!is_whole) {
+      var seen = s;
+      for (var r = 0u; r < ROWS; r++) {
+        seen[r] = row_scores(seen[r], place, own_n + r, first_m, lane);
+      }
+      s = seen;
+    }
+    soften(&rows, &s, select(1.0, params.scale, is_whole));
+    var kept = rows;
+    if (DROPOUT) {
+      for (var r = 0u; r < ROWS; r++) {
+        kept[r].weights = dropped(kept[r].weights, place.head, own_n + r, first_m, lane);
+      }
+    }
+    let value = v_base + m * params.v_m;
+    if (SKIP_ZEROS && !is_whole) {
+      for (var i = 0u; i < ROWS * DV_BLOCKS; i++) {
+        let v = meet(load_value(value, i % DV_BLOCKS * 16));
+        let w = kept[i / DV_BLOCKS].weights;
+        let seen = Four(select_block(v.a, w.x), select_block(v.b, w.y), select_block(v.c, w.z), select_block(v.d, w.w));
+        sums[i] = add_values(sums[i], kept[i / DV_BLOCKS], seen);
+      }
+    } else {
+      add_weighted_values(&sums, &kept, value);
+    }
+  }
+
+  let out_base = params.out_offset + b * params.out_b + h * params.out_h;
+  var finished = rows;
+  for (var r = 0u; r < ROWS && own_n + r < params.n; r++) {
+    var total = finished[r].sum;
+    var largest = finished[r].largest;
+    var factor = 1.0; // of out, before it is divided by the total
+    if (params.has_sinks != 0) {
+      let sink = heads[params.heads_offset + h * params.heads_row + params.heads_row - 1];
+      largest = max(largest, sink);
+      factor = exp(finished[r].largest - largest);
+      total = total * factor + exp(sink - largest);
+    }
+    var normaliser = 0.0; // of a row that sees neither key nor sink
+    var value = LOWEST;
+    if (total > 0.0) {
+      normaliser = factor / total;
+      value = largest + log(total);
+    }
+    let row = out_base + (own_n + r) * params.out_n;
+    for (var block = 0u; block < DV_BLOCKS; block++) {
+      let elements = sums[r * DV_BLOCKS + block];
+      store_out(row, 16 * block, elements[0] * normaliser);
+      store_out(row, 16 * block + 4, elements[1] * normaliser);
+      store_out(row, 16 * block + 8, elements[2] * normaliser);
+      store_out(row, 16 * block + 12, elements[3] * normaliser);
+    }
+    if (params.has_lse != 0) {
+      lse[place.head * params.n + own_n + r] = value;
+    }
+  }
+}
