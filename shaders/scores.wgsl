@@ -131,28 +131,31 @@ struct Place {
   slope: f32, // ALiBi's
 }
 
-fn store(place: Place, first_n: u32, first_m: u32, sums: mat4x4f) {
-  for (var i = 0u; i < 4; i++) {
-    let n = first_n + i;
-    if (n >= params.n) {
-      break;
-    }
-    let row = ((place.b * params.heads + place.h) * params.n + n) * params.m;
-    let mask_row = params.mask_offset + place.b * params.mask_b + place.h * params.mask_h + n * params.mask_n;
-    let position = i32(n) + place.offset;
-    for (var j = 0u; j < 4; j++) {
-      let m = first_m + j;
-      if (m >= params.m) {
-        break;
-      }
-      if (m >= place.length || i32(m) > position + params.right || i32(m) < position - params.left) {
-        scores[row + m] = LOWEST;
-      } else {
-        let s = scaled(sums[i][j]) - place.slope * f32(abs(position - i32(m)));
-        scores[row + m] = masked(s, mask_row + m * params.mask_m);
-      }
-    }
+/// The score of a query at `position` against key m; what it does not see is LOWEST.
+fn score(dot: f32, place: Place, position: i32, m: u32, mask_row: u32) -> f32 {
+  if (m >= place.length || i32(m) > position + params.right || i32(m) < position - params.left) {
+    return LOWEST;
   }
+  return masked(scaled(dot) - place.slope * f32(abs(position - i32(m))), mask_row + m * params.mask_m);
+}
+
+fn store_row(place: Place, n: u32, m: u32, sums: vec4f) {
+  if (n >= params.n) {
+    return;
+  }
+  let row = ((place.b * params.heads + place.h) * params.n + n) * params.m;
+  let mask_row = params.mask_offset + place.b * params.mask_b + place.h * params.mask_h + n * params.mask_n;
+  let position = i32(n) + place.offset;
+  for (var j = 0u; j < 4 && m + j < params.m; j++) {
+    scores[row + m + j] = score(sums[j], place, position, m + j, mask_row);
+  }
+}
+
+fn store(place: Place, n: u32, m: u32, sums: mat4x4f) {
+  store_row(place, n, m, sums[0]);
+  store_row(place, n + 1, m, sums[1]);
+  store_row(place, n + 2, m, sums[2]);
+  store_row(place, n + 3, m, sums[3]);
 }
 
 @compute @workgroup_size(SIZE_X, SIZE_Y)

@@ -33,9 +33,34 @@ struct Params {
 
 var<workgroup> partial: array<f32, ROWS * LANES>; // [ROWS][LANES]
 
-fn is_excluded(s: f32) -> bool {
-  let bits = bitcast<u32>(s);
-  return bits >= EXCLUDES && bits <= MINUS_INFINITY;
+fn is_excluded(s: vec4f) -> vec4<bool> {
+  let bits = bitcast<vec4u>(s);
+  return (bits >= vec4u(EXCLUDES)) & (bits <= vec4u(MINUS_INFINITY));
+}
+
+/// Four elements of a row, LANES apart, so that neighbouring lanes touch neighbouring elements; LOWEST past the row's end.
+fn load(base: u32, m: u32, length: u32) -> vec4f {
+  if (m + 3 * LANES < length) {
+    return vec4f(scores[base + m], scores[base + m + LANES], scores[base + m + 2 * LANES], scores[base + m + 3 * LANES]);
+  }
+  var s = vec4f(LOWEST);
+  for (var i = 0u; i < 4 && m + i * LANES < length; i++) {
+    s[i] = scores[base + m + i * LANES];
+  }
+  return s;
+}
+
+fn store(base: u32, m: u32, length: u32, weights: vec4f) {
+  if (m + 3 * LANES < length) {
+    scores[base + m] = weights.x;
+    scores[base + m + LANES] = weights.y;
+    scores[base + m + 2 * LANES] = weights.z;
+    scores[base + m + 3 * LANES] = weights.w;
+    return;
+  }
+  for (var i = 0u; i < 4 && m + i * LANES < length; i++) {
+    scores[base + m + i * LANES] = weights[i];
+  }
 }
 
 @compute @workgroup_size(LANES, ROWS)
@@ -53,9 +78,10 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
   }
 
   var row_max = sink;
-  for (var m = lane; m < length; m += LANES) {
-    let s = scores[base + m];
-    row_max = max(row_max, select(s, LOWEST, is_excluded(s)));
+  for (var m = lane; m < length; m += 4 * LANES) {
+    let s = load(base, m, length);
+    let seen = select(s, vec4f(LOWEST), is_excluded(s));
+    row_max = max(row_max, max(max(seen.x, seen.y), max(seen.z, seen.w)));
   }
   partial[slot + lane] = row_max;
   workgroupBarrier();
@@ -69,11 +95,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
   workgroupBarrier();
 
   var row_sum = 0.0;
-  for (var m = lane; m < length; m += LANES) {
-    let s = scores[base + m];
-    if (!is_excluded(s)) {
-      row_sum += exp(s - row_max);
-    }
+  for (var m = lane; m < length; m += 4 * LANES) {
+    let s = load(base, m, length);
+    row_sum += dot(select(exp(s - row_max), vec4f(), is_excluded(s)), vec4f(1.0));
   }
   partial[slot + lane] = row_sum;
   workgroupBarrier();
@@ -88,13 +112,10 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
     row_sum += exp(sink - row_max);
   }
 
-  for (var m = lane; m < length; m += LANES) {
-    let s = scores[base + m];
-    var weight = 0.0;
-    if (!is_excluded(s)) { // a row with such an element has a sum of at least 1
-      weight = exp(s - row_max) / row_sum;
-    }
-    scores[base + m] = weight;
+  let divisor = select(row_sum, 1.0, row_sum == 0.0); // a row whose elements are all excluded
+  for (var m = lane; m < length; m += 4 * LANES) {
+    let s = load(base, m, length);
+    store(base, m, length, select(exp(s - row_max) / divisor, vec4f(), is_excluded(s)));
   }
   if (params.has_lse != 0 && lane == 0 && n < params.n) {
     var value = LOWEST;
