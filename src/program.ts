@@ -20,8 +20,11 @@ export interface Absent {
   readonly output: GPUBuffer;
 }
 
+const KEPT = 4; // sets of bind groups a program keeps: the buffers of a caller who alternates between a few
+
 export class Program {
   private readonly layouts: readonly GPUBindGroupLayout[];
+  private readonly recent: { bound: readonly GPUBufferBinding[]; groups: readonly GPUBindGroup[] }[] = [];
 
   private constructor(
     private readonly pool: BufferPool,
@@ -46,20 +49,38 @@ export class Program {
 
   /** Records the dispatches: nothing else. */
   encode(pass: GPUComputePassEncoder, resources: Resources, absent: Absent): void {
-    for (const [i, { kernel, variant, params, grid, resources: names }] of this.steps.entries()) {
-      const entries = kernel.bindings.map(({ name, access }, binding): GPUBindGroupEntry => {
-        if (access === 'uniform')
-          return { binding, resource: { buffer: this.uniforms, offset: i * this.uniformStride, size: 4 * params.length } };
-        return { binding, resource: resources[names?.[name] ?? name] ?? { buffer: access === 'read' ? absent.input : absent.output } };
-      });
-      const label = `${kernel.name} ${describeVariant(variant)}`;
+    const bound = this.steps.flatMap(({ kernel, params, resources: names }, i) =>
+      kernel.bindings.map(({ name, access }): GPUBufferBinding => {
+        if (access === 'uniform') return { buffer: this.uniforms, offset: i * this.uniformStride, size: 4 * params.length };
+        return resources[names?.[name] ?? name] ?? { buffer: access === 'read' ? absent.input : absent.output };
+      }),
+    );
+    const groups = this.bindGroups(bound);
+    for (const [i, { grid }] of this.steps.entries()) {
       pass.setPipeline(this.pipelines[i]!);
-      pass.setBindGroup(0, this.pool.device.createBindGroup({ label, layout: this.layouts[i]!, entries }));
+      pass.setBindGroup(0, groups[i]!);
       pass.dispatchWorkgroups(...grid);
     }
   }
 
+  /** The steps' bind groups for these bindings: those of the last few calls are kept. */
+  private bindGroups(bound: readonly GPUBufferBinding[]): readonly GPUBindGroup[] {
+    const isSame = (a: GPUBufferBinding, b: GPUBufferBinding) => a.buffer === b.buffer && a.offset === b.offset && a.size === b.size;
+    const known = this.recent.find((entry) => entry.bound.every((binding, i) => isSame(binding, bound[i]!)));
+    if (known) return known.groups;
+    let first = 0;
+    const groups = this.steps.map(({ kernel, variant }, i) => {
+      const entries = kernel.bindings.map((_, binding) => ({ binding, resource: bound[first + binding]! }));
+      first += entries.length;
+      return this.pool.device.createBindGroup({ label: `${kernel.name} ${describeVariant(variant)}`, layout: this.layouts[i]!, entries });
+    });
+    this.recent.unshift({ bound, groups });
+    this.recent.length = Math.min(this.recent.length, KEPT);
+    return groups;
+  }
+
   destroy(): void {
+    this.recent.length = 0;
     this.pool.discard(this.uniforms);
   }
 }
