@@ -5,9 +5,13 @@ import { parseArgs } from 'node:util';
 import { root, runInBrowser, serveDemo } from './in-browser.mjs';
 
 const USAGE = `npm run bench -- [options]
-  --lengths 64,128,256,512   queries, and as many keys
+  --lengths 64,128,256,512   keys
+  --queries N                queries; default as many as keys
   --heads 8                  heads
+  --key-heads 8              heads of keys and values; default as many as heads
   --head-size 64             numbers a head, at most 256
+  --causal                   a query sees no later key
+  --tune                     measure variants on the device first, and take the fastest
   --repeats 5                timed runs of each path at each length`;
 const LIMIT_MS = 30 * 60_000;
 
@@ -36,7 +40,10 @@ function readOptions() {
   let values;
   try {
     ({ values } = parseArgs({
-      options: { lengths: string, heads: string, 'head-size': string, repeats: string, help: { type: 'boolean' } },
+      options: {
+        ...{ lengths: string, queries: string, heads: string, 'key-heads': string, 'head-size': string, repeats: string },
+        ...{ causal: { type: 'boolean' }, tune: { type: 'boolean' }, help: { type: 'boolean' } },
+      },
     }));
   } catch (error) {
     throw new Error(`${error.message}\n${USAGE}`);
@@ -51,9 +58,14 @@ function readOptions() {
       throw new Error(`--${name} is ${JSON.stringify(text)}: need a whole number from 1 to ${most}\n${USAGE}`);
     return value;
   };
+  const heads = whole('heads', values.heads ?? '8', 256);
   return {
     lengths: (values.lengths ?? '64,128,256,512').split(',').map((text) => whole('lengths', text, 65536)),
-    heads: whole('heads', values.heads ?? '8', 256),
+    queries: values.queries === undefined ? undefined : whole('queries', values.queries, 65536),
+    heads,
+    keyHeads: values['key-heads'] === undefined ? heads : whole('key-heads', values['key-heads'], 256),
+    isCausal: values.causal ?? false,
+    tune: values.tune ?? false,
     headSize: whole('head-size', values['head-size'] ?? '64', 256),
     repeats: whole('repeats', values.repeats ?? '5', 1000),
   };
@@ -69,26 +81,44 @@ function showProgress({ share, secondsLeft, text }) {
   }
 }
 
-function print({ device, options, rows }) {
-  console.log(
-    `Adapter  ${device.adapter}\nHeads    ${options.heads} of size ${options.headSize}, queries = keys = length; every answer was checked before it was timed\n`,
-  );
-  const head = ['path', 'length', 'median ms', 'fastest', 'slowest', 'runs', 'GFLOP/s', 'greatest error'];
+function print({ device, options, roofline, rows, missing }) {
+  const { heads, keyHeads, headSize, queries, isCausal } = options;
+  const shapes = `${heads} of size ${headSize}${keyHeads === heads ? '' : `, ${keyHeads} key heads`}${isCausal ? ', causal' : ''}`;
+  console.log(`Adapter  ${device.adapter}`);
+  console.log(`Peak     ${roofline.gflops.toFixed(1)} GFLOP/s in multiply-adds, ${roofline.gbps.toFixed(1)} GB/s read and written`);
+  console.log(`Heads    ${shapes}; ${queries ? `${queries} queries` : 'queries = keys'}; every answer was checked before it was timed\n`);
+  const head = [
+    'path',
+    'keys',
+    'median ms',
+    'fastest',
+    'slowest',
+    'runs',
+    'first call',
+    'GFLOP/s',
+    'GB/s',
+    'of peak',
+    'greatest error',
+    'kernels',
+  ];
   const time = (value) => value.toFixed(value < 10 ? 3 : 1);
   const lines = rows.map((row) => {
     const times = [row.median, row.least, row.most].map(time);
-    return [
-      row.path,
-      `${row.length}`,
-      ...times,
-      `${row.runs}`,
-      row.gflops.toFixed(3),
-      row.path === 'CPU reference' ? '(the reference)' : row.error.toExponential(1),
-    ];
+    const rates = [row.gflops.toFixed(2), row.gbps.toFixed(2)];
+    if (row.path === 'CPU reference') return [row.path, `${row.length}`, ...times, `${row.runs}`, '', ...rates, '', '(the reference)', ''];
+    const share = `${(100 * row.share).toFixed(1)}% ${row.bound}`;
+    return [row.path, `${row.length}`, ...times, `${row.runs}`, time(row.first), ...rates, share, row.error.toExponential(1), row.kernels];
   });
   const widths = head.map((name, i) => Math.max(name.length, ...lines.map((line) => line[i].length)));
+  const isText = (i) => i === 0 || i === head.length - 1;
   for (const line of [head, ...lines])
-    console.log(line.map((cell, i) => (i === 0 ? cell.padEnd(widths[i]) : cell.padStart(widths[i]))).join('  '));
+    console.log(
+      line
+        .map((cell, i) => (isText(i) ? cell.padEnd(widths[i]) : cell.padStart(widths[i])))
+        .join('  ')
+        .trimEnd(),
+    );
+  for (const line of missing) console.log(line);
 }
 
 main().catch((error) => {

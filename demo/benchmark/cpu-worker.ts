@@ -5,14 +5,14 @@ import { callsOf } from './samples.ts';
 
 const send = (message: CpuMessage, transfer: Transferable[] = []) => self.postMessage(message, { transfer });
 
-self.onmessage = ({ data: { shape, repeats, budget } }: MessageEvent<CpuRequest>) => {
+self.onmessage = ({ data: { shapes, isCausal, causalOffset, repeats, budget } }: MessageEvent<CpuRequest>) => {
   try {
-    const length = shape.reduce((product, size) => product * size, 1);
-    const inputs = [1, 2, 3].map((seed) => noise(seed, length));
-    const [q, k, v] = inputs.map((data) => ({ data, shape })) as [Input, Input, Input];
+    const count = (shape: readonly number[]) => shape.reduce((product, size) => product * size, 1);
+    const inputs = shapes.map((shape, i) => noise(i + 1, count(shape)));
+    const [q, k, v] = inputs.map((data, i) => ({ data, shape: shapes[i]! })) as [Input, Input, Input];
     const run = () => {
       const start = performance.now();
-      const out = scaledDotProductAttention(q, k, v).out.data as Float64Array<ArrayBuffer>;
+      const out = scaledDotProductAttention(q, k, v, { isCausal, causalOffset }).out.data as Float64Array<ArrayBuffer>;
       return { out, time: performance.now() - start };
     };
     run(); // the code is compiled while it runs

@@ -1,7 +1,9 @@
 /** The CPU path in a Worker, so that the page stays alive. */
 
 export interface CpuRequest {
-  readonly shape: readonly number[]; // of q, k and v: [1,H,N,D]
+  readonly shapes: readonly (readonly number[])[]; // of q [1,H,N,D], k and v [1,Hk,M,D]
+  readonly isCausal: boolean;
+  readonly causalOffset: number;
   readonly repeats: number;
   readonly budget: number; // milliseconds of repeating, after the first run
 }

@@ -3,15 +3,23 @@ import type { Report, Row } from './measure.ts';
 
 export const COLUMNS = [
   'path',
+  'kernels',
   'length',
+  'queries',
   'heads',
+  'keyHeads',
   'headSize',
+  'isCausal',
   'runs',
   'calls',
+  'first',
   'median',
   'least',
   'most',
   'gflops',
+  'gbps',
+  'bound',
+  'share',
   'error',
 ] as const satisfies readonly (keyof Row)[];
 
@@ -30,34 +38,35 @@ export function toSvg(plot: SVGSVGElement): string {
   return `<?xml version="1.0" encoding="UTF-8"?>\n${new XMLSerializer().serializeToString(copy)}\n`;
 }
 
-/** What a table shows of a row. */
-export function display(row: Row): {
-  path: string;
-  length: string;
-  median: string;
-  spread: string;
-  runs: string;
-  gflops: string;
-  error: string;
-} {
-  const time = (value: number) => (value >= 100 ? value.toFixed(0) : value.toPrecision(3));
-  return {
-    path: row.path,
-    length: String(row.length),
-    median: `${time(row.median)} ms`,
-    spread: `${time(row.least)} – ${time(row.most)}`,
-    runs: String(row.runs),
-    gflops: row.gflops.toPrecision(3),
-    error: row.path === 'CPU reference' ? '—' : row.error.toExponential(1),
-  };
-}
-
 export const HEADINGS = {
   path: 'Path',
   length: 'Length',
   median: 'Median',
   spread: 'Fastest – slowest',
-  runs: 'Runs',
-  gflops: 'GFLOP/s',
+  first: 'First call',
+  rate: 'Rate',
+  share: 'Of this adapter’s peak',
   error: 'Greatest error',
 } as const;
+
+const time = (value: number) => (value >= 100 ? value.toFixed(0) : value.toPrecision(3));
+
+/** What a table shows of a row. */
+export function display(row: Row): Record<keyof typeof HEADINGS, string> {
+  const { path, length, median, least, most, first, gflops, gbps, bound, share, error } = row;
+  const isReference = path === 'CPU reference';
+  return {
+    path,
+    length: String(length),
+    median: `${time(median)} ms`,
+    spread: `${time(least)} – ${time(most)}`,
+    first: isReference ? '—' : `${time(first)} ms`,
+    rate: bound === 'bytes' ? `${gbps.toPrecision(3)} GB/s` : `${gflops.toPrecision(3)} GFLOP/s`,
+    share: isReference ? '—' : `${(100 * share).toPrecision(2)}% of ${bound}`,
+    error: isReference ? '—' : error.toExponential(1),
+  };
+}
+
+/** What the device can do at most, in words. */
+export const describeRoofline = ({ roofline: { gflops, gbps } }: Report): string =>
+  `${gflops.toPrecision(3)} GFLOP/s in multiply-adds, ${gbps.toPrecision(3)} GB/s read and written`;

@@ -1,7 +1,8 @@
 /** The benchmark for `npm run bench`: without a page, its progress told to the command line. */
 import { toSvg } from './formats.ts';
-import { type BenchmarkOptions, benchmark, type Progress, type Report } from './measure.ts';
+import { benchmark, type Progress, type Report } from './measure.ts';
 import { timePlot } from './plot.ts';
+import type { BenchmarkOptions } from './work.ts';
 
 declare global {
   /** Given by the command line. */

@@ -1,9 +1,10 @@
 /** The benchmark page: its form, its progress, its results. */
 import { NO_WEBGPU } from '../engine.ts';
 import { byId, element, headRow, replace, scrolling } from '../ui/dom.ts';
-import { display, HEADINGS, toCsv, toJson, toSvg } from './formats.ts';
-import { type BenchmarkOptions, benchmark, type Device, type Progress, type Report } from './measure.ts';
+import { describeRoofline, display, HEADINGS, toCsv, toJson, toSvg } from './formats.ts';
+import { benchmark, PATHS, type Progress, type Report } from './measure.ts';
 import { timePlot } from './plot.ts';
+import type { BenchmarkOptions } from './work.ts';
 
 const LENGTHS = [64, 128, 256, 512, 1024, 2048];
 const CHOSEN = [64, 128, 256, 512];
@@ -27,7 +28,12 @@ function readForm(): BenchmarkOptions {
   const number = (id: string) => byId<HTMLInputElement>(id).valueAsNumber;
   const lengths = [...document.querySelectorAll<HTMLInputElement>('input[name="length"]:checked')].map(({ value }) => Number(value));
   if (lengths.length === 0) throw new Error('Choose at least one length.');
-  return { lengths, heads: number('heads'), headSize: number('head-size'), repeats: number('repeats') };
+  const queries = byId<HTMLSelectElement>('queries').value;
+  const isChecked = (id: string) => byId<HTMLInputElement>(id).checked;
+  return {
+    ...{ lengths, queries: queries ? Number(queries) : undefined, isCausal: isChecked('causal'), tune: isChecked('tune') },
+    ...{ heads: number('heads'), keyHeads: number('key-heads'), headSize: number('head-size'), repeats: number('repeats') },
+  };
 }
 
 async function run(): Promise<void> {
@@ -44,7 +50,7 @@ async function run(): Promise<void> {
       show();
     };
     report = await benchmark(options, { signal: cancel.signal, onProgress: showProgress, onReport });
-    byId('status').textContent = `Done: ${report.rows.length / 2} lengths on both paths, every answer checked.`;
+    byId('status').textContent = `Done: ${report.options.lengths.length} lengths on ${PATHS.length} paths, every answer checked.`;
   } catch (error) {
     fail(error as Error);
   } finally {
@@ -100,7 +106,12 @@ function show(): void {
       ...keys.slice(1).map((key) => element('td', { class: 'number' }, rest[key as keyof typeof rest])),
     );
   });
-  const caption = element('caption', {}, `${report.options.heads} heads of size ${report.options.headSize}`);
+  const { heads, keyHeads, headSize, isCausal, queries } = report.options;
+  const details = [`${heads} heads of size ${headSize}`, keyHeads !== heads && `${keyHeads} key heads`, isCausal && 'causal'];
+  const counts = queries ? `queries: ${queries}` : 'as many queries as keys';
+  const caption = element('caption', {}, [...details.filter(Boolean), counts].join(', '));
+  byId('missing').hidden = report.missing.length === 0;
+  replace('missing', report.missing.join('\n'));
   replace(
     'table',
     scrolling(
@@ -108,7 +119,7 @@ function show(): void {
       'Results as a table',
     ),
   );
-  showDevice(report.device);
+  showDevice(report);
 }
 
 /** Draws the plot as wide as the page has room. */
@@ -119,10 +130,12 @@ function showPlot(): void {
   replace('plot', timePlot(report.rows, { width, isDark, ink: getComputedStyle(document.body).color }));
 }
 
-function showDevice({ adapter, features, limits }: Device): void {
+function showDevice(shown: Report): void {
+  const { adapter, features, limits } = shown.device;
   const line = (name: string, value: string) => element('tr', {}, element('th', { scope: 'row' }, name), element('td', {}, value));
   const lines = [
     line('adapter', adapter),
+    line('its peak', describeRoofline(shown)),
     line('features', features.join(', ') || 'none'),
     ...Object.entries(limits).map(([name, value]) => line(name, value.toLocaleString('en'))),
   ];
@@ -143,6 +156,9 @@ function download(format: string): void {
 }
 
 drawForm();
+byId('heads').addEventListener('input', () => {
+  byId<HTMLInputElement>('key-heads').value = byId<HTMLInputElement>('heads').value; // any number of heads has this divisor
+});
 byId('form').addEventListener('submit', (event) => {
   event.preventDefault();
   void run();

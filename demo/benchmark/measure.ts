@@ -1,30 +1,28 @@
 /** The benchmark itself: for the page and for `npm run bench` alike. */
-import { type Attention, AttentionError, createAttention, type GpuTensor } from '../../src/index.ts';
+import { type Attention, AttentionError, type AttentionOptions, createAttention, type GpuTensor, type Tuning } from '../../src/index.ts';
 import { describeAdapter } from '../engine.ts';
 import { CpuWorker } from './cpu.ts';
-import { callsOf } from './samples.ts';
+import { greatestError, timeGpu, type Wait } from './gpu.ts';
+import { measureRoofline, type Roofline } from './roofline.ts';
+import { type BenchmarkOptions, bytesMoved, checkOptions, operations, type Work, workOf } from './work.ts';
 
-export interface BenchmarkOptions {
-  readonly lengths: readonly number[];
-  readonly heads: number;
-  readonly headSize: number;
-  readonly repeats: number;
-}
-
-export type Path = 'CPU reference' | 'WebGPU';
+export const PATHS = ['CPU reference', 'Explicit', 'Fused'] as const;
+export type Path = (typeof PATHS)[number];
 
 /** One path at one length. Times in milliseconds. */
-export interface Row {
+export interface Row extends Work {
   readonly path: Path;
-  readonly length: number;
-  readonly heads: number;
-  readonly headSize: number;
+  readonly kernels: string; // what ran on the GPU
   readonly runs: number; // samples, of which median, least and most are taken
   readonly calls: number; // a sample's calls, one after another: its time is their mean
+  readonly first: number; // the first call, compilation included; 0 for the reference
   readonly median: number;
   readonly least: number;
   readonly most: number;
   readonly gflops: number; // by the median
+  readonly gbps: number; // by the median: q, k, v and out, each once
+  readonly bound: 'multiply-adds' | 'bytes' | ''; // which of the device's two peaks is the nearer limit
+  readonly share: number; // of that peak, 0 to 1; 0 for the reference
   readonly error: number; // the greatest difference from the f64 reference; 0 for the reference itself
 }
 
@@ -39,7 +37,10 @@ export interface Report {
   readonly date: string; // ISO 8601
   readonly options: BenchmarkOptions;
   readonly device: Device;
+  readonly roofline: Roofline;
   readonly rows: readonly Row[];
+  readonly missing: readonly string[]; // what could not be measured, and why
+  readonly tuning?: Tuning;
 }
 
 export interface Progress {
@@ -48,11 +49,8 @@ export interface Progress {
   readonly text: string;
 }
 
-/** A wrong answer is no time: the greatest error allowed, relative to the largest value. Far above rounding, far below a wrong index. */
-const TOLERANCE = 1e-4;
 /** The CPU path repeats no longer than this for one length, in milliseconds, but runs once at least. */
 const CPU_BUDGET = 4000;
-const MOST_BYTES = 2 ** 31;
 /** How much faster a GPU is guessed to be, for the progress bar alone. */
 const GUESSED_SPEEDUP = 4;
 
@@ -69,18 +67,8 @@ export function describeDevice(device: GPUDevice): Device {
   return { adapter: describeAdapter(device), userAgent: navigator.userAgent, features: [...device.features].sort(), limits };
 }
 
-/** @throws Error for what would not fit into memory: the reference holds two N×M matrices of f64 a head */
-export function checkOptions({ lengths, heads }: BenchmarkOptions): void {
-  const most = Math.max(...lengths);
-  const bytes = 16 * heads * most * most;
-  if (bytes > MOST_BYTES)
-    throw new Error(
-      `${heads} heads at length ${most} need ${(bytes / 2 ** 30).toFixed(1)} GB for the reference’s scores: at most ${MOST_BYTES / 2 ** 30} GB.`,
-    );
-}
-
 /**
- * Measures every length on both paths, the shortest first. `onReport` hears what there is after each.
+ * Measures every length on all paths, the shortest first. `onReport` hears what there is after each.
  * @throws AbortError when the signal is aborted, within a second; Error when an answer is wrong; AttentionError when the GPU fails
  */
 export async function benchmark(
@@ -90,15 +78,19 @@ export async function benchmark(
   checkOptions(options);
   const attention = await abortable(createAttention(), signal);
   const end = endOf(signal, attention);
+  const wait: Wait = (promise) => abortable(promise, end);
   const cpu = new CpuWorker();
   const device = describeDevice(attention.device);
   const rows: Row[] = [];
+  const missing: string[] = [];
   const lengths = [...options.lengths].sort((a, b) => a - b);
   const progress = new ProgressOf(lengths, options, onProgress);
   try {
-    const report = (): Report => ({ date: new Date().toISOString(), options: { ...options, lengths }, device, rows });
+    progress.say('what the device can do at most');
+    const roofline = await measureRoofline(attention.device, wait);
+    const report = (): Report => ({ date: new Date().toISOString(), options: { ...options, lengths }, device, roofline, rows, missing });
     for (const length of lengths) {
-      rows.push(...(await measureLength(length, options, attention, cpu, end, progress)));
+      await measureLength(workOf(length, options), { options, attention, cpu, wait, progress, roofline, rows, missing });
       onReport(report());
     }
     return report();
@@ -108,95 +100,78 @@ export async function benchmark(
   }
 }
 
-async function measureLength(
-  length: number,
-  options: BenchmarkOptions,
-  attention: Attention,
-  cpu: CpuWorker,
-  signal: AbortSignal,
-  progress: ProgressOf,
-): Promise<Row[]> {
-  const { heads, headSize, repeats } = options;
-  const shape = [1, heads, length, headSize];
-  const base = { length, heads, headSize };
-  progress.report(length, 'CPU reference', 0);
-  const reference = await abortable(
-    cpu.run({ shape, repeats, budget: CPU_BUDGET }, (done) => progress.report(length, 'CPU reference', done / repeats)),
-    signal,
-  );
-  progress.finish(length, 'CPU reference');
-  const tensors = reference.inputs.map((data) => attention.upload(data, shape)) as [GpuTensor, GpuTensor, GpuTensor];
-  const call = async () => (await attention.scaledDotProductAttention(...tensors)).out;
-  const out = await abortable(call(), signal); // compiles, and is checked
-  const error = greatestError((await abortable(attention.download(out), signal)).data, reference.out);
-  attention.release(out);
-  const gpu = await timeGpu(attention, call, repeats, signal, (done) => progress.report(length, 'WebGPU', done / repeats));
-  attention.release(...tensors);
-  progress.finish(length, 'WebGPU');
-  return [
-    { path: 'CPU reference', ...base, ...statistics(reference, base), error: 0 },
-    { path: 'WebGPU', ...base, ...statistics(gpu, base), error },
+interface Run {
+  readonly options: BenchmarkOptions;
+  readonly attention: Attention;
+  readonly cpu: CpuWorker;
+  readonly wait: Wait;
+  readonly progress: ProgressOf;
+  readonly roofline: Roofline;
+  readonly rows: Row[];
+  readonly missing: string[];
+}
+
+async function measureLength(work: Work, run: Run): Promise<void> {
+  const { attention, cpu, wait, progress, rows, missing, options } = run;
+  const { length, queries, heads, keyHeads, headSize, isCausal } = work;
+  const { repeats } = options;
+  const shapes = [
+    [1, heads, queries, headSize],
+    [1, keyHeads, length, headSize],
+    [1, keyHeads, length, headSize],
   ];
-}
+  const attentionOptions: AttentionOptions = isCausal ? { isCausal, causalOffset: length - queries } : {};
+  progress.report(work, 'CPU reference', 0);
+  const request = { shapes, isCausal, causalOffset: length - queries, repeats, budget: CPU_BUDGET };
+  const reference = await wait(cpu.run(request, (done) => progress.report(work, 'CPU reference', done / repeats)));
+  progress.finish(work, 'CPU reference');
+  const unmeasured = { kernels: '', first: 0, bound: '', share: 0, error: 0 } as const;
+  rows.push({ path: 'CPU reference', ...work, ...statistics(reference, work), ...unmeasured });
 
-/** Milliseconds a call, for each of the samples: from the call to the end of the GPU's work. */
-async function timeGpu(
-  attention: Attention,
-  call: () => Promise<GpuTensor>,
-  repeats: number,
-  signal: AbortSignal,
-  onSample: (done: number) => void,
-) {
-  const { queue } = attention.device;
-  const sample = async (calls: number) => {
-    const start = performance.now();
-    for (let i = 0; i < calls; i++) {
-      attention.release(await abortable(call(), signal));
-      await abortable(queue.onSubmittedWorkDone(), signal);
+  const tensors = reference.inputs.map((data, i) => attention.upload(data, shapes[i]!)) as [GpuTensor, GpuTensor, GpuTensor];
+  for (const path of ['Explicit', 'Fused'] as const) {
+    progress.report(work, path, 0);
+    let error = 0;
+    const check = (out: ArrayLike<number>) => {
+      error = greatestError(out, reference.out);
+    };
+    const onSample = (done: number) => progress.report(work, path, done / repeats);
+    try {
+      const algorithm = path === 'Explicit' ? 'explicit' : 'fused';
+      const gpu = await timeGpu(attention, tensors, { ...attentionOptions, algorithm }, { repeats, wait, check, onSample });
+      const figures = statistics(gpu, work);
+      rows.push({
+        path,
+        ...work,
+        ...figures,
+        kernels: gpu.kernels,
+        first: gpu.first,
+        ...shareOf(work, figures.median, run.roofline),
+        error,
+      });
+    } catch (failure) {
+      if (!(failure instanceof AttentionError && (failure.code === 'limit' || failure.code === 'out-of-memory'))) throw failure;
+      missing.push(`${path} at length ${length}: ${failure.message}`);
     }
-    return (performance.now() - start) / calls;
-  };
-  const calls = callsOf(await sample(1));
-  const times: number[] = [];
-  for (let i = 0; i < repeats; i++) {
-    times.push(await sample(calls));
-    onSample(i + 1);
+    progress.finish(work, path);
   }
-  return { times, calls };
+  attention.release(...tensors);
 }
 
-function greatestError(actual: ArrayLike<number>, expected: Float64Array): number {
-  let error = 0;
-  let largest = 0;
-  for (let i = 0; i < expected.length; i++) {
-    const own = Math.abs(actual[i]! - expected[i]!);
-    if (!(own <= error)) error = own; // also when it is NaN
-    largest = Math.max(largest, Math.abs(expected[i]!));
-  }
-  if (!(error <= TOLERANCE * largest))
-    throw new Error(`The GPU’s answer is wrong: it is off by ${error}, and values reach ${largest}. It was not timed.`);
-  return error;
+/** The nearer of the device's two peaks, and how much of it a call reaches. */
+function shareOf(work: Work, milliseconds: number, { gflops, gbps }: Roofline): Pick<Row, 'bound' | 'share'> {
+  const compute = operations(work) / gflops / 1e6; // milliseconds at the peak
+  const memory = bytesMoved(work) / gbps / 1e6;
+  return { bound: compute >= memory ? 'multiply-adds' : 'bytes', share: Math.max(compute, memory) / milliseconds };
 }
 
-function statistics(
-  { times, calls }: { times: readonly number[]; calls: number },
-  { length, heads, headSize }: { length: number; heads: number; headSize: number },
-) {
+function statistics({ times, calls }: { times: readonly number[]; calls: number }, work: Work) {
   const sorted = [...times].sort((a, b) => a - b);
   const middle = sorted.length / 2;
   const median = (sorted[Math.ceil(middle) - 1]! + sorted[Math.floor(middle)]!) / 2;
-  return {
-    runs: sorted.length,
-    calls,
-    median,
-    least: sorted[0]!,
-    most: sorted.at(-1)!,
-    gflops: operations(length, heads, headSize) / median / 1e6,
-  };
+  const rates = { gflops: operations(work) / median / 1e6, gbps: bytesMoved(work) / median / 1e6 };
+  return { runs: sorted.length, calls, median, least: sorted[0]!, most: sorted.at(-1)!, ...rates };
 }
-
-/** Multiplications and additions of q·kᵀ and weights·v. */
-export const operations = (length: number, heads: number, headSize: number): number => 4 * heads * length * length * headSize;
 
 /** A signal that a lost device aborts too: waits on the device's queue might never end otherwise. */
 function endOf(signal: AbortSignal, attention: Attention): AbortSignal {
@@ -226,27 +201,31 @@ class ProgressOf {
 
   constructor(
     lengths: readonly number[],
-    private readonly options: BenchmarkOptions,
+    options: BenchmarkOptions,
     private readonly listener: (progress: Progress) => void,
   ) {
-    this.total = lengths.reduce((sum, length) => sum + this.cost(length, 'CPU reference') + this.cost(length, 'WebGPU'), 0);
+    const works = lengths.map((length) => workOf(length, options));
+    this.total = works.flatMap((work) => PATHS.map((path) => this.cost(work, path))).reduce((sum, cost) => sum + cost, 0);
+  }
+
+  say(text: string): void {
+    this.listener({ share: this.done / this.total, secondsLeft: undefined, text });
   }
 
   /** @param part of this path at this length, 0 to 1 */
-  report(length: number, path: Path, part: number): void {
-    const share = (this.done + Math.min(1, part) * this.cost(length, path)) / this.total;
+  report(work: Work, path: Path, part: number): void {
+    const share = (this.done + Math.min(1, part) * this.cost(work, path)) / this.total;
     const seconds = (performance.now() - this.start) / 1000;
     const secondsLeft = share > 0.02 ? (seconds / share) * (1 - share) : undefined;
-    this.listener({ share, secondsLeft, text: `${path}, length ${length}` });
+    this.listener({ share, secondsLeft, text: `${path}, length ${work.length}` });
   }
 
-  finish(length: number, path: Path): void {
-    this.report(length, path, 1);
-    this.done += this.cost(length, path);
+  finish(work: Work, path: Path): void {
+    this.report(work, path, 1);
+    this.done += this.cost(work, path);
   }
 
-  private cost(length: number, path: Path): number {
-    const { heads, headSize } = this.options;
-    return (operations(length, heads, headSize) + 1e6) / (path === 'CPU reference' ? 1 : GUESSED_SPEEDUP);
+  private cost(work: Work, path: Path): number {
+    return (operations(work) + 1e6) / (path === 'CPU reference' ? 1 : GUESSED_SPEEDUP);
   }
 }

@@ -2,8 +2,10 @@ import * as Plot from '@observablehq/plot';
 import type { Row } from './measure.ts';
 
 /** Colours that can be told apart in both themes, with and without colour vision (Okabe and Ito). */
-const COLOURS = { 'CPU reference': '#d55e00', WebGPU: '#0072b2' } as const;
-const DARK_COLOURS = { 'CPU reference': '#ff9d5c', WebGPU: '#66b8ee' } as const;
+const COLOURS = { 'CPU reference': '#d55e00', Explicit: '#b0609a', Fused: '#0072b2' } as const;
+const DARK_COLOURS = { 'CPU reference': '#ff9d5c', Explicit: '#e29acb', Fused: '#66b8ee' } as const;
+const NAME_HEIGHT = 16; // pixels: names beside the lines' ends keep this distance
+const MARGINS = 90; // pixels of the height that are not the plot's
 
 /** Time by length, log-log: a line a path, a rule from the fastest to the slowest run at each dot. */
 export function timePlot(rows: readonly Row[], { width, isDark, ink }: { width: number; isDark: boolean; ink: string }): SVGSVGElement {
@@ -11,9 +13,11 @@ export function timePlot(rows: readonly Row[], { width, isDark, ink }: { width: 
   const lengths = [...new Set(rows.map(({ length }) => length))];
   const last = Math.max(...lengths);
   const ends = rows.filter(({ length }) => length === last).sort((a, b) => b.median - a.median); // their names stand beside them, the slower one above
+  const height = Math.min(420, Math.max(300, width * 0.5));
+  const down = nudges(ends, rows, height - MARGINS);
   const plot = Plot.plot({
     width,
-    height: Math.min(420, Math.max(300, width * 0.5)),
+    height,
     marginLeft: 64,
     marginRight: 112,
     inset: 8,
@@ -21,7 +25,7 @@ export function timePlot(rows: readonly Row[], { width, isDark, ink }: { width: 
     style: { color: ink, background: 'transparent', fontSize: '13px' },
     x: {
       type: 'log',
-      label: 'Length (queries = keys) →',
+      label: 'Length: keys →',
       ticks: lengths,
       tickFormat: (length: number) => String(length),
       domain: domain(lengths),
@@ -40,7 +44,7 @@ export function timePlot(rows: readonly Row[], { width, isDark, ink }: { width: 
           fill: ink,
           textAnchor: 'start',
           dx: 12,
-          dy: i === 0 ? -7 : 7,
+          dy: down[i]!,
           fontWeight: 'bold',
         }),
       ),
@@ -61,3 +65,14 @@ function domain(lengths: readonly number[]): [number, number] {
 
 /** 1, 2 and 5 of each power of ten: more labels would touch. */
 const hasLabel = (value: number) => [1, 2, 5].includes(Number(value.toExponential()[0])) && /^\de/.test(value.toExponential());
+
+/** How far each name has to move down from its line's end, in pixels, so that no two touch. The ends go from the top down. */
+function nudges(ends: readonly Row[], rows: readonly Row[], height: number): number[] {
+  const range = rows.flatMap(({ least, most }) => [Math.log(least), Math.log(most)]);
+  const perLog = height / Math.max(1e-9, Math.max(...range) - Math.min(...range));
+  const own = ends.map(({ median }) => -Math.log(median) * perLog);
+  const placed: number[] = [];
+  for (const y of own) placed.push(Math.max(y, (placed.at(-1) ?? Number.NEGATIVE_INFINITY) + NAME_HEIGHT));
+  const drift = placed.reduce((sum, y, i) => sum + y - own[i]!, 0) / ends.length;
+  return placed.map((y, i) => y - own[i]! - drift);
+}

@@ -5,7 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Page } from 'puppeteer';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { operations, type Report } from '../../demo/benchmark/measure.ts';
+import type { Report } from '../../demo/benchmark/measure.ts';
+import { bytesMoved, operations } from '../../demo/benchmark/work.ts';
 import { projectRoot } from '../rig/find-chrome.ts';
 import { DemoSite, expectAccessible, readTable } from './demo-site.ts';
 
@@ -27,7 +28,7 @@ async function start(
       for (const [id, value] of Object.entries(values)) document.querySelector<HTMLInputElement>(`#${id}`)!.value = String(value);
     },
     [...lengths],
-    { heads, 'head-size': headSize, repeats },
+    { heads, 'key-heads': heads, 'head-size': headSize, repeats },
   );
   await page.click('#start');
 }
@@ -35,12 +36,18 @@ async function start(
 const ended = (page: Page) => page.waitForSelector('#start:enabled', { timeout: 50_000 });
 
 /** GFLOP/s of the row agree with its time, to the digits shown. */
-function expectConsistent({ rows }: Pick<Report, 'rows'>): void {
-  for (const { length, heads, headSize, median, least, most, gflops, error, path } of rows) {
-    expect(gflops).toBeCloseTo(operations(length, heads, headSize) / median / 1e6, 9);
+function expectConsistent({ rows, roofline }: Pick<Report, 'rows' | 'roofline'>): void {
+  for (const row of rows) {
+    const { median, least, most, gflops, gbps, share, bound, first, error, path } = row;
+    expect(gflops).toBeCloseTo(operations(row) / median / 1e6, 9);
+    expect(gbps).toBeCloseTo(bytesMoved(row) / median / 1e6, 9);
     expect(least).toBeLessThanOrEqual(median);
     expect(median).toBeLessThanOrEqual(most);
-    if (path === 'WebGPU') expect(error).toBeLessThan(1e-5);
+    if (path === 'CPU reference') continue;
+    expect(error).toBeLessThan(1e-5);
+    expect(first).toBeGreaterThan(0);
+    const peak = bound === 'bytes' ? roofline.gbps : roofline.gflops;
+    expect(share).toBeCloseTo((bound === 'bytes' ? gbps : gflops) / peak, 9);
   }
 }
 
@@ -59,15 +66,17 @@ describe('the page', () => {
     });
     await start(page, { lengths: [64, 256], heads: 8, headSize: 64, repeats: 3 });
     await ended(page);
-    expect(await page.$eval('#status', (node) => node.textContent)).toBe('Done: 2 lengths on both paths, every answer checked.');
+    expect(await page.$eval('#status', (node) => node.textContent)).toBe('Done: 2 lengths on 3 paths, every answer checked.');
     const table = await readTable(page, '#table tbody');
     expect(table.map(([path, length]) => [path, length])).toEqual([
       ['CPU reference', '64'],
-      ['WebGPU', '64'],
+      ['Explicit', '64'],
+      ['Fused', '64'],
       ['CPU reference', '256'],
-      ['WebGPU', '256'],
+      ['Explicit', '256'],
+      ['Fused', '256'],
     ]);
-    expect(await page.$$eval('#plot svg [stroke-width="1.5"] > *', (marks) => marks.length)).toBe(4); // a dot a row
+    expect(await page.$$eval('#plot svg [stroke-width="1.5"] > *', (marks) => marks.length)).toBe(6); // a dot a row
     expect(await page.$eval('#device', (node) => node.textContent)).toContain('maxStorageBufferBindingSize');
     expect(await page.evaluate('window.longest')).toBeLessThanOrEqual(200);
 
@@ -78,10 +87,12 @@ describe('the page', () => {
       .toEqual(['csv', 'json', 'svg'].map((format) => `webgpu-attention-benchmark.${format}`));
     const report = JSON.parse(readFileSync(`${stem}.json`, 'utf8')) as Report;
     expectConsistent(report);
-    expect(report.rows.length).toBe(4);
+    expect(report.rows.length).toBe(6);
     const [header, ...lines] = readFileSync(`${stem}.csv`, 'utf8').trim().split('\r\n');
-    expect(header).toBe('path,length,heads,headSize,runs,calls,median,least,most,gflops,error');
-    expect(lines.map((line) => Number(line.split(',')[6]))).toEqual(report.rows.map(({ median }) => median));
+    expect(header).toBe(
+      'path,kernels,length,queries,heads,keyHeads,headSize,isCausal,runs,calls,first,median,least,most,gflops,gbps,bound,share,error',
+    );
+    expect(lines.map((line) => Number(line.split(',')[11]))).toEqual(report.rows.map(({ median }) => median));
     const svg = readFileSync(`${stem}.svg`, 'utf8');
     const parsed = await page.evaluate((text) => {
       const { documentElement } = new DOMParser().parseFromString(text, 'image/svg+xml');
@@ -102,14 +113,14 @@ describe('the page', () => {
   test('Cancel ends a long run within a second and keeps what was measured', async () => {
     const { page, problems } = await site.visit('benchmark.html', { width: 360 });
     await start(page, { lengths: [64, 2048], heads: 8, headSize: 64, repeats: 5 });
-    await page.waitForFunction(() => document.querySelectorAll('#table tbody tr').length === 2, { timeout: 30_000 });
+    await page.waitForFunction(() => document.querySelectorAll('#table tbody tr').length === 3, { timeout: 30_000 });
     await page.waitForFunction(() => document.querySelector('#progress-text')!.textContent!.includes('2048'));
     const pressed = performance.now();
     await page.click('#cancel');
     await ended(page);
     expect(performance.now() - pressed).toBeLessThan(1000);
     expect(await page.$eval('#status', (node) => node.textContent)).toBe('Cancelled. What was measured until then is below.');
-    expect(await page.$$eval('#table tbody tr', (rows) => rows.length)).toBe(2);
+    expect(await page.$$eval('#table tbody tr', (rows) => rows.length)).toBe(3);
     await page.close();
     expect(problems).toEqual([]);
   });
@@ -137,7 +148,7 @@ describe('the page', () => {
   test('the GPU process ends in the middle of a run: the page says so, and Retry runs again', async () => {
     const { page } = await site.visit('benchmark.html');
     await start(page, { lengths: [512], heads: 8, headSize: 64, repeats: 50 });
-    await page.waitForFunction(() => document.querySelector('#progress-text')!.textContent!.includes('WebGPU'), { timeout: 30_000 });
+    await page.waitForFunction(() => document.querySelector('#progress-text')!.textContent!.includes('Explicit'), { timeout: 30_000 });
     const session = await site.browser.target().createCDPSession();
     const { processInfo } = await session.send('SystemInfo.getProcessInfo');
     const gpu = processInfo.find(({ type }) => type === 'GPU')!;
@@ -164,9 +175,9 @@ describe('npm run bench', () => {
     const [, stem] = stdout.match(/Written: (.*)\.json and \.svg/)!;
     const report = JSON.parse(readFileSync(`${stem}.json`, 'utf8')) as Report;
     expectConsistent(report);
-    expect(report.rows.map(({ length }) => length)).toEqual([32, 32, 64, 64]);
+    expect(report.rows.map(({ length }) => length)).toEqual([32, 32, 32, 64, 64, 64]);
     for (const { path, median, gflops } of report.rows)
-      expect(stdout).toMatch(new RegExp(`${path} .* ${median.toFixed(median < 10 ? 3 : 1)} .* ${gflops.toFixed(3)} `));
+      expect(stdout).toMatch(new RegExp(`${path} .* ${median.toFixed(median < 10 ? 3 : 1)} .* ${gflops.toFixed(2)} `));
     expect(readFileSync(`${stem}.svg`, 'utf8')).toMatch(/^<\?xml[^>]*>\s*<svg /);
     for (const format of ['json', 'svg']) rmSync(`${stem}.${format}`);
   });
@@ -174,6 +185,7 @@ describe('npm run bench', () => {
   test.each([
     [['--lengths', '12,x'], /--lengths is "x": need a whole number/],
     [['--heads', '0'], /--heads is "0"/],
+    [['--heads', '8', '--key-heads', '3'], /3 key heads do not divide 8 heads/],
     [['--fast'], /Unknown option '--fast'/],
   ] as const)('%j is an error', (args, message) => {
     const { status, stderr } = bench(...args);

@@ -1,0 +1,84 @@
+/** One path on the GPU: compiled, checked, timed. */
+import { type Attention, AttentionError, type AttentionOptions, type GpuTensor } from '../../src/index.ts';
+import { callsOf } from './samples.ts';
+
+export interface GpuTimes {
+  readonly kernels: string; // what ran
+  readonly first: number; // milliseconds of the first call, compilation included where this run had not compiled the variant yet
+  readonly times: readonly number[]; // milliseconds a call
+  readonly calls: number; // a sample's
+  readonly out: ArrayLike<number>;
+}
+
+export type Wait = <T>(promise: Promise<T>) => Promise<T>;
+
+/** A wrong answer is no time: the greatest error allowed, relative to the largest value. Far above rounding, far below a wrong index. */
+const TOLERANCE = 1e-4;
+
+/**
+ * Times calls that are recorded into one pass, submitted and waited for together, so that a sample is the GPU's time.
+ * @throws AttentionError 'limit' where the path does not fit the device; Error when the answer is wrong
+ */
+export async function timeGpu(
+  attention: Attention,
+  [q, k, v]: readonly [GpuTensor, GpuTensor, GpuTensor],
+  options: AttentionOptions,
+  {
+    repeats,
+    wait,
+    check,
+    onSample,
+  }: { repeats: number; wait: Wait; check: (out: ArrayLike<number>) => void; onSample: (done: number) => void },
+): Promise<GpuTimes> {
+  const { device } = attention;
+  const start = performance.now();
+  const { mask, keyLengths, alibiSlopes, sinks, ...plain } = options;
+  if (mask ?? keyLengths ?? alibiSlopes ?? sinks) throw new AttentionError('option', 'timeGpu: the benchmark has no such tensors');
+  const plan = await wait(attention.plan({ q, k, v, ...plain }));
+  const out = attention.empty([...q.shape.slice(0, 3), v.shape[3]!]);
+  const workspace = plan.workspaceBytes > 0 ? attention.empty([plan.workspaceBytes / 4]) : undefined;
+  const tensors = { q, k, v, out, ...(workspace && { workspace: workspace.buffer }) };
+  const run = async (calls: number) => {
+    const encoder = device.createCommandEncoder();
+    const pass = encoder.beginComputePass();
+    for (let i = 0; i < calls; i++) plan.encode(pass, tensors);
+    pass.end();
+    device.queue.submit([encoder.finish()]);
+    await wait(device.queue.onSubmittedWorkDone());
+  };
+  const sample = async (calls: number) => {
+    const begin = performance.now();
+    await run(calls);
+    return (performance.now() - begin) / calls;
+  };
+  try {
+    await run(1);
+    const first = performance.now() - start;
+    const data = (await wait(attention.download(out))).data;
+    check(data);
+    const calls = callsOf(await sample(1));
+    const times: number[] = [];
+    for (let i = 0; i < repeats; i++) {
+      times.push(await sample(calls));
+      onSample(i + 1);
+    }
+    return { kernels: plan.kernels.map(({ name }) => name).join(' + '), first, times, calls, out: data };
+  } finally {
+    attention.release(out, ...(workspace ? [workspace] : []));
+    plan.destroy();
+  }
+}
+
+/** The greatest difference. @throws Error when it is no rounding */
+export function greatestError(actual: ArrayLike<number>, expected: Float64Array): number {
+  let error = 0;
+  let largest = 0;
+  for (let i = 0; i < expected.length; i++) {
+    const own = Math.abs(actual[i]! - expected[i]!);
+    if (!(own <= error)) error = own; // also when it is NaN
+    largest = Math.max(largest, Math.abs(expected[i]!));
+  }
+  if (!(error <= TOLERANCE * largest))
+    throw new Error(`The GPU’s answer is wrong: it is off by ${error}, and values reach ${largest}. It was not timed.`);
+  return error;
+}
