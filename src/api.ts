@@ -3,16 +3,14 @@ import type { HostData } from './host-data.ts';
 import type { AttentionOptions, AttentionProblem } from './options.ts';
 import type { AttentionPlan } from './plan.ts';
 import type { DType, GpuTensor, HostTensor } from './tensor.ts';
-
-/** Tile sizes measured on a device. Nothing makes one yet: `tune` is not supported yet. */
-export type Tuning = Readonly<Record<string, unknown>>;
+import type { Tuning } from './tuning.ts';
 
 export interface CreateAttentionOptions {
   /** Used as it is: default limits and no features will do. Default: a device of its own. */
   device?: GPUDevice;
   /** Which adapter to ask for when the device is its own. Default: the browser's choice. */
   powerPreference?: GPUPowerPreference;
-  /** Not supported yet: code 'unsupported'. */
+  /** What `tune` gave on this adapter: used where `algorithm` is 'auto' and no `variant` is given. One of another adapter is an error. */
   tuning?: Tuning;
 }
 
@@ -68,7 +66,12 @@ export interface Attention {
    * @returns the same for all keys together. The caller releases it.
    */
   merge(parts: readonly { out: GpuTensor; lse: GpuTensor }[]): Promise<{ out: GpuTensor; lse: GpuTensor }>;
-  /** Not supported yet: rejects with AttentionError 'unsupported'. */
+  /**
+   * Measures the variants that fit the problem on this device, which takes seconds; calls of this Attention use the fastest from then on.
+   * Measurements count for problems of one class: the same heads, head sizes, types and options, lengths within one power of two.
+   * @returns all that this Attention knows, what `createAttention({ tuning })` brought included: plain JSON, which the caller keeps
+   * @throws AttentionError 'limit', 'out-of-memory', 'device-lost', or what `plan` throws
+   */
   tune(problem: AttentionProblem): Promise<Tuning>;
   /** Frees every buffer the library made, and the device only if the library made it. Later calls fail with 'device-lost'. */
   destroy(): void;

@@ -13,6 +13,7 @@ import { checkKeys, checkOptionKeys, normalize, type Problem } from './problem.t
 import { type Absent, bindingOf, checkBinding, Program, type Step } from './program.ts';
 import { checkLayout, type DType, type GpuTensor, type HostTensor } from './tensor.ts';
 import { chooseProjectTiles, deviceFacts } from './tiles.ts';
+import { checkTuning, describeAdapter, NO_TUNING, type Tuning, tuningClass, withTuning } from './tuning.ts';
 
 const PLANS = 16; // compiled problems that calls keep, each with a uniform buffer of about 1 KB
 
@@ -23,12 +24,19 @@ const PLANS = 16; // compiled problems that calls keep, each with a uniform buff
 export async function createAttention(options: CreateAttentionOptions = {}): Promise<Attention> {
   checkKeys('createAttention', options, ['device', 'powerPreference', 'tuning']);
   const { device, powerPreference, tuning } = options;
-  if (tuning !== undefined) throw new AttentionError('unsupported', `createAttention: tuning is ${quote(tuning)}: not supported yet`);
   if (powerPreference !== undefined && powerPreference !== 'low-power' && powerPreference !== 'high-performance') {
     throw new AttentionError('option', `createAttention: powerPreference is ${quote(powerPreference)}: need low-power or high-performance`);
   }
   if (device !== undefined) checkDevice(device);
-  return new DeviceAttention(device ?? (await requestDevice(powerPreference)), device === undefined);
+  const used = device ?? (await requestDevice(powerPreference));
+  if (tuning === undefined) return new DeviceAttention(used, device === undefined);
+  try {
+    checkTuning(tuning, used);
+  } catch (error) {
+    if (device === undefined) used.destroy();
+    throw error;
+  }
+  return new DeviceAttention(used, device === undefined, tuning.fastest);
 }
 
 /** What new tensors shall be, by name. */
@@ -48,6 +56,7 @@ export class DeviceAttention implements Attention, PlanContext {
   constructor(
     readonly device: GPUDevice,
     private readonly ownsDevice: boolean,
+    private tuned: Tuning['fastest'] = NO_TUNING,
   ) {
     this.lost = device.lost;
     this.lifeline = new Lifeline(device);
@@ -87,8 +96,9 @@ export class DeviceAttention implements Attention, PlanContext {
   }
 
   /** Runs a checked problem on new outputs, with its plan from the cache. */
-  async attend(caller: string, problem: Problem, inputs: Inputs): Promise<AttentionOutput & { weights?: GpuTensor }> {
+  async attend(caller: string, given: Problem, inputs: Inputs): Promise<AttentionOutput & { weights?: GpuTensor }> {
     this.lifeline.check(caller);
+    const problem = withTuning(given, this.tuned);
     for (const [name, tensor] of Object.entries(inputs)) this.checkInput(`${caller}: ${name}`, tensor);
     const { B, H, N, M, out } = problem;
     const key = planKey(problem, this.device.limits.minStorageBufferOffsetAlignment);
@@ -134,7 +144,7 @@ export class DeviceAttention implements Attention, PlanContext {
 
   async plan(problem: AttentionProblem): Promise<AttentionPlan> {
     this.lifeline.check('plan');
-    return this.lifeline.wait('plan', Plan.create('plan', this, normalize('plan', problem)));
+    return this.lifeline.wait('plan', Plan.create('plan', this, withTuning(normalize('plan', problem), this.tuned)));
   }
 
   async backward(): Promise<never> {
@@ -173,9 +183,13 @@ export class DeviceAttention implements Attention, PlanContext {
     return merged.tensors;
   }
 
-  async tune(): Promise<never> {
+  async tune(problem: AttentionProblem): Promise<Tuning> {
     this.lifeline.check('tune');
-    throw new AttentionError('unsupported', 'tune: not supported yet');
+    const normal = normalize('tune', problem);
+    const { measure } = await import('./tune.ts');
+    const fastest = await this.lifeline.wait('tune', measure(this, normal));
+    this.tuned = { ...this.tuned, [tuningClass(normal)]: fastest };
+    return { adapter: describeAdapter(this.device), fastest: this.tuned };
   }
 
   destroy(): void {

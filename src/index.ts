@@ -1,4 +1,4 @@
-export type { Attention, AttentionOutput, CreateAttentionOptions, Tuning } from './api.ts';
+export type { Attention, AttentionOutput, CreateAttentionOptions } from './api.ts';
 export { createAttention } from './attention.ts';
 export { AttentionError, type AttentionErrorCode } from './errors.ts';
 export type { HostData } from './host-data.ts';
@@ -7,3 +7,4 @@ export type { AttentionPlan, AttentionTensors } from './plan.ts';
 export { type SelfAttentionOptions, selfAttention } from './self-attention.ts';
 export type { Rows, SelfAttentionResult } from './self-attention-problem.ts';
 export type { DType, GpuTensor, HostTensor, TensorLayout } from './tensor.ts';
+export type { TunedVariant, Tuning } from './tuning.ts';

@@ -41,6 +41,7 @@ export interface Problem {
   readonly returnWeights: boolean; // weights beside the scores: only selfAttention asks for both
   readonly algorithm: Algorithm;
   readonly variant: Readonly<Record<string, number | boolean | string>>;
+  readonly forcedBy: 'caller' | 'tuning'; // who chose algorithm and variant
 }
 
 /** Whether a query's position among the keys decides which of them it sees. */
@@ -151,6 +152,7 @@ function checkOptions(caller: string, options: AttentionProblem) {
     causalOffset: causalOffset === 'lower-right' ? causalOffset : Math.min(Math.max(causalOffset, -FARTHEST), FARTHEST),
     dropout: dropout && dropout.probability > 0 ? { ...dropout } : undefined,
     variant: { ...variant },
+    forcedBy: 'caller' as const,
   };
 }
 

@@ -9,7 +9,7 @@ import { isVec4, type Problem } from './problem.ts';
 import type { Choice, DeviceFacts, ExplicitKernel, Tiles } from './tiles.ts';
 
 /** Applies what the caller forces. A value of another algorithm's kernel is an error, like one that nobody knows. */
-export function force<Name extends string>(tiles: Tiles<Name>, forced: Problem['variant']): Tiles<Name> {
+export function force<Name extends string>(tiles: Tiles<Name>, { variant: forced, forcedBy }: Problem): Tiles<Name> {
   const result: Record<string, Choice> = { ...tiles };
   for (const [key, value] of Object.entries(forced)) {
     const [kernel, name, rest] = key.split('.');
@@ -30,7 +30,10 @@ export function force<Name extends string>(tiles: Tiles<Name>, forced: Problem['
         typeof own === 'number' ? 'an integer ≥ 1' : typeof own === 'boolean' ? 'true or false' : `${quote(own)}, the tensors' type`;
       throw new AttentionError('option', `variant: ${key} is ${quote(value)}: need ${need}`);
     }
-    result[kernel!] = { variant: { ...choice.variant, [name!]: value }, reason: 'forced by variant' };
+    result[kernel!] = {
+      variant: { ...choice.variant, [name!]: value },
+      reason: forcedBy === 'tuning' ? 'the fastest that tune measured' : 'forced by variant',
+    };
   }
   return result as Tiles<Name>;
 }

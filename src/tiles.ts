@@ -1,7 +1,7 @@
 /** Chooses the algorithm and its tile sizes: a pure function of the problem, the device's facts and what the caller forces. Nowhere else. */
 import { AttentionError, quote } from './errors.ts';
 import { skipsZeros } from './kernels/context.ts';
-import type { Variant } from './kernels/kernel.ts';
+import { describeVariant, type Variant } from './kernels/kernel.ts';
 import { type Projection, projectBytes } from './kernels/project.ts';
 import { isVec4, type Problem } from './problem.ts';
 import { checkBaselineTiles, checkExplicitTiles, checkFits, checkQuadTiles, checkRowTiles, force } from './tile-checks.ts';
@@ -82,7 +82,32 @@ export function chooseExplicitTiles(problem: Problem, facts: DeviceFacts): Tiles
       reason: context.reason,
     },
   };
-  return checkExplicitTiles(force(chosen, problem.variant), facts);
+  return checkExplicitTiles(force(chosen, problem), facts);
+}
+
+/** What tune measures: whatever the device and the problem allow, the library's own choice among it. */
+export function candidates(problem: Problem, facts: DeviceFacts): { algorithm: 'explicit' | 'fused'; variant: Variant }[] {
+  const fused = (name: string, values: number[]) => values.map((value) => ({ algorithm: 'fused' as const, variant: { [name]: value } }));
+  const all = [
+    { algorithm: 'explicit' as const, variant: {} },
+    { algorithm: 'fused' as const, variant: {} },
+    ...fused('flash_forward.TILE_N', [16, 32, 64]),
+    ...fused('flash_forward_quad.ROWS', [1, 2, 4]),
+    ...fused('flash_forward_row.ROWS', [1, 2, 4, 8]),
+  ];
+  const seen = new Set<string>();
+  return all.filter((candidate) => {
+    const chosen = { ...problem, ...candidate };
+    try {
+      const { algorithm } = chooseAlgorithm(chosen);
+      const { kernel, variant } = algorithm === 'explicit' ? { kernel: algorithm, variant: {} } : chooseFusedTiles(chosen, facts);
+      const label = `${kernel} ${describeVariant(variant)}`;
+      return !seen.has(label) && seen.add(label);
+    } catch (error) {
+      if (error instanceof AttentionError) return false;
+      throw error;
+    }
+  });
 }
 
 export type FusedKernel = 'flash_forward' | 'flash_forward_quad' | 'flash_forward_row';
@@ -98,7 +123,7 @@ export function chooseFusedTiles(problem: Problem, facts: DeviceFacts): { kernel
         ? 'flash_forward_row'
         : 'flash_forward_quad';
   const tiles = FUSED_TILES[kernel](problem, facts);
-  const choice = force({ [kernel]: tiles }, problem.variant)[kernel]!;
+  const choice = force({ [kernel]: tiles }, problem)[kernel]!;
   FUSED_CHECKS[kernel](choice.variant, problem, facts);
   return { kernel, ...choice };
 }

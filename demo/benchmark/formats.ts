@@ -47,13 +47,14 @@ export const HEADINGS = {
   rate: 'Rate',
   share: 'Of this adapter’s peak',
   error: 'Greatest error',
+  kernels: 'Kernels',
 } as const;
 
 const time = (value: number) => (value >= 100 ? value.toFixed(0) : value.toPrecision(3));
 
 /** What a table shows of a row. */
 export function display(row: Row): Record<keyof typeof HEADINGS, string> {
-  const { path, length, median, least, most, first, gflops, gbps, bound, share, error } = row;
+  const { path, length, median, least, most, first, gflops, gbps, bound, share, error, kernels } = row;
   const isReference = path === 'CPU reference';
   return {
     path,
@@ -64,6 +65,7 @@ export function display(row: Row): Record<keyof typeof HEADINGS, string> {
     rate: bound === 'bytes' ? `${gbps.toPrecision(3)} GB/s` : `${gflops.toPrecision(3)} GFLOP/s`,
     share: isReference ? '—' : `${(100 * share).toPrecision(2)}% of ${bound}`,
     error: isReference ? '—' : error.toExponential(1),
+    kernels: kernels || '—',
   };
 }
 

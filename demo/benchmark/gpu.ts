@@ -62,12 +62,22 @@ export async function timeGpu(
       times.push(await sample(calls));
       onSample(i + 1);
     }
-    return { kernels: plan.kernels.map(({ name }) => name).join(' + '), first, times, calls, out: data };
+    return {
+      kernels: plan.kernels.map(({ name, variant }) => [name, ...describe(variant)].join(' ')).join(' + '),
+      first,
+      times,
+      calls,
+      out: data,
+    };
   } finally {
     attention.release(out, ...(workspace ? [workspace] : []));
     plan.destroy();
   }
 }
+
+/** What tells two variants of a kernel apart at a glance: its rows and splits. */
+const describe = (variant: Readonly<Record<string, unknown>>): string[] =>
+  ['TILE_N', 'ROWS', 'SPLITS'].filter((name) => name in variant).map((name) => `${name}=${variant[name]}`);
 
 /** The greatest difference. @throws Error when it is no rounding */
 export function greatestError(actual: ArrayLike<number>, expected: Float64Array): number {

@@ -2,7 +2,7 @@
 import { NO_WEBGPU } from '../engine.ts';
 import { byId, element, headRow, replace, scrolling } from '../ui/dom.ts';
 import { describeRoofline, display, HEADINGS, toCsv, toJson, toSvg } from './formats.ts';
-import { benchmark, PATHS, type Progress, type Report } from './measure.ts';
+import { benchmark, type Progress, pathsOf, type Report } from './measure.ts';
 import { timePlot } from './plot.ts';
 import type { BenchmarkOptions } from './work.ts';
 
@@ -50,7 +50,8 @@ async function run(): Promise<void> {
       show();
     };
     report = await benchmark(options, { signal: cancel.signal, onProgress: showProgress, onReport });
-    byId('status').textContent = `Done: ${report.options.lengths.length} lengths on ${PATHS.length} paths, every answer checked.`;
+    byId('status').textContent =
+      `Done: ${report.options.lengths.length} lengths on ${pathsOf(report.options).length} paths, every answer checked.`;
   } catch (error) {
     fail(error as Error);
   } finally {
@@ -103,7 +104,7 @@ function show(): void {
       'tr',
       {},
       element('th', { scope: 'row' }, path),
-      ...keys.slice(1).map((key) => element('td', { class: 'number' }, rest[key as keyof typeof rest])),
+      ...keys.slice(1).map((key) => element('td', { class: key === 'kernels' ? '' : 'number' }, rest[key as keyof typeof rest])),
     );
   });
   const { heads, keyHeads, headSize, isCausal, queries } = report.options;

@@ -1,13 +1,24 @@
 /** The benchmark itself: for the page and for `npm run bench` alike. */
-import { type Attention, AttentionError, type AttentionOptions, createAttention, type GpuTensor, type Tuning } from '../../src/index.ts';
+import {
+  type Attention,
+  AttentionError,
+  type AttentionOptions,
+  type AttentionProblem,
+  createAttention,
+  type GpuTensor,
+  type Tuning,
+} from '../../src/index.ts';
 import { describeAdapter } from '../engine.ts';
 import { CpuWorker } from './cpu.ts';
 import { greatestError, timeGpu, type Wait } from './gpu.ts';
 import { measureRoofline, type Roofline } from './roofline.ts';
 import { type BenchmarkOptions, bytesMoved, checkOptions, operations, type Work, workOf } from './work.ts';
 
-export const PATHS = ['CPU reference', 'Explicit', 'Fused'] as const;
-export type Path = (typeof PATHS)[number];
+export type Path = 'CPU reference' | GpuPath;
+type GpuPath = 'Explicit' | 'Fused' | 'Tuned';
+/** On the GPU: 'Tuned' is the fastest variant that tune measures on the device. */
+const gpuPaths = ({ tune }: BenchmarkOptions): readonly GpuPath[] => ['Explicit', 'Fused', ...(tune ? (['Tuned'] as const) : [])];
+export const pathsOf = (options: BenchmarkOptions): readonly Path[] => ['CPU reference', ...gpuPaths(options)];
 
 /** One path at one length. Times in milliseconds. */
 export interface Row extends Work {
@@ -88,9 +99,16 @@ export async function benchmark(
   try {
     progress.say('what the device can do at most');
     const roofline = await measureRoofline(attention.device, wait);
-    const report = (): Report => ({ date: new Date().toISOString(), options: { ...options, lengths }, device, roofline, rows, missing });
+    let tuning: Tuning | undefined;
+    const tuned = (found: Tuning) => {
+      tuning = found;
+    };
+    const report = (): Report => ({
+      ...{ date: new Date().toISOString(), options: { ...options, lengths }, device, roofline, rows, missing },
+      ...(tuning && { tuning }),
+    });
     for (const length of lengths) {
-      await measureLength(workOf(length, options), { options, attention, cpu, wait, progress, roofline, rows, missing });
+      await measureLength(workOf(length, options), { options, attention, cpu, wait, progress, roofline, rows, missing, tuned });
       onReport(report());
     }
     return report();
@@ -109,6 +127,7 @@ interface Run {
   readonly roofline: Roofline;
   readonly rows: Row[];
   readonly missing: string[];
+  readonly tuned: (tuning: Tuning) => void;
 }
 
 async function measureLength(work: Work, run: Run): Promise<void> {
@@ -129,7 +148,7 @@ async function measureLength(work: Work, run: Run): Promise<void> {
   rows.push({ path: 'CPU reference', ...work, ...statistics(reference, work), ...unmeasured });
 
   const tensors = reference.inputs.map((data, i) => attention.upload(data, shapes[i]!)) as [GpuTensor, GpuTensor, GpuTensor];
-  for (const path of ['Explicit', 'Fused'] as const) {
+  for (const path of gpuPaths(options)) {
     progress.report(work, path, 0);
     let error = 0;
     const check = (out: ArrayLike<number>) => {
@@ -137,7 +156,9 @@ async function measureLength(work: Work, run: Run): Promise<void> {
     };
     const onSample = (done: number) => progress.report(work, path, done / repeats);
     try {
-      const algorithm = path === 'Explicit' ? 'explicit' : 'fused';
+      const [q, k, v] = tensors;
+      if (path === 'Tuned') run.tuned(await wait(attention.tune({ q, k, v, ...attentionOptions } as AttentionProblem)));
+      const algorithm = ({ Explicit: 'explicit', Fused: 'fused', Tuned: 'auto' } as const)[path];
       const gpu = await timeGpu(attention, tensors, { ...attentionOptions, algorithm }, { repeats, wait, check, onSample });
       const figures = statistics(gpu, work);
       rows.push({
@@ -205,7 +226,7 @@ class ProgressOf {
     private readonly listener: (progress: Progress) => void,
   ) {
     const works = lengths.map((length) => workOf(length, options));
-    this.total = works.flatMap((work) => PATHS.map((path) => this.cost(work, path))).reduce((sum, cost) => sum + cost, 0);
+    this.total = works.flatMap((work) => pathsOf(options).map((path) => this.cost(work, path))).reduce((sum, cost) => sum + cost, 0);
   }
 
   say(text: string): void {

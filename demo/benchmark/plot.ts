@@ -2,8 +2,8 @@ import * as Plot from '@observablehq/plot';
 import type { Row } from './measure.ts';
 
 /** Colours that can be told apart in both themes, with and without colour vision (Okabe and Ito). */
-const COLOURS = { 'CPU reference': '#d55e00', Explicit: '#b0609a', Fused: '#0072b2' } as const;
-const DARK_COLOURS = { 'CPU reference': '#ff9d5c', Explicit: '#e29acb', Fused: '#66b8ee' } as const;
+const COLOURS = { 'CPU reference': '#d55e00', Explicit: '#b0609a', Fused: '#0072b2', Tuned: '#00805a' } as const;
+const DARK_COLOURS = { 'CPU reference': '#ff9d5c', Explicit: '#e29acb', Fused: '#66b8ee', Tuned: '#4fd1a5' } as const;
 const NAME_HEIGHT = 16; // pixels: names beside the lines' ends keep this distance
 const MARGINS = 90; // pixels of the height that are not the plot's
 

@@ -8,9 +8,9 @@ useTensors();
 const LATER: Case[] = [
   ['planning backward', 'unsupported', 'backward', () => attention.plan({ q, k, v, backward: true })],
   ['backward', 'unsupported', 'backward', () => attention.backward(q, {})],
-  ['tune', 'unsupported', 'tune', () => attention.tune({ q, k, v })],
+  ['tuning a wrong problem', 'shape', 'B must be equal', () => attention.tune({ q, k: { ...k, shape: [1, 1, 5, 9] }, v })],
   ['encodeBackward', 'unsupported', 'encodeBackward', () => plan.encodeBackward({} as GPUComputePassEncoder, {})],
-  ['tuning', 'unsupported', 'tuning', () => createAttention({ tuning: {} })],
+  ['a tuning that is none', 'option', '{}', () => createAttention({ tuning: {} as never })],
 ];
 
 const TENSORS: Case[] = [

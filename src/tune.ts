@@ -1,0 +1,125 @@
+/** Measures the variants that fit a problem on the device at hand. Loaded when somebody tunes. */
+import { AttentionError } from './errors.ts';
+import type { Variant } from './kernels/kernel.ts';
+import { type AttentionTensors, Plan, type PlanContext } from './plan.ts';
+import { hasOrderedQuads } from './probe.ts';
+import type { Problem } from './problem.ts';
+import { byteLength, type GpuTensor, type Layout, rowMajor } from './tensor.ts';
+import { candidates, deviceFacts } from './tiles.ts';
+import type { TunedVariant } from './tuning.ts';
+
+const SAMPLE_MS = 10; // a sample lasts this long at least
+const ROUNDS = 5;
+const HOPELESS = 3; // times the fastest: measured no further after the first round
+
+/** Compiles and times every candidate, round by round, so that a disturbance hits all alike. */
+export async function measure(context: PlanContext, problem: Problem): Promise<TunedVariant> {
+  const { device } = context.lifeline;
+  const found = candidates(problem, deviceFacts(device, await hasOrderedQuads(device)));
+  const buffers: GPUBuffer[] = [];
+  const runs: Run[] = [];
+  try {
+    const inputs = makeTensors(context, problem, buffers);
+    for (const candidate of found) {
+      const plan = await Plan.create('tune', context, { ...problem, ...candidate, forcedBy: 'tuning' }).catch(unlessTooLarge);
+      if (!plan) continue;
+      const run: Run = { ...candidate, plan, calls: 1, times: [], tensors: { ...inputs } };
+      runs.push(run);
+      if (plan.workspaceBytes > 0) {
+        const workspace = context.pool.allocate('tune: workspace', plan.workspaceBytes, GPUBufferUsage.STORAGE);
+        buffers.push(workspace);
+        run.tensors = { ...inputs, workspace };
+      }
+      await sample(context, run); // the first call is no measure
+      run.calls = Math.max(1, Math.ceil(SAMPLE_MS / Math.max(0.1, await sample(context, run))));
+    }
+    if (runs.length === 0) throw new AttentionError('limit', 'tune: this problem does not fit the device');
+    for (let round = 0; round < ROUNDS; round++) {
+      const best = Math.min(...runs.map(median));
+      for (const run of runs) if (round === 0 || median(run) < HOPELESS * best) run.times.push(await sample(context, run));
+    }
+    const [fastest] = [...runs].sort((a, b) => median(a) - median(b)) as [Run];
+    return { algorithm: fastest.algorithm, variant: fastest.variant, milliseconds: median(fastest) };
+  } finally {
+    for (const { plan } of runs) plan.destroy();
+    for (const buffer of buffers) context.pool.recycle(buffer);
+  }
+}
+
+/** A candidate that does not fit the device is none. */
+function unlessTooLarge(error: unknown): undefined {
+  if (!(error instanceof AttentionError && error.code === 'limit')) throw error;
+}
+
+interface Run {
+  readonly algorithm: 'explicit' | 'fused';
+  readonly variant: Variant;
+  readonly plan: Plan;
+  readonly times: number[]; // milliseconds a call
+  tensors: AttentionTensors;
+  calls: number; // a sample's
+}
+
+const median = ({ times }: Run): number => [...times].sort((a, b) => a - b)[times.length >> 1] ?? Number.POSITIVE_INFINITY;
+
+/** Milliseconds a call: by the GPU's own clock where it has one and it ticks finely enough, else until the queue is done. */
+async function sample({ lifeline, pool }: PlanContext, { plan, tensors, calls }: Run): Promise<number> {
+  const { device } = lifeline;
+  const start = performance.now();
+  const encoder = device.createCommandEncoder({ label: 'tune' });
+  const hasClock = device.features.has('timestamp-query');
+  const querySet = hasClock ? device.createQuerySet({ type: 'timestamp', count: 2 }) : undefined;
+  const timestampWrites = querySet && { querySet, beginningOfPassWriteIndex: 0, endOfPassWriteIndex: 1 };
+  const pass = encoder.beginComputePass({ label: 'tune', ...(timestampWrites && { timestampWrites }) });
+  for (let i = 0; i < calls; i++) plan.encode(pass, tensors);
+  pass.end();
+  let stamps: GpuTensor | undefined;
+  let resolved: GPUBuffer | undefined;
+  if (querySet) {
+    resolved = device.createBuffer({ label: 'tune', size: 16, usage: GPUBufferUsage.QUERY_RESOLVE | GPUBufferUsage.COPY_SRC });
+    stamps = pool.tensor('tune', [4], 'u32');
+    encoder.resolveQuerySet(querySet, 0, 2, resolved, 0);
+    encoder.copyBufferToBuffer(resolved, 0, stamps.buffer, 0, 16);
+  }
+  device.queue.submit([encoder.finish()]);
+  await lifeline.wait('tune', device.queue.onSubmittedWorkDone());
+  let elapsed = performance.now() - start;
+  if (stamps && querySet) {
+    const { data } = await pool.download(stamps);
+    const nanoseconds = (data[3]! - data[1]!) * 2 ** 32 + data[2]! - data[0]!;
+    if (nanoseconds > 1e6 && nanoseconds / 1e6 < elapsed) elapsed = nanoseconds / 1e6; // browsers round stamps to 0.1 ms
+    pool.release([stamps]);
+    querySet.destroy();
+    resolved?.destroy();
+  }
+  return elapsed / calls;
+}
+
+/** Tensors of the problem's layouts: zeros, masks of ones, every key there. */
+function makeTensors({ pool }: PlanContext, problem: Problem, buffers: GPUBuffer[]): AttentionTensors {
+  const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST;
+  const make = (name: string, layout: Layout, value = 0): GpuTensor => {
+    const bytes = layout.offset + layout.bytes;
+    const buffer = pool.allocate(`tune: ${name}`, bytes, usage);
+    buffers.push(buffer);
+    pool.write(buffer, 0, new Uint32Array(Math.ceil(bytes / 4)).fill(value).buffer);
+    return { buffer, shape: layout.shape, dtype: layout.dtype, offset: layout.offset, strides: layout.strides };
+  };
+  const { B, H, N, M, q, k, v, out, mask, keyLengths, alibiSlopes, sinks, returnLse, returnScores } = problem;
+  const dense = (shape: number[]): Layout => ({
+    shape,
+    dtype: 'f32',
+    offset: 0,
+    strides: rowMajor(shape),
+    bytes: byteLength(shape, 'f32'),
+  });
+  return {
+    ...{ q: make('q', q), k: make('k', k), v: make('v', v), out: make('out', out) },
+    ...(returnLse && { lse: make('lse', dense([B, H, N])) }),
+    ...(returnScores && { scores: make('scores', dense([B, H, N, M])) }),
+    ...(mask && { mask: make('mask', mask, mask.dtype === 'bool' ? 0x01010101 : 0) }),
+    ...(keyLengths && { keyLengths: make('keyLengths', keyLengths, M) }),
+    ...(alibiSlopes && { alibiSlopes: make('alibiSlopes', alibiSlopes) }),
+    ...(sinks && { sinks: make('sinks', sinks) }),
+  };
+}

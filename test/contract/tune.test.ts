@@ -1,0 +1,80 @@
+/** tune measures on the device at hand, and what it gives is used: here, and by another Attention on the same adapter. */
+import { expect, test } from 'vitest';
+import { type AttentionOptions, createAttention, type Tuning } from '../../src/index.ts';
+import { scaledDotProductAttention } from '../../src/reference/index.ts';
+import { onDevices } from '../rig/gpu.ts';
+import { randomArray } from '../rig/random.ts';
+
+const [H, N, D] = [2, 33, 16];
+const layout = { shape: [1, H, N, D], dtype: 'f32' } as const;
+const problem = { q: layout, k: layout, v: layout };
+
+onDevices('tune', (attention) => {
+  const kernelsOf = async (options: AttentionOptions = {}, on = attention()) => {
+    const plan = await on.plan({ ...problem, ...(options as object) });
+    plan.destroy();
+    return plan.kernels;
+  };
+
+  test('gives plain JSON, and later calls of its class use the fastest', { timeout: 60_000 }, async () => {
+    const on = attention();
+    const tuning = await on.tune(problem);
+    const [entry] = Object.values(tuning.fastest);
+    expect(JSON.parse(JSON.stringify(tuning))).toEqual(tuning);
+    expect(entry!.milliseconds).toBeGreaterThan(0);
+    const kernels = await kernelsOf();
+    expect(kernels.length).toBe(entry!.algorithm === 'explicit' ? 3 : 1);
+    for (const [name, value] of Object.entries(entry!.variant)) {
+      const [kernel, constant] = name.split('.') as [string, string];
+      expect(kernels[0]).toMatchObject({ name: kernel, variant: { [constant]: value } });
+      expect(kernels[0]!.reason).toContain('the fastest that tune measured');
+    }
+    // What the caller asks for goes first; other classes are as before.
+    expect((await kernelsOf({ variant: { 'flash_forward.TILE_N': 8 } }))[0]).toMatchObject({
+      name: 'flash_forward',
+      variant: { TILE_N: 8 },
+    });
+    expect((await kernelsOf({ isCausal: true }))[0]!.reason).not.toContain('tune');
+    // The answer is right.
+    const data = [1, 2, 3].map((seed) => randomArray(seed, H * N * D));
+    const [q, k, v] = data.map((values) => on.upload(values, layout.shape));
+    const { out } = await on.scaledDotProductAttention(q!, k!, v!);
+    const [a, b, c] = data.map((values) => ({ data: values, shape: layout.shape }));
+    const expected = scaledDotProductAttention(a!, b!, c!).out.data;
+    for (const [i, value] of (await on.download(out)).data.entries()) expect(value).toBeCloseTo(expected[i]!, 5);
+    on.release(out, q!, k!, v!);
+
+    const other = await createAttention({ device: on.device, tuning });
+    expect(await kernelsOf({}, other)).toEqual(kernels);
+    // A second class is added to the first.
+    const both = await other.tune({ ...problem, isCausal: true });
+    expect(Object.keys(both.fastest).length).toBe(2);
+    expect(both.fastest).toMatchObject(tuning.fastest);
+    other.destroy();
+  });
+
+  test('a forced choice in the tuning is used', async () => {
+    const on = attention();
+    const first = await createAttention({ device: on.device });
+    const { adapter, fastest } = await first.tune({ ...problem, softcap: 1 });
+    first.destroy();
+    const [key] = Object.keys(fastest) as [string];
+    const tuning: Tuning = {
+      adapter,
+      fastest: { [key]: { algorithm: 'fused', variant: { 'flash_forward.TILE_N': 64 }, milliseconds: 1 } },
+    };
+    const other = await createAttention({ device: on.device, tuning });
+    expect(await kernelsOf({ softcap: 2 }, other)).toMatchObject([{ name: 'flash_forward', variant: { TILE_N: 64 } }]);
+    other.destroy();
+  });
+
+  test.each([
+    [{ adapter: 'another', fastest: {} }, /tuning was measured on "another", this adapter is .*: tune again/],
+    [{}, /tuning is \{\}: need what tune\(\) gave/],
+    [null, /tuning is null/],
+    [{ adapter: 'x', fastest: { a: { algorithm: 'both' } } }, /need what tune\(\) gave/],
+  ])('%j is an error', async (tuning, message) => {
+    const made = createAttention({ device: attention().device, tuning: tuning as unknown as Tuning });
+    await expect(made).rejects.toMatchObject({ code: 'option', message: expect.stringMatching(message) });
+  });
+});
