@@ -5,7 +5,7 @@ import type { HostTensor } from '../tensor.ts';
 import { context } from './context.ts';
 import { dropoutKeep } from './dropout.ts';
 import { type BooleanTensor, checkHostMask, checkHostTensor, checkIntegers, type Integers } from './host.ts';
-import { scores } from './scores.ts';
+import { type ScoresInputs, scores } from './scores.ts';
 import { softmax } from './softmax.ts';
 
 /** The options of `scaledDotProductAttention`, with host tensors. */
@@ -33,7 +33,36 @@ export interface ReferenceOutput {
  * @throws AttentionError 'shape', 'dtype', 'option' or 'unsupported', as on the GPU
  */
 export function scaledDotProductAttention(q: HostTensor, k: HostTensor, v: HostTensor, options: ReferenceOptions = {}): ReferenceOutput {
-  const caller = 'reference.scaledDotProductAttention';
+  const { problem, data, ...rest } = prepare('reference.scaledDotProductAttention', q, k, v, options);
+  const { B, H, N, M, Dv, returnScores } = problem;
+  const masked = scores(problem, data);
+  const rowSinks = rest.sinks && Float64Array.from({ length: B * H * N }, (_, row) => rest.sinks![Math.floor(row / N) % H]!);
+  const { weights, lse } = softmax(masked, M, rowSinks);
+  const factors = rest.factors();
+  const kept = factors ? weights.map((weight, i) => weight * factors[i]!) : weights;
+  const out: HostTensor = { data: context(problem, kept, data.v), shape: [B, H, N, Dv] };
+  const form = () => {
+    if (returnScores === 'weights') return weights;
+    return returnScores === 'masked' ? masked : scores(problem, data, returnScores);
+  };
+  return {
+    out,
+    ...(problem.returnLse ? { lse: { data: lse, shape: [B, H, N] } } : {}),
+    ...(returnScores ? { scores: { data: form(), shape: [B, H, N, M] } } : {}),
+  };
+}
+
+/** A checked problem with its numbers. */
+export interface Prepared {
+  readonly problem: Problem;
+  readonly data: ScoresInputs & { readonly v: ArrayLike<number> };
+  readonly sinks: ArrayLike<number> | undefined; // [H]
+  /** [B,H,N,M]: what dropout multiplies weights by, 0 or 1 / (1 − probability); undefined without dropout. */
+  factors(): Float64Array | undefined;
+}
+
+/** @throws AttentionError that names `caller` */
+export function prepare(caller: string, q: HostTensor, k: HostTensor, v: HostTensor, options: ReferenceOptions): Prepared {
   const { mask: maskOption, keyLengths: lengthsOption, alibiSlopes: slopesOption, sinks: sinksOption, keep: keepOption, ...rest } = options;
   checkOptionKeys(caller, rest);
   if ('variant' in rest) throw new AttentionError('option', `${caller}: variant forces GPU tiles, the reference has none`);
@@ -51,22 +80,12 @@ export function scaledDotProductAttention(q: HostTensor, k: HostTensor, v: HostT
     ...(slopesOption && { alibiSlopes: layout(slopesOption) }),
     ...(sinksOption && { sinks: layout(sinksOption) }),
   });
-
-  const { B, H, N, M, Dv, returnScores } = problem;
-  const inputs = { q: data.q, k: data.k, mask: mask?.data, keyLengths: lengths?.data, alibiSlopes };
-  const masked = scores(problem, inputs);
-  const rowSinks = sinks && Float64Array.from({ length: B * H * N }, (_, row) => sinks[Math.floor(row / N) % H]!);
-  const { weights, lse } = softmax(masked, M, rowSinks);
-  const kept = dropped(weights, problem, keepOption && checkKeep(`${caller}: keep`, keepOption, problem));
-  const out: HostTensor = { data: context(problem, kept, data.v), shape: [B, H, N, Dv] };
-  const form = () => {
-    if (returnScores === 'weights') return weights;
-    return returnScores === 'masked' ? masked : scores(problem, inputs, returnScores);
-  };
+  const keep = keepOption && checkKeep(`${caller}: keep`, keepOption, problem);
   return {
-    out,
-    ...(problem.returnLse ? { lse: { data: lse, shape: [B, H, N] } } : {}),
-    ...(returnScores ? { scores: { data: form(), shape: [B, H, N, M] } } : {}),
+    problem,
+    data: { ...data, mask: mask?.data, keyLengths: lengths?.data, alibiSlopes },
+    sinks,
+    factors: () => dropoutFactors(problem, keep),
   };
 }
 
@@ -79,9 +98,7 @@ function checkKeep(what: string, keep: BooleanTensor, { B, H, N, M, dropout }: P
   return data;
 }
 
-/** The weights after dropout: 0, or divided by 1 − probability. */
-function dropped(weights: Float64Array, { B, H, N, M, dropout }: Problem, given: ArrayLike<number> | undefined): Float64Array {
-  if (!dropout) return weights;
-  const keep = given ?? dropoutKeep(dropout, B * H, N, M);
-  return weights.map((weight, i) => (keep[i] ? weight / (1 - dropout.probability) : 0));
+function dropoutFactors({ B, H, N, M, dropout }: Problem, given: ArrayLike<number> | undefined): Float64Array | undefined {
+  if (!dropout) return undefined;
+  return Float64Array.from(given ?? dropoutKeep(dropout, B * H, N, M), (kept) => (kept ? 1 / (1 - dropout.probability) : 0));
 }

@@ -3,6 +3,12 @@ export type { Dropout, ScoresForm } from '../options.ts';
 export type { Rows, SelfAttentionOptions, SelfAttentionResult } from '../self-attention-problem.ts';
 export type { HostTensor } from '../tensor.ts';
 export { type ReferenceOptions, type ReferenceOutput, scaledDotProductAttention } from './attention.ts';
+export {
+  backward,
+  type ReferenceBackwardOptions,
+  type ReferenceForward,
+  type ReferenceGradients,
+} from './attention_backward.ts';
 export { merge } from './flash_merge.ts';
 export type { BooleanTensor, Integers } from './host.ts';
 export { selfAttention } from './self-attention.ts';

@@ -1,0 +1,168 @@
+import { AttentionError, quote } from '../errors.ts';
+import type { Problem } from '../problem.ts';
+import { elementCount, type HostTensor } from '../tensor.ts';
+import { prepare, type ReferenceOptions } from './attention.ts';
+import { checkHostTensor } from './host.ts';
+import { isExcluded, LOWEST, scores } from './scores.ts';
+
+/** What the forward pass read and wrote. */
+export interface ReferenceForward {
+  readonly q: HostTensor; // [B,H,N,D]
+  readonly k: HostTensor; // [B,Hk,M,D]
+  readonly v: HostTensor; // [B,Hk,M,Dv]
+  readonly out: HostTensor; // [B,H,N,Dv]
+  readonly lse: HostTensor; // [B,H,N]
+}
+
+/** The options of the forward pass, and which gradients to make beside those of q, k and v. */
+export interface ReferenceBackwardOptions extends ReferenceOptions {
+  /** Also the gradient of an additive mask, in its own shape: summed over the axes that it repeats. Default false. */
+  maskGradient?: boolean;
+}
+
+/** Each tensor's data is a Float64Array, and its shape that of what it is the gradient of. */
+export interface ReferenceGradients {
+  readonly q: HostTensor;
+  readonly k: HostTensor;
+  readonly v: HostTensor;
+  readonly mask?: HostTensor;
+  readonly sinks?: HostTensor;
+}
+
+/**
+ * Gradients of scaled dot-product attention on the CPU, in f64 and in plain loops: the twin of `shaders/flash_backward_*.wgsl`.
+ * From out and the log-sum-exp, with P the weights, R what dropout multiplies them by, dO the gradient of out:
+ *
+ *     delta = Σ dO ∘ out      dV = (P ∘ R)ᵀ dO      dS = P ∘ (R ∘ (dO vᵀ) − delta)      dsinks = −Σ exp(sink − lse) · delta
+ *     dmask = dS              dA = dS · (1 − (s / cap)²) with a softcap      dq = scale · dA k      dk = scale · dAᵀ q
+ *
+ * A row that sees no key has gradients of 0.
+ * @param gradient [B,H,N,Dv], of out
+ * @throws AttentionError 'shape', 'dtype' or 'option', as on the GPU
+ */
+export function backward(gradient: HostTensor, forward: ReferenceForward, options: ReferenceBackwardOptions = {}): ReferenceGradients {
+  const caller = 'reference.backward';
+  const { maskGradient = false, ...rest } = options;
+  if (typeof maskGradient !== 'boolean')
+    throw new AttentionError('option', `${caller}: maskGradient is ${quote(maskGradient)}: need true or false`);
+  const { problem, data, sinks, factors } = prepare(caller, forward.q, forward.k, forward.v, rest);
+  const { B, H, N, M, Dv, mask: maskLayout } = problem;
+  const read = (name: string, tensor: HostTensor, shape: readonly number[]) => {
+    const values = checkHostTensor(`${caller}: ${name}`, tensor);
+    if (quote(tensor.shape) !== quote(shape))
+      throw new AttentionError('shape', `${caller}: ${name} is ${quote(tensor.shape)}: need ${quote(shape)}`);
+    return values;
+  };
+  if (maskGradient && maskLayout?.dtype !== 'f32')
+    throw new AttentionError(
+      'option',
+      `${caller}: maskGradient needs an additive mask, mask is ${quote(maskLayout ? 'boolean' : undefined)}`,
+    );
+
+  const dOut = read('gradient', gradient, [B, H, N, Dv]);
+  const out = read('out', forward.out, [B, H, N, Dv]);
+  const lse = read('lse', forward.lse, [B, H, N]);
+  const delta = rowSums(dOut, out, Dv);
+  const masked = scores(problem, data);
+  const weights = masked.map((s, i) => (isExcluded(s) ? 0 : Math.exp(s - lse[Math.floor(i / M)]!)));
+  const R = factors();
+  const dS = scoreGradient(problem, weights, R, dOut, data.v, delta);
+  const kept = R ? weights.map((weight, i) => weight * R[i]!) : weights;
+  const capped = problem.softcap > 0 ? scores(problem, data, 'softcapped') : undefined;
+  const dA = capped ? dS.map((value, i) => (value === 0 ? 0 : value * (1 - (capped[i]! / problem.softcap) ** 2))) : dS;
+  const like = (tensor: HostTensor, values: Float64Array): HostTensor => ({ data: values, shape: [...tensor.shape] });
+  return {
+    ...queryAndKeyGradients(problem, dA, data.q, data.k, (q, k) => ({ q: like(forward.q, q), k: like(forward.k, k) })),
+    v: like(forward.v, valueGradient(problem, kept, dOut)),
+    ...(maskGradient && { mask: like(rest.mask as HostTensor, maskSum(problem, dS, (rest.mask as HostTensor).shape)) }),
+    ...(sinks && { sinks: { data: sinkGradient(problem, sinks, lse, delta), shape: [H] } }),
+  };
+}
+
+/** Σ a ∘ b of each row: [rows]. */
+function rowSums(a: ArrayLike<number>, b: ArrayLike<number>, width: number): Float64Array {
+  const sums = new Float64Array(a.length / width);
+  for (let i = 0; i < a.length; i++) sums[Math.floor(i / width)]! += a[i]! * b[i]!;
+  return sums;
+}
+
+/** Calls `each` for every query row and key: row of [B,H,N], the key's row of [B,Hk,M], their element of [B,H,N,M]. */
+function forEachPair({ B, H, Hk, N, M }: Problem, each: (row: number, key: number, pair: number) => void): void {
+  for (let row = 0; row < B * H * N; row++) {
+    const [b, h] = [Math.floor(row / (H * N)), Math.floor(row / N) % H];
+    const firstKey = (b * Hk + Math.floor((h * Hk) / H)) * M;
+    for (let m = 0; m < M; m++) each(row, firstKey + m, row * M + m);
+  }
+}
+
+/** P ∘ (R ∘ (dO vᵀ) − delta): [B,H,N,M]. */
+function scoreGradient(
+  problem: Problem,
+  weights: Float64Array,
+  factors: Float64Array | undefined,
+  dOut: ArrayLike<number>,
+  v: ArrayLike<number>,
+  delta: Float64Array,
+): Float64Array {
+  const { Dv } = problem;
+  const gradient = new Float64Array(weights.length);
+  forEachPair(problem, (row, key, pair) => {
+    if (weights[pair] === 0) return;
+    let sum = 0;
+    for (let e = 0; e < Dv; e++) sum += dOut[row * Dv + e]! * v[key * Dv + e]!;
+    gradient[pair] = weights[pair]! * (sum * (factors?.[pair] ?? 1) - delta[row]!);
+  });
+  return gradient;
+}
+
+function valueGradient(problem: Problem, weights: Float64Array, dOut: ArrayLike<number>): Float64Array {
+  const { B, Hk, M, Dv } = problem;
+  const gradient = new Float64Array(B * Hk * M * Dv);
+  forEachPair(problem, (row, key, pair) => {
+    const weight = weights[pair]!;
+    if (weight === 0) return;
+    for (let e = 0; e < Dv; e++) gradient[key * Dv + e]! += weight * dOut[row * Dv + e]!;
+  });
+  return gradient;
+}
+
+function queryAndKeyGradients<R>(
+  problem: Problem,
+  dScores: Float64Array,
+  q: ArrayLike<number>,
+  k: ArrayLike<number>,
+  result: (q: Float64Array, k: Float64Array) => R,
+): R {
+  const { D, scale } = problem;
+  const [dQ, dK] = [new Float64Array(q.length), new Float64Array(k.length)];
+  forEachPair(problem, (row, key, pair) => {
+    const factor = scale * dScores[pair]!;
+    if (factor === 0) return;
+    for (let d = 0; d < D; d++) {
+      dQ[row * D + d]! += factor * k[key * D + d]!;
+      dK[key * D + d]! += factor * q[row * D + d]!;
+    }
+  });
+  return result(dQ, dK);
+}
+
+/** The mask's gradient: dS summed over the axes that the mask repeats. */
+function maskSum({ B, H, N, M, mask }: Problem, dScores: Float64Array, shape: readonly number[]): Float64Array {
+  const [sb, sh, sn, sm] = mask!.strides as [number, number, number, number];
+  const gradient = new Float64Array(elementCount(shape));
+  for (let pair = 0; pair < B * H * N * M; pair++) {
+    const [b, h, n, m] = [Math.floor(pair / (H * N * M)), Math.floor(pair / (N * M)) % H, Math.floor(pair / M) % N, pair % M];
+    gradient[b * sb + h * sh + n * sn + m * sm]! += dScores[pair]!;
+  }
+  return gradient;
+}
+
+/** −Σ exp(sink − lse) · delta over the rows of each head: [H]. */
+function sinkGradient({ H, N }: Problem, sinks: ArrayLike<number>, lse: ArrayLike<number>, delta: Float64Array): Float64Array {
+  const gradient = new Float64Array(H);
+  for (const [row, value] of delta.entries()) {
+    const h = Math.floor(row / N) % H;
+    if (lse[row]! > LOWEST) gradient[h]! -= Math.exp(sinks[h]! - lse[row]!) * value;
+  }
+  return gradient;
+}
