@@ -5,6 +5,7 @@ import { type ReferenceOptions, scaledDotProductAttention } from '../../src/refe
 import { onDevices, place } from '../rig/gpu.ts';
 import { type NaiveSizes, naiveAttention } from '../rig/naive.ts';
 import { random, randomArray } from '../rig/random.ts';
+import { tiersOf } from '../rig/tiers.ts';
 import { expectAsGoodAsNaive, LOWEST } from '../rig/tolerance.ts';
 
 onDevices('options together', (attention) => {
@@ -72,13 +73,50 @@ onDevices('options together', (attention) => {
     }
   });
 
-  test('the same call twice gives the same bits', async () => {
+  test('every option in every tier, against the reference, and the same bits twice', async () => {
     const on = attention();
-    const tensors = [1, 2, 3].map((seed) => on.upload(randomArray(seed, 2 * 90 * 24), [1, 2, 90, 24])) as [GpuTensor, GpuTensor, GpuTensor];
-    const first = await on.scaledDotProductAttention(...tensors);
-    const second = await on.scaledDotProductAttention(...tensors);
-    expect((await on.download(second.out)).data).toEqual((await on.download(first.out)).data);
-    on.release(...tensors, first.out, second.out);
+    const [B, H, Hk, N, M, D, Dv] = [2, 4, 2, 37, 75, 20, 12];
+    const shapes = [
+      [B, H, N, D],
+      [B, Hk, M, D],
+      [B, Hk, M, Dv],
+    ];
+    const count = (shape: readonly number[]) => shape.reduce((a, b) => a * b, 1);
+    const data = shapes.map((shape, i) => randomArray(i + 1, count(shape)));
+    const [maskData, slopes, sinks] = [
+      randomArray(4, B * M).map((x) => (x < -0.7 ? LOWEST : x)),
+      randomArray(5, H, 0.2),
+      randomArray(6, H),
+    ];
+    const bands = { isCausal: true, window: [50, 9], causalOffset: 'lower-right' } as const;
+    const plain = { ...bands, scale: 0.4, softcap: 3, dropout: { probability: 0.25, seed: 77 }, returnLse: true };
+    const [q, k, v] = data.map((values, i) => on.upload(values, shapes[i]!)) as [GpuTensor, GpuTensor, GpuTensor];
+    const given = {
+      ...{ mask: on.upload(maskData, [B, 1, 1, M]), keyLengths: on.upload(Uint32Array.of(75, 61), [B]) },
+      ...{ alibiSlopes: on.upload(slopes, [H]), sinks: on.upload(sinks, [H]) },
+    };
+    const host = (values: Float32Array, ...shape: number[]) => ({ data: values, shape });
+    const [hostQ, hostK, hostV] = data.map((values, i) => host(values, ...shapes[i]!));
+    const expected = scaledDotProductAttention(hostQ!, hostK!, hostV!, {
+      ...plain,
+      ...{ mask: host(maskData, B, 1, 1, M), keyLengths: [75, 61], alibiSlopes: host(slopes, H), sinks: host(sinks, H) },
+    });
+    for (const options of [{ algorithm: 'explicit' } as const, ...tiersOf(on.device).map(({ variant }) => ({ variant }))]) {
+      const run = async () => {
+        const { out, lse } = await on.scaledDotProductAttention(q, k, v, { ...plain, ...given, ...options });
+        const result = { out: (await on.download(out)).data, lse: (await on.download(lse!)).data };
+        on.release(out, lse!);
+        return result;
+      };
+      const first = await run();
+      for (const name of ['out', 'lse'] as const) {
+        const values = expected[name]!.data;
+        const wrong = values.findIndex((value, i) => !(Math.abs(first[name][i]! - value) <= 5e-6 * Math.max(1, Math.abs(value))));
+        expect(wrong, `${JSON.stringify(options)}: ${name}[${wrong}] is ${first[name][wrong]}, not ${values[wrong]}`).toBe(-1);
+      }
+      expect(await run(), JSON.stringify(options)).toEqual(first);
+    }
+    on.release(q, k, v, ...Object.values(given));
   });
 
   test('variant forces tiles', async () => {
