@@ -1,4 +1,7 @@
-/** `npm run fuzz -- --cases 3000 --seed 7`: random problems in headless Chrome; `--path` repeats one that failed. */
+/**
+ * `npm run fuzz -- --cases 3000 --seed 7`: random problems in headless Chrome; `--path` repeats one that failed.
+ * The second oracle, onnxruntime, is large and needed here alone: it is installed when this first runs, in a folder of its own.
+ */
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -17,6 +20,17 @@ const env = {
   VITE_FUZZ_SEED: whole('seed', 1 + (Date.now() % 1e9)),
   ...(values.path && { VITE_FUZZ_PATH: values.path }),
 };
+
+const npm = (stdio, ...args) =>
+  spawnSync('npm', args, {
+    cwd: fileURLToPath(new URL('onnxruntime', import.meta.url)),
+    stdio: ['ignore', stdio, stdio],
+    shell: process.platform === 'win32',
+  }).status;
+const isInstalled = () => npm('ignore', 'ls') === 0; // in the versions of package.json
+if (!isInstalled() && npm('inherit', 'ci', '--ignore-scripts', '--no-audit', '--no-fund', '--fetch-retries=1') !== 0)
+  console.error('onnxruntime could not be installed (see above): the reference judges alone');
+
 const { status } = spawnSync(process.execPath, ['node_modules/vitest/vitest.mjs', 'run', '--config', 'test/fuzz/vitest.config.ts'], {
   cwd: root,
   env,

@@ -1,6 +1,7 @@
 import { defineConfig } from 'vitest/config';
 import { plainSummary } from '../rig/plain-summary.ts';
 import { puppeteerProvider, stallWatchdog } from '../rig/vitest-puppeteer.ts';
+import { findOnnxruntime, runOnnxAttention } from './onnxruntime.ts';
 
 export default defineConfig({
   plugins: [stallWatchdog(31 * 60_000)],
@@ -10,6 +11,7 @@ export default defineConfig({
     reporters: ['default', plainSummary],
     browser: {
       ...{ enabled: true, headless: true, isolate: false, screenshotFailures: false, provider: puppeteerProvider() },
+      commands: { findOnnxruntime, runOnnxAttention },
       instances: [{ browser: (process.env.BROWSER ?? 'chrome') as 'chromium' }],
     },
   },
