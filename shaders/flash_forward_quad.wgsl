@@ -1,32 +1,41 @@
 // enable
-// flash_forward_quad: what flash_forward computes, for devices with subgroups: no workgroup memory, no barriers.
+// flash_forward_quad: what flash_forward computes, for GPUs with subgroups: no workgroup memory, no barriers.
 //
 //   q   [B,H,N,D]    k [B,Hk,M,D]    v [B,Hk,M,Dv]    mask broadcast to [B,H,N,M]    key_lengths [B]    heads: slopes, sinks, or both
 //   out [B,H,N,Dv]   lse [B,H,N]
 //
-// Four neighbouring lanes, a quad, share ROWS queries of one head and split the head's elements between them: of each 16 elements a lane holds
-// 4, in registers, of q and of out (unnormalised until the end). A step takes KEYS keys: each lane's part of their dot products, summed over the quad by two
-// swaps; the rows' new maximum; exp; weights · v for the lane's elements. Nothing depends on how wide a subgroup is.
+// LANES neighbours, one quad or several, share ROWS queries of one head and split the head's elements between them: of each 4 · LANES a lane
+// holds 4, in registers, of q and of out (unnormalised until the end). A step takes one key: each lane's part of the dot products; swaps that
+// sum them so that each lane has the score of one row, row lane % ROWS, whose maximum and sum it keeps; broadcasts of the weights to the quad;
+// weights · v for the lane's elements. Keys that every query sees, with scores that nothing changes, run in a loop without code for masks.
+// Nothing depends on how wide a subgroup is. Compilers for GPUs keep all of it in registers where no loop takes two keys at once.
 // Its twin on the CPU is src/reference/attention.ts, its test test/attention.test.ts.
 // Source: T. Dao, FlashAttention-2, arXiv 2307.08691, algorithm 1.
 
 alias Q = f32; // storage of q and out
 alias K = f32; // storage of k and v
+alias Q_UNIT = Q; // with VEC4 vec4<Q>: what the bindings are arrays of
+alias K_UNIT = K;
+const VEC4: bool = false; // offsets, strides, D and DV are multiples of 4: other Q_UNIT, K_UNIT, load_q, load_k, load_v, store_out
+const WIDTH: u32 = 0; // of a subgroup; 0: the compiler chooses. Above 0 @subgroup_size(WIDTH) stands before main
 const SIZE: u32 = 64; // invocations a workgroup
-const ROWS: u32 = 4; // queries a quad
-const KEYS: u32 = 4; // keys a step, 4 at most
-const D_VECS: u32 = 4; // vec4 of q a lane: 16 · D_VECS ≥ D
-const DV_VECS: u32 = 4; // vec4 of out a lane: 16 · DV_VECS ≥ Dv
+const LANES: u32 = 4; // invocations that share rows: 4, 8 or 16, in one subgroup
+const ROWS: u32 = 4; // queries that they share: 1, 2 or 4
+const D: u32 = 64; // head size of q and k
+const DV: u32 = 64; // head size of v and out
 const SKIP_ZEROS: bool = true; // a weight of 0 skips its value: for problems that exclude elements, so that what lies there does not matter
 const DROPOUT: bool = false;
+const D_VECS: u32 = (D + 4 * LANES - 1) / (4 * LANES); // vec4 of a row of q that a lane holds
+const DV_VECS: u32 = (DV + 4 * LANES - 1) / (4 * LANES); // the same of out
 const LOWEST: f32 = -3.4028234663852886e38; // the lowest finite f32
 const EXCLUDES: u32 = 0xff61b1e6; // bits of −3e38: an additive mask from here down to −∞ excludes
 const MINUS_INFINITY: u32 = 0xff800000;
 const EXCLUDES_F16: u32 = 0xfbff; // the same for f16: −65504 to −∞
 const MINUS_INFINITY_F16: u32 = 0xfc00;
+const HEAVY: f32 = 256.0; // a weight above this makes its row's maximum follow: up to here sums lose nothing, and steps that rescale are few
+const STEEPEST: f32 = 80.0; // a weight's exponent until then: its reciprocal is a normal f32
 
-
-const_assert KEYS <= 4 && 4 % KEYS == 0 && SIZE % 4 == 0;
+const_assert SIZE % LANES == 0 && (LANES == 4 || LANES == 8 || LANES == 16) && 4 % ROWS == 0;
 
 struct Params {
   heads: u32, // H
@@ -76,13 +85,13 @@ struct Params {
   keep_factor: f32, // of the weights that are kept
 }
 
-@group(0) @binding(0) var<storage, read> q: array<Q>;
-@group(0) @binding(1) var<storage, read> k: array<K>;
-@group(0) @binding(2) var<storage, read> v: array<K>;
+@group(0) @binding(0) var<storage, read> q: array<Q_UNIT>;
+@group(0) @binding(1) var<storage, read> k: array<K_UNIT>;
+@group(0) @binding(2) var<storage, read> v: array<K_UNIT>;
 @group(0) @binding(3) var<storage, read> mask: array<u32>; // bytes, or the bits of f32 or f16
 @group(0) @binding(4) var<storage, read> key_lengths: array<u32>;
 @group(0) @binding(5) var<storage, read> heads: array<f32>;
-@group(0) @binding(6) var<storage, read_write> out: array<Q>;
+@group(0) @binding(6) var<storage, read_write> out: array<Q_UNIT>;
 @group(0) @binding(7) var<storage, read_write> lse: array<f32>;
 @group(0) @binding(8) var<uniform> params: Params;
 
@@ -150,35 +159,25 @@ fn masked(s: f32, index: u32) -> f32 {
   return s;
 }
 
-/// Four elements of a row from d on; those past the end are 0.
-fn load_q(row: u32, d: u32) -> vec4f {
-  var value = vec4f();
-  for (var i = 0u; i < 4; i++) {
-    if (d + i < params.d) {
-      value[i] = f32(q[row + d + i]);
-    }
-  }
-  return value;
+/// The vec-th four elements of a row. Past the row's end its last ones again, which meet a 0 in q, or go to elements of out that nobody stores.
+fn load_q(row: u32, vec: u32) -> vec4f { let e = row + elements(vec, D); return vec4f(f32(q[e.x]), f32(q[e.y]), f32(q[e.z]), f32(q[e.w])); }
+fn load_k(row: u32, vec: u32) -> vec4f { let e = row + elements(vec, D); return vec4f(f32(k[e.x]), f32(k[e.y]), f32(k[e.z]), f32(k[e.w])); }
+fn load_v(row: u32, vec: u32) -> vec4f { let e = row + elements(vec, DV); return vec4f(f32(v[e.x]), f32(v[e.y]), f32(v[e.z]), f32(v[e.w])); }
+fn store_out(row: u32, vec: u32, value: vec4f) { for (var c = 0u; c < 4; c++) { if (4 * vec + c < DV) { out[row + 4 * vec + c] = Q(value[c]); } } }
+
+fn elements(vec: u32, size: u32) -> vec4u {
+  let e = 4 * vec + vec4u(0, 1, 2, 3);
+  return select(min(e, vec4u(size - 1)), e, size % (4 * LANES) == 0);
 }
 
-fn load_k(row: u32, d: u32) -> vec4f {
-  var value = vec4f();
-  for (var i = 0u; i < 4; i++) {
-    if (d + i < params.d) {
-      value[i] = f32(k[row + d + i]);
-    }
-  }
-  return value;
+/// The number of a vec4 in a row of whole ones.
+fn inside(vec: u32, size: u32) -> u32 {
+  return select(min(vec, size / 4 - 1), vec, size % (4 * LANES) == 0);
 }
 
-fn load_v(row: u32, e: u32) -> vec4f {
-  var value = vec4f();
-  for (var i = 0u; i < 4; i++) {
-    if (e + i < params.dv) {
-      value[i] = f32(v[row + e + i]);
-    }
-  }
-  return value;
+/// A row's part that a lane holds, 0 past the row's end.
+fn load_query(row: u32, vec: u32) -> vec4f {
+  return select(vec4f(), load_q(row, vec), 4 * vec + vec4u(0, 1, 2, 3) < vec4u(D));
 }
 
 /// The score of query n against key m; what it does not see is LOWEST.
@@ -191,19 +190,106 @@ fn score(dot: f32, place: Place, n: u32, m: u32) -> f32 {
   return masked(scaled(dot) - place.slope * f32(abs(position - i32(m))), mask_row + m * params.mask_m);
 }
 
-/// exp(s − row_max) of a score that is not excluded.
-fn weight_of(s: f32, row_max: f32) -> f32 {
-  let bits = bitcast<u32>(s);
-  return select(exp(s - row_max), 0.0, bits >= EXCLUDES && bits <= MINUS_INFINITY);
+/// What a lane keeps of its own row.
+struct Row {
+  n: u32,
+  largest: f32, // score; it lags behind until a weight is HEAVY
+  sum: f32, // of the weights, relative to exp(largest) as out is
+  words: vec4u, // dropout's random words of keys 4 · words_of to 4 · words_of + 3
+  words_of: u32,
+}
+
+fn add_dot(sum: f32, a: vec4f, b: vec4f) -> f32 {
+  return fma(a.w, b.w, fma(a.z, b.z, fma(a.y, b.y, fma(a.x, b.x, sum))));
+}
+
+/// Sums the lanes' parts of all rows; a lane gets row lane % ROWS.
+fn own_sum(parts: vec4f, lane: u32) -> f32 {
+  let rows = vec4f(parts[0], parts[1 % ROWS], parts[2 % ROWS], parts[3 % ROWS]);
+  let is_odd = (lane & 1) != 0;
+  let pair = select(rows.xz, rows.yw, is_odd) + quadSwapX(select(rows.yw, rows.xz, is_odd));
+  let is_below = (lane & 2) != 0;
+  var sum = select(pair.x, pair.y, is_below) + quadSwapY(select(pair.y, pair.x, is_below));
+  if (LANES > 4) {
+    sum += subgroupShuffleXor(sum, 4);
+  }
+  if (LANES > 8) {
+    sum += subgroupShuffleXor(sum, 8);
+  }
+  return sum;
+}
+
+/// What the lanes of a quad have of their own rows: the r-th is row r's.
+fn all_rows(own: f32) -> vec4f {
+  return vec4f(quadBroadcast(own, 0), quadBroadcast(own, 1), quadBroadcast(own, 2), quadBroadcast(own, 3));
+}
+
+/// q·k of the lane's own row.
+fn own_dot(queries: ptr<function, array<vec4f, ROWS * D_VECS>>, row: u32, lane: u32) -> f32 {
+  var parts = vec4f();
+  for (var i = 0u; i < D_VECS; i++) {
+    let key = load_k(row, LANES * i + lane);
+    for (var r = 0u; r < ROWS; r++) {
+      parts[r] = add_dot(parts[r], (*queries)[r * D_VECS + i], key);
+    }
+  }
+  return own_sum(parts, lane);
+}
+
+/// Takes the own row's score of key m into the softmax; gives the weights of all rows.
+fn soften(own: ptr<function, Row>, sums: ptr<function, array<vec4f, ROWS * DV_VECS>>, s: f32, is_seen: bool) -> vec4f {
+  var weight = select(0.0, exp(min(s - (*own).largest, STEEPEST)), is_seen);
+  var weights = all_rows(weight);
+  if (max(max(weights.x, weights.y), max(weights.z, weights.w)) > HEAVY) { // seldom, once a large key was seen
+    for (var r = 0u; r < ROWS; r++) {
+      let rise = select(1.0, 1.0 / weights[r], weights[r] > HEAVY);
+      weights[r] *= rise;
+      for (var i = 0u; i < DV_VECS; i++) {
+        (*sums)[r * DV_VECS + i] *= rise;
+      }
+    }
+    if (weight > HEAVY) {
+      (*own).largest = s;
+      (*own).sum /= weight;
+      weight = 1.0;
+    }
+  }
+  (*own).sum += weight;
+  return weights;
+}
+
+/// What dropout leaves of the weights of key m.
+fn dropped(own: ptr<function, Row>, weights: vec4f, head: u32, m: u32) -> vec4f {
+  if ((*own).words_of != m / 4) {
+    (*own).words = philox(vec4u(m / 4, (*own).n, head, 0));
+    (*own).words_of = m / 4;
+  }
+  return weights * all_rows(select(params.keep_factor, 0.0, (*own).words[m % 4] < params.drop_below));
+}
+
+/// out += weights · v.
+fn add_value(sums: ptr<function, array<vec4f, ROWS * DV_VECS>>, weights: vec4f, row: u32, lane: u32, skips_zeros: bool) {
+  var value: array<vec4f, DV_VECS>;
+  for (var i = 0u; i < DV_VECS; i++) {
+    value[i] = load_v(row, LANES * i + lane);
+  }
+  for (var r = 0u; r < ROWS; r++) {
+    if (!skips_zeros || weights[r] != 0.0) {
+      for (var i = 0u; i < DV_VECS; i++) {
+        (*sums)[r * DV_VECS + i] = fma(vec4f(weights[r]), value[i], (*sums)[r * DV_VECS + i]);
+      }
+    }
+  }
 }
 
 @compute @workgroup_size(SIZE)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) index: u32) {
   let b = group.y / params.heads;
   let h = group.y % params.heads;
-  let first_n = group.x * (SIZE / 4) * ROWS;
-  let own_n = first_n + index / 4 * ROWS; // the first of this quad's queries
-  let lane = index % 4;
+  let first_n = group.x * (SIZE / LANES) * ROWS;
+  let lane = index % LANES;
+  let lanes_n = first_n + index / LANES * ROWS; // the first of its group's queries
+  let own_n = lanes_n + lane % ROWS; // the one whose maximum and sum this lane keeps
   let length = key_length(b);
   let offset = select(params.causal_offset, i32(length) - i32(params.n), params.is_lower_right != 0);
   var slope = 0.0;
@@ -216,118 +302,79 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
   let k_base = params.k_offset + b * params.k_b + key_head * params.k_h;
   let v_base = params.v_offset + b * params.v_b + key_head * params.v_h;
 
-  // The keys that some query of the workgroup sees; steps begin at multiples of 4, as dropout's random words do.
+  // The keys that some query of the workgroup sees, and among them those that every one sees, with scores that nothing changes.
   let first_position = i32(first_n) + offset;
-  let last_position = i32(min(first_n + (SIZE / 4) * ROWS, params.n) - 1) + offset;
-  let begin = u32(clamp(first_position - params.left, 0, i32(length))) / 4 * 4;
-  let end = u32(clamp(last_position + params.right + 1, 0, i32(length)));
+  let last_position = i32(min(first_n + (SIZE / LANES) * ROWS, params.n) - 1) + offset;
+  let begin = u32(clamp(first_position - params.left, 0, i32(length)));
+  let end = u32(clamp(last_position + params.right + 1, i32(begin), i32(length)));
+  let is_plain = params.mask_kind == 0 && params.softcap == 0.0 && params.has_alibi == 0;
+  let whole_begin = u32(clamp(last_position - params.left, i32(begin), i32(end)));
+  let whole_end = select(whole_begin, u32(clamp(first_position + params.right + 1, i32(whole_begin), i32(end))), is_plain);
 
   var queries: array<vec4f, ROWS * D_VECS>; // [ROWS][D_VECS]
   for (var r = 0u; r < ROWS; r++) {
+    let row = q_base + min(lanes_n + r, params.n - 1) * params.q_n; // rows past the last are computed, and not stored
     for (var i = 0u; i < D_VECS; i++) {
-      if (own_n + r < params.n) {
-        queries[r * D_VECS + i] = load_q(q_base + (own_n + r) * params.q_n, 16 * i + 4 * lane);
-      }
+      queries[r * D_VECS + i] = load_query(row, LANES * i + lane);
     }
   }
-  var row_max: array<f32, ROWS>;
-  var row_sum: array<f32, ROWS>;
   var sums: array<vec4f, ROWS * DV_VECS>; // out, unnormalised: [ROWS][DV_VECS]
-  for (var r = 0u; r < ROWS; r++) {
-    row_max[r] = LOWEST;
+  var own = Row(own_n, LOWEST, 0.0, vec4u(), 0xffffffff);
+
+  var k_row = k_base + whole_begin * params.k_m;
+  var v_row = v_base + whole_begin * params.v_m;
+  var dot = 0.0;
+  if (whole_begin < whole_end) {
+    dot = own_dot(&queries, k_row, lane);
+  }
+  for (var m = whole_begin; m < whole_end; m++) {
+    var weights = soften(&own, &sums, dot * params.scale, true);
+    if (DROPOUT) {
+      weights = dropped(&own, weights, place.head, m);
+    }
+    add_value(&sums, weights, v_row, lane, false);
+    k_row += select(0, params.k_m, m + 1 < whole_end);
+    v_row += params.v_m;
+    dot = own_dot(&queries, k_row, lane); // the next key's here, beside this one's value: one wait for both
   }
 
-  for (var first_m = begin; first_m < end; first_m += KEYS) {
-    var dots = array<vec4f, ROWS>(); // [ROWS] against KEYS keys
-    for (var j = 0u; j < KEYS; j++) {
-      if (first_m + j < length) { // the same in the whole workgroup
-        for (var i = 0u; i < D_VECS; i++) {
-          let key = load_k(k_base + (first_m + j) * params.k_m, 16 * i + 4 * lane);
-          for (var r = 0u; r < ROWS; r++) {
-            dots[r][j] += dot(queries[r * D_VECS + i], key);
-          }
-        }
-      }
+  let others = end - begin - (whole_end - whole_begin); // before and after the whole ones
+  for (var i = 0u; i < others; i++) {
+    let m = select(end - others + i, begin + i, begin + i < whole_begin);
+    let s = score(own_dot(&queries, k_base + m * params.k_m, lane), place, own_n, m);
+    let is_excluded = bitcast<u32>(s) >= EXCLUDES && bitcast<u32>(s) <= MINUS_INFINITY;
+    var weights = soften(&own, &sums, s, !is_excluded);
+    if (DROPOUT) {
+      weights = dropped(&own, weights, place.head, m);
     }
-    for (var r = 0u; r < ROWS; r++) {
-      dots[r] += quadSwapX(dots[r]);
-      dots[r] += quadSwapY(dots[r]);
-    }
-
-    for (var r = 0u; r < ROWS; r++) {
-      var s = vec4f(LOWEST);
-      for (var j = 0u; j < KEYS; j++) {
-        s[j] = score(dots[r][j], place, own_n + r, first_m + j);
-      }
-      let new_max = max(row_max[r], max(max(s.x, s.y), max(s.z, s.w)));
-      if (new_max > row_max[r]) { // seldom, once the largest keys were seen
-        let rise = exp(row_max[r] - new_max);
-        row_sum[r] *= rise;
-        for (var i = 0u; i < DV_VECS; i++) {
-          sums[r * DV_VECS + i] *= rise;
-        }
-        row_max[r] = new_max;
-      }
-      var weights = vec4f();
-      for (var j = 0u; j < KEYS; j++) {
-        weights[j] = weight_of(s[j], new_max);
-        row_sum[r] += weights[j]; // in the order of the products: what both lose by rounding cancels in their quotient
-      }
-      if (DROPOUT) {
-        let words = philox(vec4u(first_m / 4, own_n + r, place.head, 0));
-        for (var j = 0u; j < KEYS; j++) {
-          weights[j] = select(weights[j] * params.keep_factor, 0.0, words[(first_m + j) % 4] < params.drop_below);
-        }
-      }
-      dots[r] = weights;
-    }
-
-    for (var j = 0u; j < KEYS; j++) {
-      if (first_m + j < length) {
-        for (var i = 0u; i < DV_VECS; i++) {
-          let value = load_v(v_base + (first_m + j) * params.v_m, 16 * i + 4 * lane);
-          for (var r = 0u; r < ROWS; r++) {
-            if (!SKIP_ZEROS || dots[r][j] != 0.0) {
-              sums[r * DV_VECS + i] = fma(vec4f(dots[r][j]), value, sums[r * DV_VECS + i]);
-            }
-          }
-        }
-      }
-    }
+    add_value(&sums, weights, v_base + m * params.v_m, lane, SKIP_ZEROS);
   }
 
+  var total = own.sum;
+  var largest = own.largest;
+  var factor = 1.0; // of out, before it is divided by the total
+  if (params.has_sinks != 0) {
+    let sink = heads[params.heads_offset + h * params.heads_row + params.heads_row - 1];
+    largest = max(largest, sink);
+    factor = exp(own.largest - largest);
+    total = total * factor + exp(sink - largest);
+  }
+  var normaliser = 0.0; // of a row that sees neither key nor sink
+  var own_lse = LOWEST;
+  if (total > 0.0) {
+    normaliser = factor / total;
+    own_lse = largest + log(total);
+  }
+  let normalisers = all_rows(normaliser);
   let out_base = params.out_offset + b * params.out_b + h * params.out_h;
   for (var r = 0u; r < ROWS; r++) {
-    let n = own_n + r;
-    if (n >= params.n) {
-      break;
-    }
-    var total = row_sum[r];
-    var largest = row_max[r];
-    var factor = 1.0; // of out, before it is divided by the total
-    if (params.has_sinks != 0) {
-      let sink = heads[params.heads_offset + h * params.heads_row + params.heads_row - 1];
-      largest = max(largest, sink);
-      factor = exp(row_max[r] - largest);
-      total = total * factor + exp(sink - largest);
-    }
-    var normaliser = 0.0; // of a row that sees neither key nor sink
-    var value = LOWEST;
-    if (total > 0.0) {
-      normaliser = factor / total;
-      value = largest + log(total);
-    }
     for (var i = 0u; i < DV_VECS; i++) {
-      let element = sums[r * DV_VECS + i] * normaliser;
-      for (var c = 0u; c < 4; c++) {
-        let e = 16 * i + 4 * lane + c;
-        if (e < params.dv) {
-          out[out_base + n * params.out_n + e] = Q(element[c]);
-        }
+      if (lanes_n + r < params.n) {
+        store_out(out_base + (lanes_n + r) * params.out_n, LANES * i + lane, sums[r * DV_VECS + i] * normalisers[r]);
       }
     }
-    if (params.has_lse != 0 && lane == 0) {
-      lse[place.head * params.n + n] = value;
-    }
+  }
+  if (params.has_lse != 0 && lane < ROWS && own_n < params.n) {
+    lse[place.head * params.n + own_n] = own_lse;
   }
 }

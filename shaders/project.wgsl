@@ -1,7 +1,8 @@
 // enable
-// project: y = x · w + bias, a linear projection: the trainable query, key, value and output weights of attention.
+// project: y = x · w + bias, a linear projection: the trainable query, key, value and output weights of attention. And its gradients: x and w may
+// be views of transposed matrices.
 //
-//   x [rows, width], its rows x_row apart     w [width, out_width]     bias [out_width]
+//   x [rows, width]     w [width, out_width]     bias [out_width]
 //   y [rows, out_width], dense
 //
 // A workgroup computes a tile of TILE_N rows × TILE_O outputs. It walks over the width in steps of TILE_I that it keeps in workgroup
@@ -26,8 +27,10 @@ struct Params {
   has_bias: u32,
   x_offset: u32, // offsets and strides in elements
   x_row: u32,
+  x_col: u32,
   w_offset: u32,
   w_row: u32,
+  w_col: u32,
   bias_offset: u32,
 }
 
@@ -42,14 +45,14 @@ var<workgroup> w_tile: array<vec4f, TILE_I * TILE_O / 4>; // [TILE_I][TILE_O / 4
 
 fn load_x(n: u32, i: u32) -> f32 {
   if (n < params.rows && i < params.width) {
-    return x[params.x_offset + n * params.x_row + i];
+    return x[params.x_offset + n * params.x_row + i * params.x_col];
   }
   return 0.0;
 }
 
 fn load_w(i: u32, o: u32) -> f32 {
   if (i < params.width && o < params.out_width) {
-    return w[params.w_offset + i * params.w_row + o];
+    return w[params.w_offset + i * params.w_row + o * params.w_col];
   }
   return 0.0;
 }

@@ -1,20 +1,24 @@
 // enable
-// quad_probe: do quads follow local_invocation_index? WGSL does not promise it, and flash_forward_quad needs it.
+// quad_probe: do quads and subgroups follow local_invocation_index? WGSL does not promise it, and flash_forward_quad needs it.
 //
-//   out [1]: the number of invocations whose quad is not the four with the same index / 4
+//   out [1]: the number of invocations whose neighbours are not those with the same index / 4, or, as far as subgroups reach, index / 16
 //
-// Each invocation compares its index, and those of its quad, with what they would be. src/probe.ts runs it once a device.
+// Each invocation compares the indices that it gets from its neighbours with what they would be. src/probe.ts runs it once a device.
 
 const SIZE: u32 = 64; // as flash_forward_quad's
 
 @group(0) @binding(0) var<storage, read_write> out: atomic<u32>;
 
 @compute @workgroup_size(SIZE)
-fn main(@builtin(local_invocation_index) index: u32) {
+fn main(@builtin(local_invocation_index) index: u32, @builtin(subgroup_size) width: u32) {
   let across = quadSwapX(index);
   let below = quadSwapY(index);
-  let is_ordered = across == (index ^ 1) && below == (index ^ 2);
-  if (!is_ordered) {
+  let first = quadBroadcast(index, 0);
+  let by_4 = subgroupShuffleXor(index, 4);
+  let by_8 = subgroupShuffleXor(index, 8);
+  let is_quad = across == (index ^ 1) && below == (index ^ 2) && first == index / 4 * 4;
+  let is_wide = (width < 8 || by_4 == (index ^ 4)) && (width < 16 || by_8 == (index ^ 8));
+  if (!is_quad || !is_wide) {
     atomicAdd(&out, 1);
   }
 }

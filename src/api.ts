@@ -20,6 +20,37 @@ export interface AttentionOutput {
   readonly scores?: GpuTensor; // [B,H,N,M]
 }
 
+/** What the forward pass read and wrote. */
+export interface ForwardResult {
+  readonly q: GpuTensor; // [B,H,N,D]
+  readonly k: GpuTensor; // [B,Hk,M,D]
+  readonly v: GpuTensor; // [B,Hk,M,Dv]
+  readonly out: GpuTensor; // [B,H,N,Dv]
+  readonly lse: GpuTensor; // [B,H,N]: of `returnLse`
+}
+
+/** The options of the forward pass, and which gradients to make beside those of q, k and v. */
+export interface BackwardOptions extends AttentionOptions {
+  /** Also the gradient of an additive mask, in its own shape: summed over the axes that it repeats. Default false. */
+  maskGradient?: boolean;
+}
+
+/** Dense tensors, each of the shape of what it is the gradient of. */
+export interface AttentionGradients {
+  readonly q: GpuTensor; // of q's dtype
+  readonly k: GpuTensor; // of k's dtype
+  readonly v: GpuTensor; // of v's dtype
+  readonly mask?: GpuTensor; // f32, also of an f16 mask: a sum over many rows
+  readonly sinks?: GpuTensor; // f32
+}
+
+/** Gradients of a linear projection, f32. */
+export interface ProjectionGradients {
+  readonly x: GpuTensor; // of x's shape
+  readonly weights: GpuTensor; // [width, out]
+  readonly bias: GpuTensor; // [out]
+}
+
 /** Attention on one device: it uploads, computes and downloads, and owns the buffers it makes. */
 export interface Attention {
   readonly device: GPUDevice;
@@ -57,8 +88,26 @@ export interface Attention {
   project(x: GpuTensor, weights: GpuTensor, bias?: GpuTensor): Promise<GpuTensor>;
   /** Compiles a problem for callers who record into their own passes, on their own buffers. */
   plan(problem: AttentionProblem): Promise<AttentionPlan>;
-  /** Not supported yet: rejects with AttentionError 'unsupported'. */
-  backward(gradient: GpuTensor, forward: unknown, options?: unknown): Promise<never>;
+  /**
+   * Gradients of scaled dot-product attention, from the gradient of out and what the forward pass read and wrote. The weights are made again
+   * from the scores and the log-sum-exp, tile by tile: no N×M in memory. Sums are f32, without atomics: the same call gives the same bits.
+   * A row that sees no key has gradients of 0, and so has a key that does not exist.
+   * @param gradient [B,H,N,Dv], of out's dtype
+   * @param forward q, k, v, out and lse of `scaledDotProductAttention` with `returnLse`
+   * @param options those of the forward pass, with the same dropout; `returnScores` is an error, `returnLse` and `algorithm` have no effect,
+   *   `variant` names the kernels of the backward pass
+   * @returns q, k and v; mask if asked for; sinks if there are some. The caller releases them.
+   * @throws AttentionError of any code
+   */
+  backward(gradient: GpuTensor, forward: ForwardResult, options?: BackwardOptions): Promise<AttentionGradients>;
+  /**
+   * Gradients of `project`: of x, gradient · weightsᵀ; of the weights, xᵀ · gradient; of the bias, the sum of gradient's rows.
+   * @param gradient [..., out], f32: of what `project` gave
+   * @param x        [..., width], f32
+   * @param weights  [width, out], f32
+   * @returns all three, dense. The caller releases them.
+   */
+  projectBackward(gradient: GpuTensor, x: GpuTensor, weights: GpuTensor): Promise<ProjectionGradients>;
   /**
    * Attention over the union of the parts' keys, from attention over each part and its log-sum-exp: for keys that come in chunks, or lie on
    * different devices. Without sinks: each part would count them again.

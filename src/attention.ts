@@ -1,5 +1,14 @@
 /** createAttention and the Attention object: check, plan, encode, submit. */
-import type { Attention, AttentionOutput, CreateAttentionOptions } from './api.ts';
+import type {
+  Attention,
+  AttentionGradients,
+  AttentionOutput,
+  BackwardOptions,
+  CreateAttentionOptions,
+  ForwardResult,
+  ProjectionGradients,
+} from './api.ts';
+import type { BackwardPlan } from './backward.ts';
 import { BufferPool } from './buffers.ts';
 import { Cache } from './cache.ts';
 import { checkDevice, Lifeline, requestDevice } from './device.ts';
@@ -51,6 +60,7 @@ export class DeviceAttention implements Attention, PlanContext {
   readonly pool: BufferPool;
   readonly absent: Absent;
   private readonly plans = new Cache<Plan>(PLANS);
+  readonly backwardPlans = new Cache<BackwardPlan>(PLANS);
   private readonly programs = new Cache<Program>(PLANS); // of single kernels
 
   constructor(
@@ -144,12 +154,23 @@ export class DeviceAttention implements Attention, PlanContext {
 
   async plan(problem: AttentionProblem): Promise<AttentionPlan> {
     this.lifeline.check('plan');
-    return this.lifeline.wait('plan', Plan.create('plan', this, withTuning(normalize('plan', problem), this.tuned)));
+    const tuned = (normal: Problem) => withTuning(normal, this.tuned);
+    if (problem?.backward === undefined && problem?.maskGradient === undefined)
+      return this.lifeline.wait('plan', Plan.create('plan', this, tuned(normalize('plan', problem))));
+    const { planBothWays } = await import('./backward.ts');
+    return this.lifeline.wait('plan', planBothWays(this, problem, tuned));
   }
 
-  async backward(): Promise<never> {
+  async backward(gradient: GpuTensor, forward: ForwardResult, options: BackwardOptions = {}): Promise<AttentionGradients> {
     this.lifeline.check('backward');
-    throw new AttentionError('unsupported', 'backward: not supported yet');
+    const { attentionGradients } = await import('./backward.ts');
+    return attentionGradients(this, gradient, forward, options);
+  }
+
+  async projectBackward(gradient: GpuTensor, x: GpuTensor, weights: GpuTensor): Promise<ProjectionGradients> {
+    this.lifeline.check('projectBackward');
+    const { projectionGradients } = await import('./project-backward.ts');
+    return projectionGradients(this, gradient, x, weights);
   }
 
   async merge(parts: readonly { out: GpuTensor; lse: GpuTensor }[]): Promise<{ out: GpuTensor; lse: GpuTensor }> {
@@ -198,12 +219,12 @@ export class DeviceAttention implements Attention, PlanContext {
     if (this.ownsDevice) this.device.destroy();
   }
 
-  private checkInput(what: string, tensor: GpuTensor): void {
+  checkInput(what: string, tensor: GpuTensor): void {
     this.pool.check(what, tensor, checkLayout(what, tensor, 'input'), 'STORAGE');
   }
 
   /** Runs one kernel on checked inputs and new outputs, by binding name; its program comes from the cache. */
-  private async runStep(caller: string, step: Step, inputs: Record<string, GpuTensor>, outputs: Outputs): Promise<Made> {
+  async runStep(caller: string, step: Step, inputs: Record<string, GpuTensor>, outputs: Outputs): Promise<Made> {
     const alignment = this.device.limits.minStorageBufferOffsetAlignment;
     for (const [name, output] of Object.entries(outputs))
       checkBinding(`${caller}: ${name}`, checkLayout(`${caller}: ${name}`, output, 'output'), this.device.limits);
@@ -223,7 +244,7 @@ export class DeviceAttention implements Attention, PlanContext {
   }
 
   /** Records one pass on new dense tensors, and submits it. When that fails the tensors are released again. */
-  private async compute(
+  async compute(
     caller: string,
     inputs: object,
     outputs: Outputs,

@@ -1,7 +1,7 @@
 /** The device of an Attention: asked for, or the caller's; and every wait on it, which ends when the device is lost. */
 import { AttentionError, quote } from './errors.ts';
 
-const FEATURES: readonly GPUFeatureName[] = ['shader-f16', 'subgroups', 'timestamp-query'];
+const FEATURES = ['shader-f16', 'subgroups', 'subgroup-size-control', 'timestamp-query'] as readonly GPUFeatureName[];
 const LIMITS = [
   'maxBufferSize',
   'maxStorageBufferBindingSize',

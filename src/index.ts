@@ -1,9 +1,17 @@
-export type { Attention, AttentionOutput, CreateAttentionOptions } from './api.ts';
+export type {
+  Attention,
+  AttentionGradients,
+  AttentionOutput,
+  BackwardOptions,
+  CreateAttentionOptions,
+  ForwardResult,
+  ProjectionGradients,
+} from './api.ts';
 export { createAttention } from './attention.ts';
 export { AttentionError, type AttentionErrorCode } from './errors.ts';
 export type { HostData } from './host-data.ts';
-export type { Algorithm, AttentionOptions, AttentionProblem, Dropout, ScoresForm } from './options.ts';
-export type { AttentionPlan, AttentionTensors } from './plan.ts';
+export type { Algorithm, AttentionOptions, AttentionProblem, BackwardLayouts, Dropout, ScoresForm } from './options.ts';
+export type { AttentionPlan, AttentionTensors, BackwardTensors } from './plan.ts';
 export { type SelfAttentionOptions, selfAttention } from './self-attention.ts';
 export type { Rows, SelfAttentionResult } from './self-attention-problem.ts';
 export type { DType, GpuTensor, HostTensor, TensorLayout } from './tensor.ts';

@@ -98,6 +98,25 @@ export interface AttentionProblem extends Omit<AttentionOptions, 'mask' | 'keyLe
   alibiSlopes?: true | TensorLayout;
   /** A dense f32 [H], or its layout. */
   sinks?: true | TensorLayout;
-  /** Not supported yet: code 'unsupported'. */
-  backward?: true;
+  /**
+   * Also plan the backward pass: `encodeBackward`. `encode` then returns the log-sum-exp, which the backward pass reads. The layouts of what is
+   * not dense may be given in place of `true`. With `returnScores` an error.
+   */
+  backward?: true | BackwardLayouts;
+  /** Also the gradient of an additive mask. Needs `backward`. Default false. */
+  maskGradient?: boolean;
+}
+
+/** Layouts of gradients; dense where absent. */
+export interface BackwardLayouts {
+  /** [B,H,N,Dv], of out's dtype: the gradient that comes in */
+  gradient?: TensorLayout;
+  /** [B,H,N,D], of q's dtype */
+  dq?: TensorLayout;
+  /** [B,Hk,M,D], of k's dtype */
+  dk?: TensorLayout;
+  /** [B,Hk,M,Dv], of v's dtype */
+  dv?: TensorLayout;
+  /** f32, of the mask's shape */
+  dMask?: TensorLayout;
 }

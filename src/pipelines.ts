@@ -28,16 +28,21 @@ export function getPipeline(device: GPUDevice, kernel: Kernel, variant: Variant)
 
 /** The WGSL features that a variant needs. */
 export function enabled({ enable = [] }: Kernel, variant: Variant): string[] {
-  return [...(Object.values(variant).includes('f16') ? ['f16'] : []), ...enable];
+  const f16 = Object.values(variant).includes('f16') ? ['f16'] : [];
+  return [...f16, ...enable, ...(variant.WIDTH ? ['subgroup_size_control'] : [])];
+}
+
+/** A kernel's text with a variant's values. */
+export function specialized(kernel: Kernel, variant: Variant, source: string): string {
+  const vec4 = variant.VEC4 ? (kernel.vec4 ?? []) : [];
+  const width = variant.WIDTH ? ['@compute @workgroup_size(SIZE) @subgroup_size(WIDTH)'] : [];
+  return specialize(source, variant, enabled(kernel, variant), [...vec4, ...width]);
 }
 
 async function compile(device: GPUDevice, kernel: Kernel, variant: Variant, label: string): Promise<GPUComputePipeline> {
   const { default: source } = await kernel.source();
   device.pushErrorScope('validation');
-  const module = device.createShaderModule({
-    label,
-    code: specialize(source, variant, enabled(kernel, variant), variant.VEC4 ? kernel.vec4 : []),
-  });
+  const module = device.createShaderModule({ label, code: specialized(kernel, variant, source) });
   const entries = kernel.bindings.map(({ access }, binding) => ({
     binding,
     visibility: GPUShaderStage.COMPUTE,

@@ -1,18 +1,21 @@
 /** A problem compiled for one device, for callers who record into their own passes, on their own buffers. */
+import { bindTensors, dense, type Expected } from './bind.ts';
 import type { BufferPool } from './buffers.ts';
 import type { Lifeline } from './device.ts';
-import { AttentionError, quote } from './errors.ts';
+import { AttentionError } from './errors.ts';
 import { contextDispatch } from './kernels/context.ts';
+import { flashDecodeDispatch, splitsLayout } from './kernels/flash_decode.ts';
 import { flashForwardDispatch, needsHeadsTable } from './kernels/flash_forward.ts';
 import { flashForwardQuadDispatch } from './kernels/flash_forward_quad.ts';
 import { flashForwardRowDispatch } from './kernels/flash_forward_row.ts';
+import { mergeSplitsDispatch } from './kernels/flash_merge.ts';
 import { headsDispatch } from './kernels/heads.ts';
 import { scoresDispatch } from './kernels/scores.ts';
 import { softmaxDispatch } from './kernels/softmax.ts';
 import { hasOrderedQuads } from './probe.ts';
 import type { Problem } from './problem.ts';
-import { type Absent, bindingOf, checkBinding, Program, type Step } from './program.ts';
-import { byteLength, checkLayout, describeLayout, type GpuTensor, type Layout, rowMajor, sameLayout } from './tensor.ts';
+import { type Absent, checkBinding, Program, type Step } from './program.ts';
+import { describeLayout, type GpuTensor, type Layout } from './tensor.ts';
 import { chooseAlgorithm, chooseExplicitTiles, chooseFusedTiles, deviceFacts } from './tiles.ts';
 
 /**
@@ -34,11 +37,22 @@ export interface AttentionTensors {
   readonly workspace?: GPUBuffer;
 }
 
+/** What `encodeBackward` reads and writes. Dense where the plan was given no layout; lse and dSinks always. */
+export interface BackwardTensors extends Omit<AttentionTensors, 'lse' | 'scores'> {
+  readonly gradient: GpuTensor; // [B,H,N,Dv]
+  readonly lse: GpuTensor; // [B,H,N]
+  readonly dq: GpuTensor; // [B,H,N,D]
+  readonly dk: GpuTensor; // [B,Hk,M,D]
+  readonly dv: GpuTensor; // [B,Hk,M,Dv]
+  readonly dMask?: GpuTensor; // f32, of the mask's shape: with `maskGradient`
+  readonly dSinks?: GpuTensor; // f32 [H]: with sinks
+}
+
 /** Pipelines compiled and one uniform buffer written; nothing else is allocated. */
 export interface AttentionPlan {
-  /** The kernels in the order of their dispatches, with the values of their `const` lines and why they were chosen. */
+  /** The kernels in the order of their dispatches, those of the backward pass last, with the values of their `const` lines and why they were chosen. */
   readonly kernels: readonly { name: string; variant: Record<string, number | boolean | string>; reason: string }[];
-  /** Bytes of the `workspace` buffer that `encode` needs; 0: none. */
+  /** Bytes of the `workspace` buffer that `encode` and `encodeBackward` need, the larger of the two; 0: none. */
   readonly workspaceBytes: number;
   /**
    * Records the dispatches into the caller's pass: no GPU memory is allocated, nothing submitted, mapped or copied. Sets the pass's pipeline and bind group 0.
@@ -47,8 +61,11 @@ export interface AttentionPlan {
    *   usage STORAGE, or when an output or the workspace shares its GPUBuffer with an input; 'device-lost' after `destroy`
    */
   encode(pass: GPUComputePassEncoder, tensors: AttentionTensors): void;
-  /** Not supported yet: throws AttentionError 'unsupported'. */
-  encodeBackward(pass: GPUComputePassEncoder, tensors: unknown): never;
+  /**
+   * Records the backward pass of a problem with `backward`, like `encode`. The workspace need not be what `encode` left.
+   * @throws AttentionError as `encode`; 'option' when the plan was made without `backward`
+   */
+  encodeBackward(pass: GPUComputePassEncoder, tensors: BackwardTensors): void;
   /** Frees the uniform buffer. A later `encode` throws 'device-lost'. */
   destroy(): void;
 }
@@ -70,7 +87,7 @@ export function planKey(problem: Problem, alignment: number): string {
 export class Plan implements AttentionPlan {
   readonly kernels: AttentionPlan['kernels'];
   readonly workspaceBytes: number;
-  private readonly expected: Readonly<Record<string, Layout | undefined>>;
+  private readonly expected: Expected;
   private isDestroyed = false;
 
   private constructor(
@@ -80,7 +97,11 @@ export class Plan implements AttentionPlan {
     private readonly layout: Workspace,
   ) {
     const { B, H, N, M, q, k, v, mask, keyLengths, alibiSlopes, sinks, out } = problem;
-    this.kernels = program.steps.map(({ kernel, variant, reason }) => ({ name: kernel.name, variant: { ...variant }, reason }));
+    this.kernels = program.steps.map(({ kernel, variant, settings, reason }) => ({
+      name: kernel.name,
+      variant: { ...settings, ...variant },
+      reason,
+    }));
     this.workspaceBytes = layout.bytes;
     this.expected = {
       ...{ q, k, v, mask, keyLengths, alibiSlopes, sinks, out },
@@ -104,84 +125,48 @@ export class Plan implements AttentionPlan {
     }
     const steps = isExplicit ? explicitSteps(problem, device, reason) : fusedSteps(problem, device, reason, await hasOrderedQuads(device));
     const program = await Program.create(caller, context.pool, steps);
-    return new Plan(context, problem, program, isExplicit ? explicitWorkspace(problem) : fusedWorkspace(problem));
+    return new Plan(context, problem, program, isExplicit ? explicitWorkspace(problem) : fusedWorkspace(problem, steps));
   }
 
   encode(pass: GPUComputePassEncoder, tensors: AttentionTensors): void {
     this.context.lifeline.check('encode');
     if (this.isDestroyed) throw new AttentionError('device-lost', 'encode: this plan was destroyed');
-    if (tensors === null || typeof tensors !== 'object')
-      throw new AttentionError('option', `encode: tensors are ${quote(tensors)}: need { q, k, v, out, … }`);
-    const { workspace, ...rest } = tensors;
-    const given: Record<string, GpuTensor | undefined> = { ...rest };
-    if (workspace !== undefined) given.workspace = { buffer: workspace, ...(this.expected.workspace ?? dense([1])) };
-    const unknown = Object.keys(given).find((name) => !(name in this.expected));
-    if (unknown !== undefined)
-      throw new AttentionError('option', `encode: unknown tensor ${quote(unknown)}: known are ${Object.keys(this.expected).join(', ')}`);
-
-    const bound: Record<string, Required<GPUBufferBinding>> = {};
-    for (const [name, layout] of Object.entries(this.expected)) {
-      const tensor = given[name];
-      if (layout && !tensor) throw new AttentionError('option', `encode: ${name} is missing: the plan needs ${describeLayout(layout)}`);
-      if (layout && tensor) bound[name] = this.bind(name, tensor, layout);
-      if (!layout && tensor && name !== 'workspace')
-        throw new AttentionError('option', `encode: got ${name}, but the plan was made without it`);
-    }
-    checkAliasing(bound);
+    const bound = bindTensors('encode', this.context, this.expected, tensors);
+    checkAliasing(bound, this.layout.resource);
     const { workspace: scratch, alibiSlopes } = bound;
-    const { resource } = this.layout;
+    const { resource, statsOffset = 0 } = this.layout;
+    const parts = resource === 'splits' ? scratch : undefined;
     this.program.encode(
       pass,
       {
         ...{ ...bound, key_lengths: bound.keyLengths, alibi_slopes: alibiSlopes },
         heads: resource === 'heads' ? scratch : (alibiSlopes ?? bound.sinks),
         weights: resource === 'weights' ? scratch : (bound.weights ?? bound.scores),
+        parts: parts && { ...parts, size: statsOffset },
+        stats: parts && { ...parts, offset: parts.offset + statsOffset, size: parts.size - statsOffset },
       },
       this.context.absent,
     );
   }
 
-  encodeBackward(): never {
+  encodeBackward(): void {
     this.context.lifeline.check('encodeBackward');
-    throw new AttentionError('unsupported', 'encodeBackward: not supported yet');
+    throw new AttentionError('option', 'encodeBackward: this plan was made without backward: true');
   }
 
   destroy(): void {
     this.isDestroyed = true;
     this.program.destroy();
   }
-
-  /** Checks a tensor against the plan's layout and gives what to bind. */
-  private bind(name: string, tensor: GpuTensor, expected: Layout): Required<GPUBufferBinding> {
-    const { pool, lifeline } = this.context;
-    const what = `encode: ${name}`;
-    const alignment = lifeline.device.limits.minStorageBufferOffsetAlignment;
-    const layout = checkLayout(what, tensor, 'input');
-    const compared = name === 'mask' ? padRank(layout, expected) : layout;
-    if (layout.dtype !== expected.dtype)
-      throw new AttentionError('dtype', `${what} is ${describeLayout(layout)}, the plan has ${describeLayout(expected)}`);
-    if (!sameLayout(compared, expected, alignment)) {
-      const offsets = `offsets modulo ${alignment}: ${layout.offset % alignment} and ${expected.offset % alignment}`;
-      throw new AttentionError('shape', `${what} is ${describeLayout(layout)}, the plan has ${describeLayout(expected)} (${offsets})`);
-    }
-    pool.check(what, tensor, layout, 'STORAGE');
-    return bindingOf(tensor.buffer, layout, alignment);
-  }
 }
 
-const dense = (shape: readonly number[]): Layout => ({
-  shape,
-  dtype: 'f32',
-  offset: 0,
-  strides: rowMajor(shape),
-  bytes: byteLength(shape, 'f32'),
-});
 const weightsLayout = ({ B, H, N, M }: Problem): Layout => dense([B, H, N, M]);
 
 /** What lies in the workspace. */
 interface Workspace {
-  readonly resource: 'weights' | 'heads' | undefined;
+  readonly resource: 'weights' | 'heads' | 'splits' | undefined;
   readonly bytes: number;
+  readonly statsOffset?: number; // of the splits
 }
 
 /** Scores become weights in a tensor that is returned, or in the workspace. */
@@ -190,13 +175,18 @@ function explicitWorkspace(problem: Problem): Workspace {
   return { resource: 'weights', bytes: weightsLayout(problem).bytes };
 }
 
-/** One row a head, where slopes and sinks have to share a binding. */
-function fusedWorkspace(problem: Problem): Workspace {
+/** The parts of flash_decode's splits; or one row a head, where slopes and sinks have to share a binding. */
+function fusedWorkspace(problem: Problem, steps: readonly Step[]): Workspace {
+  const splits = splitsOf(steps);
+  if (splits > 1) {
+    const { statsOffset, statsBytes } = splitsLayout(problem, splits);
+    return { resource: 'splits', bytes: statsOffset + statsBytes, statsOffset };
+  }
   return needsHeadsTable(problem) ? { resource: 'heads', bytes: 8 * problem.H } : { resource: undefined, bytes: 0 };
 }
 
 /** @throws AttentionError 'unsupported' when the device lacks a feature that the problem needs */
-function checkFeatures(caller: string, { q, k }: Problem, device: GPUDevice): void {
+export function checkFeatures(caller: string, { q, k }: Problem, device: GPUDevice): void {
   const half = Object.entries({ q, k }).find(([, { dtype }]) => dtype === 'f16');
   if (half && !device.features.has('shader-f16')) {
     throw new AttentionError(
@@ -210,13 +200,24 @@ const FUSED_DISPATCH = {
   flash_forward: flashForwardDispatch,
   flash_forward_quad: flashForwardQuadDispatch,
   flash_forward_row: flashForwardRowDispatch,
+  flash_decode: flashDecodeDispatch,
 };
 
-/** One pass over the keys; before it, slopes and sinks in one table where there are both. */
+const splitsOf = (steps: readonly Step[]): number => Math.max(1, ...steps.map(({ settings }) => Number(settings?.SPLITS ?? 1)));
+
+/** One pass over the keys; before it, slopes and sinks in one table where there are both; after it, where the keys were split, the parts' merge. */
 function fusedSteps(problem: Problem, device: GPUDevice, why: string, hasQuads: boolean): Step[] {
   const { kernel, variant, reason } = chooseFusedTiles(problem, deviceFacts(device, hasQuads));
-  const alignment = device.limits.minStorageBufferOffsetAlignment;
+  const { minStorageBufferOffsetAlignment: alignment, maxComputeWorkgroupsPerDimension: maxWorkgroups } = device.limits;
   const flash: Step = { ...FUSED_DISPATCH[kernel](problem, variant, alignment), reason: `${why}; ${reason}` };
+  const splits = splitsOf([flash]);
+  if (splits > 1) {
+    const merge = mergeSplitsDispatch(problem, splits, alignment, maxWorkgroups);
+    return [
+      { ...flash, resources: { out: 'parts', lse: 'stats' } },
+      { ...merge, reason: `${splits} splits of the keys`, resources: { a_out: 'parts', a_lse: 'stats' } },
+    ];
+  }
   if (!needsHeadsTable(problem)) return [flash];
   return [{ ...headsDispatch(problem, alignment), reason: 'alibiSlopes and sinks in one table' }, flash];
 }
@@ -245,12 +246,14 @@ const OUTPUTS = ['out', 'lse', 'scores', 'weights', 'workspace'];
 const READ_BACK = ['scores', 'weights', 'workspace'];
 
 /** WebGPU forbids one buffer as input and output of a dispatch, even in disjoint ranges. */
-function checkAliasing(bound: Readonly<Record<string, Required<GPUBufferBinding>>>): void {
+function checkAliasing(bound: Readonly<Record<string, Required<GPUBufferBinding>>>, resource: Workspace['resource']): void {
+  const isRead = resource === 'heads' || resource === 'splits'; // the workspace, by the kernel that writes lse
   for (const [output, a] of Object.entries(bound).filter(([name]) => OUTPUTS.includes(name))) {
     for (const [other, b] of Object.entries(bound)) {
       if (other === output || a.buffer !== b.buffer) continue;
       const isOverlap = a.offset < b.offset + b.size && b.offset < a.offset + a.size;
-      if (!OUTPUTS.includes(other) || (output === 'out' && READ_BACK.includes(other)) || isOverlap) {
+      const isReadBack = (output === 'out' && READ_BACK.includes(other)) || (isRead && output === 'lse' && other === 'workspace');
+      if (!OUTPUTS.includes(other) || isReadBack || isOverlap) {
         throw new AttentionError(
           'option',
           `encode: ${output} shares its GPUBuffer with ${other}: WebGPU needs another buffer for an output`,
@@ -258,14 +261,4 @@ function checkAliasing(bound: Readonly<Record<string, Required<GPUBufferBinding>
       }
     }
   }
-}
-
-/** A mask's layout with as many dimensions as the problem's. */
-function padRank(layout: Layout, expected: Layout): Layout {
-  const missing = Math.max(0, expected.shape.length - layout.shape.length);
-  return {
-    ...layout,
-    shape: [...new Array<number>(missing).fill(1), ...layout.shape],
-    strides: [...new Array<number>(missing).fill(0), ...layout.strides],
-  };
 }

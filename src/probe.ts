@@ -4,7 +4,7 @@ import { getPipeline } from './pipelines.ts';
 
 const devices = /* @__PURE__ */ new WeakMap<GPUDevice, Promise<boolean>>();
 
-/** Whether quads are four invocations with neighbouring local_invocation_index, as flash_forward_quad needs it. Tried once a device. */
+/** Whether quads, and 8 or 16 lanes of wider subgroups, have neighbouring local_invocation_index, as flash_forward_quad needs it. Tried once a device. */
 export function hasOrderedQuads(device: GPUDevice): Promise<boolean> {
   if (!device.features.has('subgroups')) return Promise.resolve(false);
   const known = devices.get(device) ?? probe(device).catch(() => false); // a device that cannot even be asked takes the baseline tier

@@ -47,7 +47,7 @@ export interface Problem {
 /** Whether a query's position among the keys decides which of them it sees. */
 export const isBanded = ({ left, right }: Problem): boolean => left < UNLIMITED || right < UNLIMITED;
 
-const OPTIONS = [
+export const OPTIONS = [
   ...['scale', 'isCausal', 'causalOffset', 'window', 'softcap', 'mask', 'keyLengths', 'alibiSlopes', 'sinks', 'dropout'],
   ...['returnLse', 'returnScores', 'algorithm', 'variant'],
 ];
@@ -69,7 +69,7 @@ export const checkOptionKeys = (caller: string, options: unknown): void => check
 export function normalize(caller: string, problem: AttentionProblem): Problem {
   checkKeys(caller, problem, PROBLEM_KEYS);
   if (problem.backward !== undefined)
-    throw new AttentionError('unsupported', `${caller}: backward is ${quote(problem.backward)}: not supported yet`);
+    throw new AttentionError('option', `${caller}: backward is ${quote(problem.backward)}: only plan takes it`);
   const options = checkOptions(caller, problem);
   const tensors = checkTensors(caller, problem);
   const [B, H, N, D] = tensors.q.shape as [number, number, number, number];
@@ -207,8 +207,11 @@ function checkVector(caller: string, name: string, tensor: true | TensorLayout, 
 }
 
 /** Whether q, k, v and out can be read and written four elements at a time. */
-export function isVec4({ q, k, v, out, D, Dv }: Problem): boolean {
+export const isVec4 = ({ q, k, v, out, D, Dv }: Problem): boolean => isWholeVec4(D, Dv, [q, k, v, out]);
+
+/** Whether tensors of rows of D or Dv elements can be read and written four elements at a time. */
+export function isWholeVec4(D: number, Dv: number, layouts: readonly Layout[]): boolean {
   const isWhole = ({ offset, strides, dtype }: Layout) =>
     offset % (4 * BYTES[dtype]) === 0 && strides.slice(0, -1).every((stride) => stride % 4 === 0);
-  return D % 4 === 0 && Dv % 4 === 0 && [q, k, v, out].every(isWhole);
+  return D % 4 === 0 && Dv % 4 === 0 && layouts.every(isWhole);
 }

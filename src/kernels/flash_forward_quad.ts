@@ -2,21 +2,29 @@ import type { Problem } from '../problem.ts';
 import { flashForward, flashParams } from './flash_forward.ts';
 import { type Dispatch, type Kernel, numbers, type Variant } from './kernel.ts';
 
-/** Attention in one pass over the keys: the tier of devices with subgroups. Bindings and uniforms are those of flash_forward. */
+/** Attention in one pass over the keys: the tier of GPUs with subgroups. Bindings and uniforms are those of flash_forward. */
 export const flashForwardQuad: Kernel = {
   name: 'flash_forward_quad',
   source: () => import('../../shaders/flash_forward_quad.wgsl?raw'),
   bindings: flashForward.bindings,
   enable: ['subgroups'],
+  vec4: [
+    'alias Q_UNIT = vec4<Q>;',
+    'alias K_UNIT = vec4<K>;',
+    'fn load_q(row: u32, vec: u32) -> vec4f { return vec4f(q[row / 4 + inside(vec, D)]); }',
+    'fn load_k(row: u32, vec: u32) -> vec4f { return vec4f(k[row / 4 + inside(vec, D)]); }',
+    'fn load_v(row: u32, vec: u32) -> vec4f { return vec4f(v[row / 4 + inside(vec, DV)]); }',
+    'fn store_out(row: u32, vec: u32, value: vec4f) { if (4 * vec < DV) { out[row / 4 + vec] = vec4<Q>(value); } }',
+  ],
 };
 
 export function flashForwardQuadDispatch(problem: Problem, variant: Variant, alignment: number): Dispatch {
-  const { SIZE, ROWS } = numbers<'SIZE' | 'ROWS'>(variant);
+  const { SIZE, LANES, ROWS } = numbers<'SIZE' | 'LANES' | 'ROWS'>(variant);
   const { B, H, N } = problem;
   return {
     kernel: flashForwardQuad,
     variant,
     params: flashParams(problem, alignment),
-    grid: [Math.ceil(N / ((SIZE / 4) * ROWS)), B * H, 1],
+    grid: [Math.ceil(N / ((SIZE / LANES) * ROWS)), B * H, 1],
   };
 }

@@ -1,6 +1,6 @@
 import type { Problem } from '../problem.ts';
 import { flashForward, flashParams } from './flash_forward.ts';
-import { type Dispatch, type Kernel, numbers, type Variant } from './kernel.ts';
+import { type Dispatch, type Kernel, numbers, type Variant, vec4Load, vec4Store } from './kernel.ts';
 
 /** Attention in one pass over the keys: the tier of devices that run on the CPU. Bindings and uniforms are those of flash_forward. */
 export const flashForwardRow: Kernel = {
@@ -9,12 +9,8 @@ export const flashForwardRow: Kernel = {
   bindings: flashForward.bindings,
   enable: ['subgroups'],
   vec4: [
-    'alias Q_UNIT = vec4<Q>;',
-    'alias K_UNIT = vec4<K>;',
-    'fn load_q(row: u32, d: u32) -> vec4f { return vec4f(q[(row + min(d, params.d - 4)) / 4]); }',
-    'fn load_k(row: u32, d: u32) -> vec4f { return vec4f(k[(row + min(d, params.d - 4)) / 4]); }',
-    'fn load_v(row: u32, d: u32) -> vec4f { return vec4f(v[(row + min(d, params.dv - 4)) / 4]); }',
-    'fn store_out(row: u32, d: u32, value: vec4f) { if (d < params.dv) { out[(row + d) / 4] = vec4<Q>(value); } }',
+    ...['alias Q_UNIT = vec4<Q>;', 'alias K_UNIT = vec4<K>;'],
+    ...[vec4Load('q', 'd'), vec4Load('k', 'd'), vec4Load('v', 'dv'), vec4Store('out', 'dv', 'Q')],
   ],
 };
 

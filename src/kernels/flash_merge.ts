@@ -1,13 +1,13 @@
 import { AttentionError, quote } from '../errors.ts';
-import { requireDType } from '../problem.ts';
+import { type Problem, requireDType } from '../problem.ts';
 import { checkLayout, type DType, describeLayout, elementCount, type Layout, rowMajor, type TensorLayout } from '../tensor.ts';
 import { type Dispatch, elementOffset, type Kernel, read, uniform, viewParams, write } from './kernel.ts';
 
-/** Attention over the union of two parts' keys. */
+/** Attention over the union of parts' keys: of two parts, or of those that flash_decode left. */
 export const flashMerge: Kernel = {
   name: 'flash_merge',
   source: () => import('../../shaders/flash_merge.wgsl?raw'),
-  bindings: [read('a_out'), read('a_lse'), read('b_out'), read('b_lse'), write('out'), write('lse'), uniform('params')],
+  bindings: [read('a_out'), read('a_lse'), read('b_out'), read('b_lse'), read('sinks'), write('out'), write('lse'), uniform('params')],
 };
 
 /** Attention over some of the keys. */
@@ -48,24 +48,69 @@ const SIZE = 64;
 
 /** @param b absent: the result is a alone @param dtype of out */
 export function flashMergeDispatch(a: Part, b: Part | undefined, dtype: DType, alignment: number, maxWorkgroups: number): Dispatch {
-  const [, H, N, Dv] = a.out.shape as [number, number, number, number];
-  const count = elementCount(a.out.shape);
+  const out = checkLayout('merge: out', { shape: a.out.shape, dtype }, 'output');
+  const parts = { count: 1, out: a.out, lse: a.lse, outStride: 0, lseStride: 0, hasSums: false };
+  return mergeDispatch(parts, b, out, { hasLse: true }, alignment, maxWorkgroups);
+}
+
+/** Merges the parts that flash_decode left in the workspace, and counts the sinks. */
+export function mergeSplitsDispatch(problem: Problem, splits: number, alignment: number, maxWorkgroups: number): Dispatch {
+  const { B, H, N, Dv, out, sinks, returnLse } = problem;
+  const parts = {
+    count: splits,
+    out: checkLayout('splits', { shape: [B, H, N, Dv], dtype: 'f32' }, 'output'),
+    lse: checkLayout('splits', { shape: [B, H, N], dtype: 'f32' }, 'output'),
+    outStride: B * H * N * Dv,
+    lseStride: 2 * B * H * N,
+    hasSums: true,
+  };
+  return mergeDispatch(parts, undefined, out, { sinks, hasLse: returnLse }, alignment, maxWorkgroups);
+}
+
+/** Parts that lie in one buffer, equally far apart. */
+interface Parts extends Part {
+  readonly count: number;
+  readonly outStride: number; // elements from one part to the next
+  readonly lseStride: number;
+  readonly hasSums: boolean; // not normalised: maxima and sums in place of log-sum-exps
+}
+
+function mergeDispatch(
+  a: Parts,
+  b: Part | undefined,
+  out: Layout,
+  { sinks, hasLse }: { sinks?: Layout | undefined; hasLse: boolean },
+  alignment: number,
+  maxWorkgroups: number,
+): Dispatch {
+  const [, H, N, Dv] = out.shape as [number, number, number, number];
+  const count = elementCount(out.shape);
   const groups = Math.ceil(count / SIZE);
   const x = Math.min(groups, maxWorkgroups);
+  const [[aOffset, ...aStrides], bView] = [viewParams('a', a.out, 'bhn', alignment), viewParams('b', b?.out, 'bhn', alignment)] as const;
   return {
     kernel: flashMerge,
-    variant: { A: a.out.dtype, B: (b ?? a).out.dtype, O: dtype },
+    variant: { A: a.out.dtype, B: (b ?? a).out.dtype, O: out.dtype },
     params: [
       ['heads', 'u32', H],
       ['n', 'u32', N],
       ['dv', 'u32', Dv],
       ['count', 'u32', count],
       ['width', 'u32', x * SIZE],
+      ['parts', 'u32', a.count],
       ['has_b', 'u32', Number(b !== undefined)],
-      ...viewParams('a', a.out, 'bhn', alignment),
+      ['has_sums', 'u32', Number(a.hasSums)],
+      ['has_sinks', 'u32', Number(sinks !== undefined)],
+      ['has_lse', 'u32', Number(hasLse)],
+      aOffset!,
+      ['a_part', 'u32', a.outStride],
+      ...aStrides,
       ['a_lse_offset', 'u32', elementOffset(a.lse, alignment)],
-      ...viewParams('b', b?.out, 'bhn', alignment),
+      ['a_lse_part', 'u32', a.lseStride],
+      ...bView,
       ['b_lse_offset', 'u32', elementOffset(b?.lse, alignment)],
+      ['sinks_offset', 'u32', elementOffset(sinks, alignment)],
+      ...viewParams('out', out, 'bhn', alignment),
     ],
     grid: [x, Math.ceil(groups / x), 1],
   };

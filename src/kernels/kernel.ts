@@ -34,6 +34,7 @@ export interface Dispatch {
   readonly variant: Variant;
   readonly params: readonly Param[];
   readonly grid: Grid;
+  readonly settings?: Variant; // what was chosen beside the consts
 }
 
 export const read = (name: string): Binding => ({ name, access: 'read' });
@@ -68,3 +69,11 @@ export function packParams(params: readonly Param[]): ArrayBuffer {
   }
   return view.buffer as ArrayBuffer;
 }
+
+/** The line of a `load_…` that reads a row of `width` elements as vec4, for `Kernel.vec4`. */
+export const vec4Load = (name: string, width: string): string =>
+  `fn load_${name}(row: u32, d: u32) -> vec4f { return vec4f(${name}[(row + min(d, params.${width} - 4)) / 4]); }`;
+
+/** The line of a `store_…` that writes a row of `width` elements as vec4. */
+export const vec4Store = (name: string, width: string, type: string): string =>
+  `fn store_${name}(row: u32, d: u32, value: vec4f) { if (d < params.${width}) { ${name}[(row + d) / 4] = vec4<${type}>(value); } }`;

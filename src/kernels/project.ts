@@ -21,28 +21,28 @@ export interface Projection {
   readonly bias: Layout | undefined;
 }
 
-export function normalizeProjection(x: TensorLayout, w: TensorLayout, bias: TensorLayout | undefined): Projection {
+export function normalizeProjection(x: TensorLayout, w: TensorLayout, bias: TensorLayout | undefined, caller = 'project'): Projection {
   const layout = (name: string, tensor: TensorLayout): Layout => {
-    const checked = checkLayout(`project: ${name}`, tensor, 'input');
-    requireDType(`project: ${name}`, checked, ['f32']);
+    const checked = checkLayout(`${caller}: ${name}`, tensor, 'input');
+    requireDType(`${caller}: ${name}`, checked, ['f32']);
     return checked;
   };
   const checked = { x: layout('x', x), w: layout('weights', w), bias: bias && layout('bias', bias) };
   const width = checked.x.shape[checked.x.shape.length - 1]!;
   if (checked.w.shape.length !== 2 || checked.w.shape[0] !== width) {
-    throw new AttentionError('shape', `project: weights is ${quote(w.shape)}, x is ${quote(x.shape)}: need [${width}, width]`);
+    throw new AttentionError('shape', `${caller}: weights is ${quote(w.shape)}, x is ${quote(x.shape)}: need [${width}, width]`);
   }
   const outWidth = checked.w.shape[1]!;
   if (checked.bias && (checked.bias.shape.length !== 1 || checked.bias.shape[0] !== outWidth)) {
-    throw new AttentionError('shape', `project: bias is ${quote(bias?.shape)}, weights is ${quote(w.shape)}: need [${outWidth}]`);
+    throw new AttentionError('shape', `${caller}: bias is ${quote(bias?.shape)}, weights is ${quote(w.shape)}: need [${outWidth}]`);
   }
-  rowStride(checked.x);
+  rowStride(`${caller}: x`, checked.x);
   const { shape } = checked.x;
   return { ...checked, rows: elementCount(shape) / width, width, outWidth, outShape: [...shape.slice(0, -1), outWidth] };
 }
 
-/** How far apart the rows of x are. Dimensions of size 1 have no say. @throws AttentionError 'shape' unless all are equally far apart */
-function rowStride({ shape, strides }: Layout): number {
+/** How far apart the rows of a tensor are. Dimensions of size 1 have no say. @throws AttentionError 'shape' unless all are equally far apart */
+export function rowStride(what: string, { shape, strides }: Layout): number {
   const rows = shape.slice(0, -1).map((size, i) => ({ size, stride: strides[i]! }));
   const [inner, ...outer] = rows.filter(({ size }) => size > 1).reverse();
   if (!inner) return 0;
@@ -51,14 +51,34 @@ function rowStride({ shape, strides }: Layout): number {
     if (stride !== span)
       throw new AttentionError(
         'shape',
-        `project: x has strides ${quote(strides)} for shape ${quote(shape)}: its rows must be equally far apart`,
+        `${what} has strides ${quote(strides)} for shape ${quote(shape)}: its rows must be equally far apart`,
       );
     span = stride * size;
   }
   return inner.stride;
 }
 
+/** A matrix in a tensor's buffer: how many elements its rows and its columns are apart. */
+export interface Matrix {
+  readonly layout: Layout;
+  readonly row: number;
+  readonly col: number;
+}
+
 export function projectDispatch({ rows, width, outWidth, x, w, bias }: Projection, variant: Variant, alignment: number): Dispatch {
+  const left = { layout: x, row: rowStride('x', x), col: 1 };
+  return productDispatch([rows, width, outWidth], left, { layout: w, row: w.strides[0]!, col: 1 }, variant, alignment, bias);
+}
+
+/** x [rows, width] · w [width, outWidth] */
+export function productDispatch(
+  [rows, width, outWidth]: readonly [number, number, number],
+  x: Matrix,
+  w: Matrix,
+  variant: Variant,
+  alignment: number,
+  bias?: Layout,
+): Dispatch {
   const { TILE_N, TILE_O } = numbers<'TILE_N' | 'TILE_O'>(variant);
   return {
     kernel: project,
@@ -68,10 +88,12 @@ export function projectDispatch({ rows, width, outWidth, x, w, bias }: Projectio
       ['width', 'u32', width],
       ['out_width', 'u32', outWidth],
       ['has_bias', 'u32', Number(bias !== undefined)],
-      ['x_offset', 'u32', elementOffset(x, alignment)],
-      ['x_row', 'u32', rowStride(x)],
-      ['w_offset', 'u32', elementOffset(w, alignment)],
-      ['w_row', 'u32', w.strides[0]!],
+      ['x_offset', 'u32', elementOffset(x.layout, alignment)],
+      ['x_row', 'u32', x.row],
+      ['x_col', 'u32', x.col],
+      ['w_offset', 'u32', elementOffset(w.layout, alignment)],
+      ['w_row', 'u32', w.row],
+      ['w_col', 'u32', w.col],
       ['bias_offset', 'u32', elementOffset(bias, alignment)],
     ],
     grid: [Math.ceil(outWidth / TILE_O), Math.ceil(rows / TILE_N), 1],

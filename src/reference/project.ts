@@ -23,3 +23,31 @@ export function project(
   }
   return y;
 }
+
+/**
+ * The gradients of a linear projection, in f64: of x, gradient · wᵀ; of w, xᵀ · gradient; of the bias, the sum of gradient's rows.
+ * @param gradient rows of `outWidth` numbers
+ * @param x        as many rows of `width` numbers
+ * @param w        [width, outWidth]
+ */
+export function projectBackward(
+  gradient: ArrayLike<number>,
+  x: ArrayLike<number>,
+  w: ArrayLike<number>,
+  width: number,
+  outWidth: number,
+): { readonly x: Float64Array; readonly weights: Float64Array; readonly bias: Float64Array } {
+  const rows = x.length / width;
+  const [dx, dw, bias] = [new Float64Array(rows * width), new Float64Array(width * outWidth), new Float64Array(outWidth)];
+  for (let row = 0; row < rows; row++) {
+    for (let o = 0; o < outWidth; o++) {
+      const value = gradient[row * outWidth + o]!;
+      bias[o]! += value;
+      for (let i = 0; i < width; i++) {
+        dx[row * width + i]! += value * w[i * outWidth + o]!;
+        dw[i * outWidth + o]! += value * x[row * width + i]!;
+      }
+    }
+  }
+  return { x: dx, weights: dw, bias };
+}

@@ -1,21 +1,31 @@
 /** The ONNX operators Attention (opsets 23 to 25) and Softmax, by the cases of the ONNX project, through a thin adapter. */
-import { describe, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { AttentionOptions, GpuTensor, ScoresForm } from '../../src/index.ts';
 import { softmaxDispatch } from '../../src/kernels/softmax.ts';
 import { type ReferenceOptions, scaledDotProductAttention } from '../../src/reference/index.ts';
 import { elementCount } from '../../src/tensor.ts';
 import { onDevices } from '../rig/gpu.ts';
 import { problemOf, runKernel } from '../rig/kernel.ts';
-import { areAbsent, type CaseTensor, casesOf, expectNear, hostMask, type OutsideCase, readCase } from './outside-case.ts';
+import {
+  areAbsent,
+  type CaseTensor,
+  casesOf,
+  expectNear,
+  floatOn,
+  hostMask,
+  type OutsideCase,
+  readCase,
+  type Uploadable,
+  uploadCase,
+} from './outside-case.ts';
 
-type Host = { data: Float32Array<ArrayBuffer>; shape: readonly number[] };
 const FORMS: readonly ScoresForm[] = ['raw', 'softcapped', 'masked', 'weights'];
 
 /** A case as attention sees it: [B,H,N,D] tensors, the past in front of the keys, the mask as wide as the keys. */
 interface Adapted {
-  readonly q: Host;
-  readonly k: Host;
-  readonly v: Host;
+  readonly q: CaseTensor;
+  readonly k: CaseTensor;
+  readonly v: CaseTensor;
   readonly mask: ReturnType<typeof hostMask> | undefined;
   readonly keyLengths: number[] | undefined;
   readonly options: Omit<AttentionOptions, 'mask' | 'keyLengths' | 'alibiSlopes' | 'sinks'>;
@@ -55,13 +65,13 @@ function adapt({ attributes, nodeInputs, nodeOutputs, inputs, outputs }: Outside
     },
     out: heads(y, H).data,
     scores: scores?.data,
-    within: y.dtype === 'f16' ? 2 ** -10 : 5e-6, // f16 cases run widened; what they expect was rounded to f16
+    within: y.dtype === 'f16' ? 2 ** -10 : 5e-6, // what f16 cases expect was rounded to f16
   };
 }
 
 /** [B,N,H·D] as [B,H,N,D]; a tensor of rank 4 as it is. */
-function heads({ data, shape }: CaseTensor, H: number | undefined): Host {
-  if (shape.length === 4) return { data, shape };
+function heads({ data, shape, dtype }: CaseTensor, H: number | undefined): CaseTensor {
+  if (shape.length === 4) return { data, shape, dtype };
   const [B, N, width] = shape as [number, number, number];
   const D = width / H!;
   const out = new Float32Array(data.length);
@@ -71,11 +81,11 @@ function heads({ data, shape }: CaseTensor, H: number | undefined): Host {
         out.set(data.subarray((b * N + n) * width + h * D, (b * N + n) * width + (h + 1) * D), ((b * H! + h) * N + n) * D);
     }
   }
-  return { data: out, shape: [B, H!, N, D] };
+  return { data: out, shape: [B, H!, N, D], dtype };
 }
 
 /** The past's keys in front of the present's. */
-function append(past: CaseTensor | undefined, present: Host): Host {
+function append(past: CaseTensor | undefined, present: CaseTensor): CaseTensor {
   if (!past) return present;
   const [B, H, M, D] = present.shape as [number, number, number, number];
   const P = past.shape[2]!;
@@ -84,7 +94,7 @@ function append(past: CaseTensor | undefined, present: Host): Host {
     out.set(past.data.subarray(i * P * D, (i + 1) * P * D), i * (P + M) * D);
     out.set(present.data.subarray(i * M * D, (i + 1) * M * D), i * (P + M) * D + P * D);
   }
-  return { data: out, shape: [B, H, P + M, D] };
+  return { data: out, shape: [B, H, P + M, D], dtype: present.dtype };
 }
 
 /** A mask narrower than the keys: what it does not reach is excluded. */
@@ -117,18 +127,20 @@ describe.skipIf(areAbsent)('ONNX Attention', () => {
         const { q, k, v, mask, keyLengths, options, out, scores, within } = adapt(await readCase(name));
         const on = attention();
         const made: GpuTensor[] = [];
-        const upload = ({ data, shape }: { data: Float32Array | Uint8Array | Uint32Array; shape: readonly number[] }) => {
-          made.push(on.upload(data, shape));
-          return made.at(-1)!;
+        const keep = (tensor: GpuTensor) => {
+          made.push(tensor);
+          return tensor;
         };
+        const upload = (tensor: Uploadable) => keep(uploadCase(on, tensor));
         const { returnScores, ...rest } = options;
         const given: AttentionOptions = {
           ...{ ...rest, algorithm },
           ...(algorithm === 'explicit' && returnScores && { returnScores }),
           ...(mask && { mask: upload(mask) }),
-          ...(keyLengths && { keyLengths: upload({ data: Uint32Array.from(keyLengths), shape: [keyLengths.length] }) }),
+          ...(keyLengths && { keyLengths: keep(on.upload(Uint32Array.from(keyLengths), [keyLengths.length])) }),
         };
         const result = await on.scaledDotProductAttention(upload(q), upload(k), upload(v), given);
+        expect(result.out.dtype).toBe(floatOn(on, q.dtype));
         expectNear('out', (await on.download(result.out)).data, out, within);
         if (result.scores) expectNear('scores', (await on.download(result.scores)).data, scores!, within);
         on.release(...made, result.out, ...(result.scores ? [result.scores] : []));

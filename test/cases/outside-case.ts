@@ -2,6 +2,7 @@
 import { cases, casesBase } from 'virtual:outside-cases';
 import { expect } from 'vitest';
 import { fromHalf } from '../../src/half.ts';
+import type { Attention, DType, GpuTensor } from '../../src/index.ts';
 
 export interface CaseTensor {
   readonly shape: readonly number[];
@@ -24,21 +25,30 @@ export const areAbsent = !casesBase;
 export const casesOf = (folder: keyof typeof cases): readonly string[] =>
   casesBase ? cases[folder] : ['set ATTENTION_CASES to the folder of outside test cases'];
 
-/** Within 5e-6, relative to the largest value where that exceeds 1. An excluded element is at most −3e38. */
-export function expectNear(what: string, actual: ArrayLike<number>, expected: ArrayLike<number>, within = 5e-6): void {
+/** Within 5e-6, relative to the largest value where that exceeds 1, and what rounding the element itself costs. An excluded element is at most −3e38. */
+export function expectNear(what: string, actual: ArrayLike<number>, expected: ArrayLike<number>, within = 5e-6, rounding = 0): void {
   expect(actual.length, `${what}: length`).toBe(expected.length);
   let largest = 1;
   for (let i = 0; i < expected.length; i++) if (expected[i]! > -3e38) largest = Math.max(largest, Math.abs(expected[i]!));
   for (let i = 0; i < expected.length; i++) {
     const value = expected[i]!;
-    const isRight = value <= -3e38 ? actual[i]! <= -3e38 : Math.abs(actual[i]! - value) <= within * largest;
+    const isRight = value <= -3e38 ? actual[i]! <= -3e38 : Math.abs(actual[i]! - value) <= within * largest + rounding * Math.abs(value);
     if (!isRight) expect.fail(`${what}[${i}] is ${actual[i]}, not ${value}`);
   }
 }
 
 /** A boolean tensor as bytes, any other as it is. */
 export const hostMask = ({ dtype, data, shape }: CaseTensor) =>
-  dtype === 'bool' ? { data: Uint8Array.from(data), shape } : { data, shape };
+  dtype === 'bool' ? { data: Uint8Array.from(data), shape, dtype } : { data, shape, dtype };
+
+/** What a case's numbers run as: f16 where the case and the device have it, else f32. */
+export const floatOn = ({ device }: Attention, dtype: string): DType =>
+  dtype === 'f16' && device.features.has('shader-f16') ? 'f16' : 'f32';
+
+export type Uploadable = CaseTensor | ReturnType<typeof hostMask>;
+
+export const uploadCase = (on: Attention, { data, shape, dtype }: Uploadable): GpuTensor =>
+  on.upload(data, shape, dtype === 'bool' ? 'bool' : floatOn(on, dtype));
 
 export async function readCase(name: string): Promise<OutsideCase> {
   const [json, bytes] = await Promise.all([

@@ -6,10 +6,15 @@ import { attention, type Case, check, k, layout, plan, q, raw, released, theirs,
 useTensors();
 
 const LATER: Case[] = [
-  ['planning backward', 'unsupported', 'backward', () => attention.plan({ q, k, v, backward: true })],
-  ['backward', 'unsupported', 'backward', () => attention.backward(q, {})],
+  [
+    'planning backward of scores',
+    'option',
+    'returnScores is "raw"',
+    () => attention.plan({ q, k, v, backward: true, returnScores: 'raw' }),
+  ],
+  ['backward without a forward pass', 'option', 'q is missing', () => attention.backward(q, {} as never)],
   ['tuning a wrong problem', 'shape', 'B must be equal', () => attention.tune({ q, k: { ...k, shape: [1, 1, 5, 9] }, v })],
-  ['encodeBackward', 'unsupported', 'encodeBackward', () => plan.encodeBackward({} as GPUComputePassEncoder, {})],
+  ['encodeBackward of a forward plan', 'option', 'without backward', () => plan.encodeBackward({} as GPUComputePassEncoder, {} as never)],
   ['a tuning that is none', 'option', '{}', () => createAttention({ tuning: {} as never })],
 ];
 

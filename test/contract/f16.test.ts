@@ -13,8 +13,8 @@ const rounded = (data: Float32Array) => data.map((value) => fromHalf(toHalf(valu
 onDevices('f16', (attention) => {
   const hasHalf = () => attention().device.features.has('shader-f16');
 
-  test('without the feature: an error that names it', async () => {
-    if (hasHalf()) return;
+  test('without the feature: an error that names it', async ({ skip }) => {
+    skip(hasHalf(), 'this device has shader-f16');
     const q = attention().upload([1, 2], [1, 1, 1, 2], 'f16');
     await expect(attention().scaledDotProductAttention(q, q, q)).rejects.toThrow(
       expect.objectContaining({ code: 'unsupported', message: expect.stringContaining('shader-f16') }),
@@ -38,17 +38,20 @@ onDevices('f16', (attention) => {
   const ways: [string, AttentionOptions][] = [
     ['explicit', { algorithm: 'explicit' }],
     ['baseline', { variant: { 'flash_forward.TILE_M': 32 } }],
-    ['quad', { variant: { 'flash_forward_quad.KEYS': 2 } }],
+    ['quad', { variant: { 'flash_forward_quad.ROWS': 2 } }],
     ['row', { variant: { 'flash_forward_row.ROWS': 2 } }],
+    ['decode', { variant: { 'flash_decode.SPLITS': 2 } }],
+    ['decode without splits', { variant: { 'flash_decode.SPLITS': 1 } }],
   ];
   for (const [qType, kType] of [
     ['f16', 'f16'],
     ['f16', 'f32'],
     ['f32', 'f16'],
   ] as [DType, DType][]) {
-    test.each(ways)(`q ${qType}, k ${kType}, %s`, async (way, options) => {
+    test.for(ways)(`q ${qType}, k ${kType}, %s`, async ([way, options], { skip }) => {
       const on = attention();
-      if (!hasHalf() || (['quad', 'row'].includes(way) && !on.device.features.has('subgroups'))) return;
+      skip(!hasHalf(), 'needs shader-f16');
+      skip(['quad', 'row'].includes(way) && !on.device.features.has('subgroups'), 'needs subgroups');
       for (const [N, M, D, Dv] of [
         [33, 65, 17, 41],
         [5, 130, 64, 64],
@@ -82,8 +85,8 @@ onDevices('f16', (attention) => {
     });
   }
 
-  test('values of 256 do not overflow', async () => {
-    if (!hasHalf()) return;
+  test('values of 256 do not overflow', async ({ skip }) => {
+    skip(!hasHalf(), 'needs shader-f16');
     const on = attention();
     const tensor = on.upload(new Float32Array(80 * 64).fill(256), [1, 1, 80, 64], 'f16');
     for (const [, options] of ways.slice(0, 2)) {

@@ -1,6 +1,13 @@
 /** The shader's text and its TypeScript twin declare the same bindings and the same uniforms, in the same order. */
 import { describe, expect, test } from 'vitest';
+import { normalizeBackward } from '../../src/backward-problem.ts';
 import { context, contextDispatch } from '../../src/kernels/context.ts';
+import { flashBackwardDelta, flashBackwardDeltaDispatch } from '../../src/kernels/flash_backward_delta.ts';
+import { flashBackwardDkv, flashBackwardDkvDispatch } from '../../src/kernels/flash_backward_dkv.ts';
+import { flashBackwardDq, flashBackwardDqDispatch } from '../../src/kernels/flash_backward_dq.ts';
+import { flashBackwardMask, flashBackwardMaskDispatch } from '../../src/kernels/flash_backward_mask.ts';
+import { flashBackwardSinks, flashBackwardSinksDispatch } from '../../src/kernels/flash_backward_sinks.ts';
+import { flashDecode, flashDecodeDispatch } from '../../src/kernels/flash_decode.ts';
 import { flashForward, flashForwardDispatch } from '../../src/kernels/flash_forward.ts';
 import { flashForwardQuad, flashForwardQuadDispatch } from '../../src/kernels/flash_forward_quad.ts';
 import { flashForwardRow, flashForwardRowDispatch } from '../../src/kernels/flash_forward_row.ts';
@@ -15,6 +22,7 @@ import { problemOf } from '../rig/kernel.ts';
 
 const problem = problemOf({ N: 2, M: 2 });
 const [part] = normalizeParts([{ out: { shape: [1, 1, 2, 2], dtype: 'f32' }, lse: { shape: [1, 1, 2], dtype: 'f32' } }]) as [Part];
+const backward = normalizeBackward('test', problem, {});
 const matrix = { shape: [2, 2], dtype: 'f32' as const };
 const DISPATCHES: readonly Dispatch[] = [
   scoresDispatch(problem, {}, 256, 'masked'),
@@ -23,6 +31,12 @@ const DISPATCHES: readonly Dispatch[] = [
   flashForwardDispatch(problem, {}, 256),
   flashForwardQuadDispatch(problem, {}, 256),
   flashForwardRowDispatch(problem, {}, 256),
+  flashDecodeDispatch(problem, { SPLITS: 1, ROWS: 1 }, 256),
+  flashBackwardDeltaDispatch(backward, 256, 65535),
+  flashBackwardDqDispatch(backward, {}, 256),
+  flashBackwardDkvDispatch(backward, {}, 256),
+  flashBackwardMaskDispatch(backward, {}, 256),
+  flashBackwardSinksDispatch(backward, 256),
   { kernel: quadProbe, variant: {}, params: [], grid: [4, 1, 1] },
   flashMergeDispatch(part, part, 'f32', 256, 65535),
   contextDispatch(problem, {}, 256),
@@ -32,7 +46,10 @@ const files = Object.keys(import.meta.glob('../../shaders/*.wgsl'));
 
 test('every shader has its kernel here', () => {
   expect(files.map((file) => file.match(/(\w+)\.wgsl$/)![1]).sort()).toEqual(
-    [scores, softmax, context, project, heads, flashForward, flashForwardQuad, flashForwardRow, flashMerge, quadProbe]
+    [
+      ...[scores, softmax, context, project, heads, flashForward, flashForwardQuad, flashForwardRow, flashDecode, flashMerge, quadProbe],
+      ...[flashBackwardDelta, flashBackwardDq, flashBackwardDkv, flashBackwardMask, flashBackwardSinks],
+    ]
       .map(({ name }) => name)
       .sort(),
   );

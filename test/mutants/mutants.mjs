@@ -4,6 +4,7 @@ const SCORES = ['scores', 'flash_forward', 'flash_forward_quad', 'flash_forward_
 const OPTIONS = 'test/contract/options.test.ts';
 const WHOLE = 'test/attention.test.ts';
 const BANDS = 'test/contract/bands.test.ts';
+const DECODE = ['test/kernels/flash_decode.test.ts'];
 
 const each = (files, what, replacements, tests) => files.map((file) => ({ what, file, replacements, tests }));
 
@@ -13,7 +14,8 @@ const CAP =
 
 export const MUTANTS = [
   ...each(['softmax'], 'maximum not subtracted', [['exp(s - row_max)', 'exp(s)']], ['test/kernels/softmax.test.ts']),
-  ...each(['flash_forward', 'flash_forward_quad'], 'maximum not subtracted', [['exp(s - row_max)', 'exp(s)']], [WHOLE]),
+  ...each(['flash_forward'], 'maximum not subtracted', [['exp(s - row_max)', 'exp(s)']], [WHOLE]),
+  ...each(['flash_forward_quad'], 'maximum not subtracted', [['min(s - (*own).largest, STEEPEST)', 'min(s, STEEPEST)']], [WHOLE]),
   ...each(['flash_forward_row'], 'maximum not subtracted', [['exp(s - largest)', 'exp(s)']], [WHOLE]),
   ...each(
     SCORES,
@@ -76,7 +78,7 @@ export const MUTANTS = [
   ...each(
     ['flash_forward_quad'],
     'one row past the end written',
-    [['if (n >= params.n) {\n      break;', 'if (n > params.n) {\n      break;']],
+    [['if (lanes_n + r < params.n) {', 'if (lanes_n + r <= params.n) {']],
     [WHOLE],
   ),
   ...each(
@@ -85,10 +87,28 @@ export const MUTANTS = [
     [['let rise = exp(row_max - new_max);', 'let rise = vec4f(1.0);']],
     [WHOLE],
   ),
-  ...each(['flash_forward_quad'], 'rescale of the accumulator forgotten', [['sums[r * DV_VECS + i] *= rise;', '']], [WHOLE]),
+  ...each(['flash_forward_quad'], 'rescale of the accumulator forgotten', [['(*sums)[r * DV_VECS + i] *= rise;', '']], [WHOLE]),
   ...each(['context'], 'dropout without rescaling', [['weight * params.keep_factor', 'weight']], [OPTIONS]),
   ...each(['flash_forward'], 'dropout without rescaling', [['weights * params.keep_factor', 'weights']], [OPTIONS]),
-  ...each(['flash_forward_quad'], 'dropout without rescaling', [['weights[j] * params.keep_factor', 'weights[j]']], [OPTIONS]),
+  ...each(['flash_forward_quad'], 'dropout without rescaling', [['select(params.keep_factor, 0.0', 'select(1.0, 0.0']], [OPTIONS]),
+  ...each(
+    ['flash_forward_quad'],
+    "dropout's words of the last four keys",
+    [['if ((*own).words_of != m / 4)', 'if ((*own).words_of == 0xffffffff)']],
+    [OPTIONS],
+  ),
+  ...each(
+    ['flash_forward_quad'],
+    'a key taken for whole that is not',
+    [['first_position + params.right + 1', 'first_position + params.right + 2']],
+    [BANDS],
+  ),
+  ...each(
+    ['flash_forward_quad'],
+    'a key taken for whole that comes too early',
+    [['last_position - params.left', 'last_position - params.left - 1']],
+    [BANDS],
+  ),
   ...each(['flash_forward_row'], 'rescale of the accumulator forgotten', [[/sums\[(\d)\] \* row\.rise/g, 'sums[$1]']], [WHOLE]),
   ...each(
     ['flash_forward_row'],
@@ -115,6 +135,49 @@ export const MUTANTS = [
     [['i32(first_m) >= whole_begin', 'i32(first_m) + 1 >= whole_begin']],
     [BANDS],
   ),
+  ...[
+    ['maximum not subtracted', [['exp(s.x - largest)', 'exp(s.x)']], DECODE],
+    ['a key lost at the border of two splits', [['min(begin + split_keys, seen_end)', 'min(begin + split_keys - 1, seen_end)']], DECODE],
+    ['last key dropped', [['var is_seen = m < end', 'var is_seen = m + 1 < end']], DECODE],
+    ['rescale of the accumulator forgotten', [[/sums\[(\d)\] \* row\.rise/g, 'sums[$1]']], DECODE],
+    ['slots not rescaled', [['let own_factor = ratio(', 'let own_factor = 1.0 + 0.0 * ratio(']], DECODE],
+    ["a slot's sum not rescaled", [['.y * ratio(stats[i * ROWS + r].x, largest)', '.y']], DECODE],
+    [
+      'a barrier removed after the statistics',
+      [[/workgroupBarrier\(\);\n {2}for \(var r = 0u; r < ROWS && first_row/, 'for (var r = 0u; r < ROWS && first_row']],
+      DECODE,
+    ],
+    [
+      'a barrier removed before the sum over lanes',
+      [
+        [
+          /workgroupBarrier\(\);\n {2}for \(var r = 0u; r < ROWS; r\+\+\) \{\n {4}var sum/,
+          'for (var r = 0u; r < ROWS; r++) {\n    var sum',
+        ],
+      ],
+      DECODE,
+    ],
+    ['one row past the end written', [['first_row + r < group_rows()', 'first_row + r <= group_rows()']], DECODE],
+    ['what is excluded still counts', [['vec4u(bits))', 'vec4u(0xffffffff))']], DECODE],
+    ['key lengths ignored', [['params.has_key_lengths == 0', 'true']], DECODE],
+    ['GQA head map', [['key_head * (params.heads / params.key_heads)', 'key_head']], DECODE],
+    ['sink forgotten', [['params.has_sinks != 0', 'false']], DECODE],
+    ['causal off by one', [['place.position + params.right)', 'place.position + params.right + 1)']], [OPTIONS]],
+    ['window off by one', [['place.position - params.left)', 'place.position - params.left - 1)']], [OPTIONS]],
+    ['boolean mask inverted', [['byte == 0', 'byte != 0']], [OPTIONS]],
+    ['ALiBi sign', [['s -= place.slope', 's += place.slope']], [OPTIONS]],
+    ['dropout without rescaling', [['weights * params.keep_factor', 'weights']], [OPTIONS]],
+    ["dropout's words in another order", [['words[first_m % 4]', 'words[3 - first_m % 4]']], [OPTIONS]],
+  ].map(([what, replacements, tests]) => ({ what, file: 'flash_decode', replacements, tests })),
+  ...each(
+    ['flash_merge'],
+    'sink counted once a split',
+    [['total += of_part * weights;', 'total += of_part * weights + share(sink, largest);']],
+    DECODE,
+  ),
+  ...each(['flash_merge'], 'a part not rescaled', [['sum += of_part * f32(a_out', 'sum += f32(a_out']], DECODE),
+  ...each(['flash_merge'], "a part's sum forgotten", [['params.has_sums != 0', 'false']], DECODE),
+  ...each(['flash_merge'], 'the last split forgotten', [['part < params.parts', 'part + 1 < params.parts']], DECODE),
 ];
 
 /** A shader's text with a fault. Throws when none of the replacements finds its place. */

@@ -1,5 +1,6 @@
 /** Devices for tests, and tensors whose surroundings are poisoned. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { hasten } from '../../src/device.ts';
 import { toHalf } from '../../src/half.ts';
 import { type Attention, createAttention, type DType, type GpuTensor } from '../../src/index.ts';
 import { BYTES, elementCount, rowMajor } from '../../src/tensor.ts';
@@ -122,7 +123,7 @@ async function readBuffer(device: GPUDevice, buffer: GPUBuffer): Promise<Float32
   const encoder = device.createCommandEncoder();
   encoder.copyBufferToBuffer(buffer, 0, staging, 0, buffer.size);
   device.queue.submit([encoder.finish()]);
-  await staging.mapAsync(GPUMapMode.READ);
+  await hasten(device, staging.mapAsync(GPUMapMode.READ));
   const result = new Float32Array(staging.getMappedRange().slice(0));
   staging.destroy();
   return result;

@@ -1,7 +1,8 @@
 /** Naive attention in f32 on the GPU: plain WGSL, one invocation an output element, no tricks. What our kernels' accuracy is measured against. */
+import { hasten } from '../../src/device.ts';
 import { LOWEST } from './tolerance.ts';
 
-const HEAD = /* wgsl */ `
+export const HEAD = /* wgsl */ `
 struct Params { h: u32, hk: u32, n: u32, m: u32, d: u32, scale: f32, softcap: f32, count: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> a: array<f32>;
@@ -10,9 +11,9 @@ struct Params { h: u32, hk: u32, n: u32, m: u32, d: u32, scale: f32, softcap: f3
 @group(0) @binding(4) var<storage, read_write> out: array<f32>;
 @group(0) @binding(5) var<storage, read_write> extra: array<f32>;
 `;
-const MAIN =
+export const MAIN =
   '@compute @workgroup_size(64) fn main(@builtin(global_invocation_id) id: vec3u) { let i = id.x; if (i >= params.count) { return; }';
-const KEEP = 'let keep = vec4f(a[0], b[0], c[0], extra[0]); if (keep.x == 12345.678) { extra[0] = keep.y; }'; // so that no binding is dropped from the layout
+export const KEEP = 'let keep = vec4f(a[0], b[0], c[0], extra[0]); if (keep.x == 12345.678) { extra[0] = keep.y; }'; // so that no binding is dropped from the layout
 
 const SCORES = `${HEAD}${MAIN}${KEEP}
   let m = i % params.m; let row = i / params.m; let head = row / params.n;
@@ -58,7 +59,7 @@ export interface NaiveSizes {
   readonly softcap: number;
 }
 
-type F32 = Float32Array<ArrayBuffer>;
+export type F32 = Float32Array<ArrayBuffer>;
 
 /** @param bias [B,H,N,M]: added to the scores; the lowest finite f32 excludes. Default none. */
 export async function naiveScores(device: GPUDevice, p: NaiveSizes, q: F32, k: F32, bias?: F32): Promise<F32> {
@@ -92,7 +93,7 @@ export async function naiveAttention(device: GPUDevice, p: NaiveSizes, q: F32, k
 const ZERO: F32 = new Float32Array(1);
 const pipelines = new WeakMap<GPUDevice, Map<string, GPUComputePipeline>>();
 
-async function run(
+export async function run(
   device: GPUDevice,
   code: string,
   params: Partial<Record<string, number>>,
@@ -132,7 +133,7 @@ async function run(
   encoder.copyBufferToBuffer(out, 0, staging, 0, 4 * outLength);
   encoder.copyBufferToBuffer(extra, 0, staging, 4 * outLength, 4 * extraLength);
   device.queue.submit([encoder.finish()]);
-  await staging.mapAsync(GPUMapMode.READ);
+  await hasten(device, staging.mapAsync(GPUMapMode.READ));
   const all = new Float32Array(staging.getMappedRange().slice(0));
   for (const each of made) each.destroy();
   return { out: all.slice(0, outLength), extra: all.slice(outLength) };

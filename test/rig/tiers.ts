@@ -6,14 +6,27 @@ export interface Tier {
   readonly variant: NonNullable<AttentionOptions['variant']>;
 }
 
+/** Lanes that share keys, whatever the device: what GPUs take. Heads up to 128. */
+const SHARED_KEYS = Object.fromEntries(
+  Object.entries({ SIZE: 32, LANES: 8, ROWS: 2, KEYS: 4, COLS: 4, D_BLOCKS: 1, DV_BLOCKS: 1 }).map(([name, value]) => [
+    `flash_decode.${name}`,
+    value,
+  ]),
+);
+
 export const tiersOf = (device: GPUDevice): readonly Tier[] => [
   { kernel: 'flash_forward', variant: { 'flash_forward.TILE_N': 16 } },
   ...(device.features.has('subgroups')
     ? [
-        ...[1, 2, 4].map((KEYS) => ({ kernel: 'flash_forward_quad', variant: { 'flash_forward_quad.KEYS': KEYS } })),
+        ...[4, 2, 1].map((ROWS) => ({ kernel: 'flash_forward_quad', variant: { 'flash_forward_quad.ROWS': ROWS } })),
+        ...[8, 16]
+          .filter((lanes) => lanes <= (device.adapterInfo.subgroupMinSize ?? 4))
+          .map((LANES) => ({ kernel: 'flash_forward_quad', variant: { 'flash_forward_quad.LANES': LANES } })),
         ...[1, 2, 8].map((ROWS) => ({ kernel: 'flash_forward_row', variant: { 'flash_forward_row.ROWS': ROWS } })),
       ]
     : []),
+  ...[2, 1, 5].map((SPLITS) => ({ kernel: 'flash_decode', variant: { 'flash_decode.SPLITS': SPLITS, 'flash_decode.ROWS': 2 } })),
+  { kernel: 'flash_decode', variant: { ...SHARED_KEYS, 'flash_decode.SPLITS': 3 } },
 ];
 
 /** One variant a kernel. */

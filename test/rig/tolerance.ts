@@ -47,3 +47,29 @@ export function greatestError(actual: ArrayLike<number>, expected: ArrayLike<num
   for (let i = 0; i < expected.length; i++) error = Math.max(error, Math.abs(actual[i]! - expected[i]!));
   return error;
 }
+
+const largestOf = (values: ArrayLike<number>): number =>
+  Array.from(values).reduce((largest, value) => Math.max(largest, Math.abs(value)), 0);
+
+/**
+ * Expects errors of at most `within` times each tensor's largest value, and one rounding of the largest of all: where one is tiny beside the
+ * others, such as the gradient of q when the softmax is nearly one-hot, its relative error is that of a score's last bit.
+ * @param roundings more of them where many terms cancel
+ */
+export function expectWithin(
+  what: string,
+  actual: Readonly<Record<string, ArrayLike<number>>>,
+  expected: Readonly<Record<string, ArrayLike<number>>>,
+  within: number,
+  roundings = 1,
+): void {
+  expect(Object.keys(actual).sort(), what).toEqual(Object.keys(expected).sort());
+  const rounding = roundings * 2 ** -24 * Math.max(...Object.values(expected).map(largestOf));
+  for (const [name, values] of Object.entries(expected)) {
+    const allowed = within * largestOf(values) + rounding;
+    const got = actual[name]!;
+    expect(got.length, `${what} ${name}: length`).toBe(values.length);
+    const at = Array.from(values).findIndex((value, i) => !(Math.abs(got[i]! - value) <= allowed));
+    if (at >= 0) expect.fail(`${what} ${name}[${at}] is ${got[at]}, not ${values[at]}: allowed ${allowed}`);
+  }
+}

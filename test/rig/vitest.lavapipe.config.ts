@@ -6,7 +6,13 @@ import { plainSummary } from './plain-summary.ts';
 export default defineConfig({
   plugins: [casesPlugin()],
   test: {
-    include: ['test/kernels/*.test.ts', 'test/attention.test.ts', 'test/variants.test.ts', 'test/contract/{options,plan,f16,long}.test.ts'],
+    include: [
+      'test/kernels/*.test.ts',
+      'test/attention.test.ts',
+      'test/backward{,-options,-f16}.test.ts',
+      'test/variants.test.ts',
+      'test/contract/{options,plan,f16,long}.test.ts',
+    ],
     setupFiles: ['test/rig/node-webgpu.ts'],
     reporters: ['default', plainSummary],
     testTimeout: 60_000,

@@ -1,0 +1,419 @@
+// enable
+// flash_backward_dkv: dk = scale · dAᵀ q and dv = (P ∘ R)ᵀ dO, the gradients of k and v, in one pass over the queries: no N×M in memory.
+// With P the weights, made again from the scores and lse, R what dropout multiplies them by, dO the gradient of out, and s before any mask:
+//
+//     P = exp(s − lse)      dS = P ∘ (R ∘ (dO vᵀ) − delta)      dA = dS · (1 − (s / cap)²) with a softcap, else dS
+//
+//   q   [B,H,N,D]    k [B,Hk,M,D]    v [B,Hk,M,Dv]    gradient of out [B,H,N,Dv]    mask broadcast to [B,H,N,M]
+//   rows [B,H,N] of lse, delta, keys that exist, ALiBi's slope: from flash_backward_delta
+//   dk   [B,Hk,M,D]    dv [B,Hk,M,Dv]
+//
+// A workgroup computes BLOCKS · TILE_N elements of dk and as many of dv for TILE_M keys of one key head. It walks over the query heads that read the
+// key head, and over their queries in tiles of TILE_N: the sums over heads need neither atomics nor a second pass. An invocation holds blocks of
+// 4 queries × 4 keys of q kᵀ and dO vᵀ, and BLOCKS blocks of 4 keys × 4 elements each of dk and dv. For each tile: both products; P ∘ R in
+// workgroup memory, its products with dO; dA in its place, its products with q. Heads longer than a workgroup's share are taken by several.
+// Its twin on the CPU is src/reference/attention_backward.ts, its test test/backward.test.ts.
+// Source: T. Dao, FlashAttention-2, arXiv 2307.08691, algorithm 2.
+
+alias Q = f32; // storage of q and gradient
+alias K = f32; // storage of k, v, dk and dv
+const TILE_N: u32 = 32; // queries a tile
+const TILE_M: u32 = 32; // keys a workgroup
+const STEP: u32 = 16; // elements of a head that are in workgroup memory at a time
+const QUERIES: u32 = 16; // queries whose elements of q or gradient are in workgroup memory at a time
+const BLOCKS: u32 = 2; // blocks of TILE_N elements of dk and of dv a workgroup, 1 or 2
+const SKIP_ZEROS: bool = true; // a weight of 0 skips its value: for problems that exclude elements, so that what lies there does not matter
+const DROPOUT: bool = false;
+const ROWS_N: u32 = TILE_N / 4; // blocks of 4 queries
+const ROWS_M: u32 = TILE_M / 4; // blocks of 4 keys
+const SIZE: u32 = ROWS_N * ROWS_M;
+const WIDTH: u32 = BLOCKS * ROWS_N; // vec4 of dk, and of dv, a workgroup
+const LOWEST: f32 = -3.4028234663852886e38; // the lowest finite f32
+const EXCLUDES: u32 = 0xff61b1e6; // bits of −3e38: an additive mask from here down to −∞ excludes
+const MINUS_INFINITY: u32 = 0xff800000;
+const EXCLUDES_F16: u32 = 0xfbff; // the same for f16: −65504 to −∞
+const MINUS_INFINITY_F16: u32 = 0xfc00;
+
+const_assert TILE_N % 4 == 0 && TILE_M % 4 == 0 && TILE_N % QUERIES == 0;
+const_assert QUERIES * WIDTH <= STEP * (ROWS_N + ROWS_M) && BLOCKS <= 2;
+
+struct Params {
+  heads: u32, // H
+  key_heads: u32, // Hk
+  n: u32,
+  m: u32,
+  d: u32,
+  dv: u32,
+  scale: f32,
+  softcap: f32, // 0: off
+  left: i32, // keys seen before and after a query's position, 2^30: all
+  right: i32,
+  causal_offset: i32, // position of query 0 among the keys
+  is_lower_right: u32, // the offset is keys − n, and causal_offset is not used
+  mask_kind: u32, // 0: none, 1: boolean, 2: f32 added, 3: f16 added
+  q_offset: u32, // offsets and strides in elements
+  q_b: u32,
+  q_h: u32,
+  q_n: u32,
+  k_offset: u32,
+  k_b: u32,
+  k_h: u32,
+  k_m: u32,
+  v_offset: u32,
+  v_b: u32,
+  v_h: u32,
+  v_m: u32,
+  gradient_offset: u32,
+  gradient_b: u32,
+  gradient_h: u32,
+  gradient_n: u32,
+  mask_offset: u32,
+  mask_b: u32,
+  mask_h: u32,
+  mask_n: u32,
+  mask_m: u32,
+  seed_low: u32,
+  seed_high: u32,
+  drop_below: u32, // a weight whose random word is below this is dropped
+  keep_factor: f32, // of the weights that are kept
+  dk_offset: u32,
+  dk_b: u32,
+  dk_h: u32,
+  dk_m: u32,
+  dv_offset: u32,
+  dv_b: u32,
+  dv_h: u32,
+  dv_m: u32,
+}
+
+@group(0) @binding(0) var<storage, read> q: array<Q>;
+@group(0) @binding(1) var<storage, read> k: array<K>;
+@group(0) @binding(2) var<storage, read> v: array<K>;
+@group(0) @binding(3) var<storage, read> gradient: array<Q>;
+@group(0) @binding(4) var<storage, read> rows: array<vec4u>; // bits of lse and of delta, keys that exist, bits of ALiBi's slope
+@group(0) @binding(5) var<storage, read> mask: array<u32>; // bytes, or the bits of f32 or f16
+@group(0) @binding(6) var<storage, read_write> dk: array<K>;
+@group(0) @binding(7) var<storage, read_write> dv: array<K>;
+@group(0) @binding(8) var<uniform> params: Params;
+
+var<workgroup> tile: array<vec4f, STEP * (ROWS_N + ROWS_M)>; // q or gradient: [STEP][ROWS_N], k or v: [STEP][ROWS_M]; then gradient or q: [QUERIES][WIDTH]
+var<workgroup> w_tile: array<vec4f, TILE_N * ROWS_M>; // P ∘ R, then dA: [TILE_N][ROWS_M]
+
+/// Which head is worked on, and what its queries see.
+struct Place {
+  head: u32, // b · H + h
+  b: u32,
+  h: u32,
+  length: u32, // keys that exist
+  offset: i32, // position of query 0 among the keys
+  slope: f32, // ALiBi's
+}
+
+fn place_of(b: u32, h: u32) -> Place {
+  let head = b * params.heads + h;
+  let row = rows[head * params.n];
+  let offset = select(params.causal_offset, i32(row.z) - i32(params.n), params.is_lower_right != 0);
+  return Place(head, b, h, row.z, offset, bitcast<f32>(row.w));
+}
+
+fn load_q(base: u32, n: u32, d: u32) -> f32 {
+  if (n < params.n && d < params.d) {
+    return f32(q[base + n * params.q_n + d]);
+  }
+  return 0.0;
+}
+
+fn load_gradient(base: u32, n: u32, e: u32) -> f32 {
+  if (n < params.n && e < params.dv) {
+    return f32(gradient[base + n * params.gradient_n + e]);
+  }
+  return 0.0;
+}
+
+fn load_k(base: u32, m: u32, d: u32, length: u32) -> f32 {
+  if (m < length && d < params.d) {
+    return f32(k[base + m * params.k_m + d]);
+  }
+  return 0.0;
+}
+
+fn load_v(base: u32, m: u32, e: u32, length: u32) -> f32 {
+  if (m < length && e < params.dv) {
+    return f32(v[base + m * params.v_m + e]);
+  }
+  return 0.0;
+}
+
+/// The two halves of a product of two u32: low, high.
+fn multiply(a: u32, b: u32) -> vec2u {
+  let low = (a & 0xffff) * (b & 0xffff);
+  let middle = (a >> 16) * (b & 0xffff) + (low >> 16);
+  let other = (a & 0xffff) * (b >> 16) + (middle & 0xffff);
+  return vec2u(a * b, (a >> 16) * (b >> 16) + (middle >> 16) + (other >> 16));
+}
+
+/// Philox4x32-10: J. Salmon et al., Parallel random numbers: as easy as 1, 2, 3, SC11.
+fn philox(counter: vec4u) -> vec4u {
+  var c = counter;
+  var key = vec2u(params.seed_low, params.seed_high);
+  for (var round = 0u; round < 10; round++) {
+    let x = multiply(0xd2511f53, c.x);
+    let z = multiply(0xcd9e8d57, c.z);
+    c = vec4u(z.y ^ c.y ^ key.x, z.x, x.y ^ c.w ^ key.y, x.x);
+    key += vec2u(0x9e3779b9, 0xbb67ae85);
+  }
+  return c;
+}
+
+/// A block of 4 × 4 sums: one column vector a row of the result. A named block and no array, so that every compiler keeps it in registers.
+fn add_products(sums: mat4x4f, rows_part: vec4f, cols: vec4f) -> mat4x4f {
+  return mat4x4f(
+    fma(vec4f(rows_part.x), cols, sums[0]), fma(vec4f(rows_part.y), cols, sums[1]),
+    fma(vec4f(rows_part.z), cols, sums[2]), fma(vec4f(rows_part.w), cols, sums[3]));
+}
+
+fn add_weighted(sum: vec4f, weight: f32, values: vec4f) -> vec4f {
+  if (SKIP_ZEROS && weight == 0.0) {
+    return sum;
+  }
+  return fma(vec4f(weight), values, sum);
+}
+
+fn add_weighted_products(sums: mat4x4f, weights: vec4f, values: vec4f) -> mat4x4f {
+  return mat4x4f(
+    add_weighted(sums[0], weights.x, values), add_weighted(sums[1], weights.y, values),
+    add_weighted(sums[2], weights.z, values), add_weighted(sums[3], weights.w, values));
+}
+
+/// What dv and dk are made of, for one query and 4 keys.
+struct Weights {
+  kept: vec4f, // P ∘ R
+  gradient: vec4f, // dA
+}
+
+/// A score with the mask's element, which is not loaded where the key is not seen.
+fn masked(s: f32, is_seen: bool, index: u32) -> f32 {
+  if (!is_seen) {
+    return LOWEST;
+  }
+  if (params.mask_kind == 1) {
+    let byte = (mask[index / 4] >> (8 * (index % 4))) & 0xff;
+    return select(s, LOWEST, byte == 0);
+  }
+  if (params.mask_kind == 2) {
+    let bits = mask[index];
+    return select(s + bitcast<f32>(bits), LOWEST, bits >= EXCLUDES && bits <= MINUS_INFINITY);
+  }
+  if (params.mask_kind == 3) {
+    let bits = (mask[index / 2] >> (16 * (index % 2))) & 0xffff;
+    return select(s + unpack2x16float(bits).x, LOWEST, bits >= EXCLUDES_F16 && bits <= MINUS_INFINITY_F16);
+  }
+  return s;
+}
+
+/// P ∘ R and dA of query n for 4 keys from first_m on, from its parts of q kᵀ and of dO vᵀ; exactly 0 where it sees none.
+fn weights_of(dots: vec4f, products: vec4f, place: Place, n: u32, first_m: u32, row: vec2f) -> Weights {
+  let position = i32(n) + place.offset;
+  let m = vec4u(first_m) + vec4u(0, 1, 2, 3);
+  let at = vec4i(m);
+  let is_seen = vec4<bool>(n < params.n) & (m < vec4u(place.length)) &
+    (at <= vec4i(position + params.right)) & (at >= vec4i(position - params.left));
+  var s = dots * params.scale;
+  var derivative = vec4f(1.0); // of the softcap
+  if (params.softcap > 0.0) {
+    let t = tanh(clamp(s / params.softcap, vec4f(-15.0), vec4f(15.0)));
+    s = params.softcap * t;
+    derivative = 1.0 - t * t;
+  }
+  s -= place.slope * vec4f(abs(vec4i(position) - at));
+  if (params.mask_kind != 0) {
+    let mask_row = params.mask_offset + place.b * params.mask_b + place.h * params.mask_h + n * params.mask_n;
+    let index = mask_row + m * params.mask_m;
+    s = vec4f(masked(s.x, is_seen.x, index.x), masked(s.y, is_seen.y, index.y), masked(s.z, is_seen.z, index.z), masked(s.w, is_seen.w, index.w));
+  }
+  let bits = bitcast<vec4u>(s);
+  let is_excluded = (bits >= vec4u(EXCLUDES)) & (bits <= vec4u(MINUS_INFINITY));
+  let weights = select(vec4f(), exp(s - row.x), is_seen & !is_excluded);
+  var factors = vec4f(1.0); // dropout's
+  if (DROPOUT) {
+    factors = select(vec4f(params.keep_factor), vec4f(), philox(vec4u(first_m / 4, n, place.head, 0)) < vec4u(params.drop_below));
+  }
+  return Weights(
+    weights * factors, select(vec4f(), weights * (factors * products - row.y) * derivative, weights != vec4f()));
+}
+
+/// lse and delta of query n; the row of a query that does not exist is never used.
+fn row_of(head: u32, n: u32) -> vec2f {
+  return bitcast<vec2f>(rows[head * params.n + min(n, params.n - 1)].xy);
+}
+
+/// Elements of a key's row of dk or dv: 0 where the key does not exist, whatever the queries hold.
+fn finished(sums: vec4f, m: u32, length: u32, factor: f32) -> vec4f {
+  return select(vec4f(), sums * factor, m < length);
+}
+
+fn store_dk(base: u32, first_m: u32, first_d: u32, length: u32, sums: mat4x4f) {
+  for (var i = 0u; i < 4; i++) {
+    let values = finished(sums[i], first_m + i, length, params.scale);
+    for (var j = 0u; j < 4; j++) {
+      if (first_m + i < params.m && first_d + j < params.d) {
+        dk[base + (first_m + i) * params.dk_m + first_d + j] = K(values[j]);
+      }
+    }
+  }
+}
+
+fn store_dv(base: u32, first_m: u32, first_e: u32, length: u32, sums: mat4x4f) {
+  for (var i = 0u; i < 4; i++) {
+    let values = finished(sums[i], first_m + i, length, 1.0);
+    for (var j = 0u; j < 4; j++) {
+      if (first_m + i < params.m && first_e + j < params.dv) {
+        dv[base + (first_m + i) * params.dv_m + first_e + j] = K(values[j]);
+      }
+    }
+  }
+}
+
+fn store_weights(local: vec2u, w0: vec4f, w1: vec4f, w2: vec4f, w3: vec4f) {
+  let at = 4 * local.x * ROWS_M + local.y;
+  w_tile[at] = w0;
+  w_tile[at + ROWS_M] = w1;
+  w_tile[at + 2 * ROWS_M] = w2;
+  w_tile[at + 3 * ROWS_M] = w3;
+}
+
+@compute @workgroup_size(ROWS_N, ROWS_M)
+fn main(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(local_invocation_id) local: vec3u,
+  @builtin(local_invocation_index) lane: u32,
+) {
+  let b = group.y / params.key_heads;
+  let key_head = group.y % params.key_heads;
+  let first_m = group.x * TILE_M;
+  let slice = group.z * 4 * WIDTH; // the first element of dk and of dv
+  let sharing = params.heads / params.key_heads; // query heads that read this key head
+  let k_base = params.k_offset + b * params.k_b + key_head * params.k_h;
+  let v_base = params.v_offset + b * params.v_b + key_head * params.v_h;
+
+  // The queries that see some key of the workgroup; tiles begin at multiples of TILE_N. They are the same in every head.
+  let first_place = place_of(b, key_head * sharing);
+  let length = first_place.length;
+  let last_m = min(first_m + TILE_M, length) - 1; // not used where no key exists
+  let begin = u32(clamp(i32(first_m) - first_place.offset - params.right, 0, i32(params.n))) / TILE_N * TILE_N;
+  let seen = u32(clamp(i32(last_m) - first_place.offset + params.left + 1, 0, i32(params.n)));
+  let end = select(0, seen, first_m < length);
+
+  let own_m = first_m + 4 * local.y; // the first of this invocation's 4 keys
+  var dk0 = mat4x4f(); // [4 keys][4 elements] of dk / scale
+  var dk1 = mat4x4f();
+  var dv0 = mat4x4f(); // [4 keys][4 elements]
+  var dv1 = mat4x4f();
+
+  for (var h = key_head * sharing; h < (key_head + 1) * sharing; h++) {
+    let place = place_of(b, h);
+    let q_base = params.q_offset + b * params.q_b + h * params.q_h;
+    let gradient_base = params.gradient_offset + b * params.gradient_b + h * params.gradient_h;
+    for (var first_n = begin; first_n < end; first_n += TILE_N) {
+      var s = mat4x4f(); // q·k: [4 queries][4 keys]
+      for (var first_d = 0u; first_d < params.d; first_d += STEP) {
+        for (var i = lane; i < STEP * ROWS_N; i += SIZE) {
+          let d = first_d + i % STEP;
+          let n = first_n + 4 * (i / STEP);
+          tile[(i % STEP) * ROWS_N + i / STEP] =
+            vec4f(load_q(q_base, n, d), load_q(q_base, n + 1, d), load_q(q_base, n + 2, d), load_q(q_base, n + 3, d));
+        }
+        for (var i = lane; i < STEP * ROWS_M; i += SIZE) {
+          let d = first_d + i % STEP;
+          let m = first_m + 4 * (i / STEP);
+          tile[STEP * ROWS_N + (i % STEP) * ROWS_M + i / STEP] = vec4f(
+            load_k(k_base, m, d, place.length), load_k(k_base, m + 1, d, place.length),
+            load_k(k_base, m + 2, d, place.length), load_k(k_base, m + 3, d, place.length));
+        }
+        workgroupBarrier();
+        for (var d = 0u; d < STEP; d++) {
+          s = add_products(s, tile[d * ROWS_N + local.x], tile[STEP * ROWS_N + d * ROWS_M + local.y]);
+        }
+        workgroupBarrier();
+      }
+      var g = mat4x4f(); // gradient·v: [4 queries][4 keys]
+      for (var first_e = 0u; first_e < params.dv; first_e += STEP) {
+        for (var i = lane; i < STEP * ROWS_N; i += SIZE) {
+          let e = first_e + i % STEP;
+          let n = first_n + 4 * (i / STEP);
+          tile[(i % STEP) * ROWS_N + i / STEP] = vec4f(
+            load_gradient(gradient_base, n, e), load_gradient(gradient_base, n + 1, e),
+            load_gradient(gradient_base, n + 2, e), load_gradient(gradient_base, n + 3, e));
+        }
+        for (var i = lane; i < STEP * ROWS_M; i += SIZE) {
+          let e = first_e + i % STEP;
+          let m = first_m + 4 * (i / STEP);
+          tile[STEP * ROWS_N + (i % STEP) * ROWS_M + i / STEP] = vec4f(
+            load_v(v_base, m, e, place.length), load_v(v_base, m + 1, e, place.length),
+            load_v(v_base, m + 2, e, place.length), load_v(v_base, m + 3, e, place.length));
+        }
+        workgroupBarrier();
+        for (var e = 0u; e < STEP; e++) {
+          g = add_products(g, tile[e * ROWS_N + local.x], tile[STEP * ROWS_N + e * ROWS_M + local.y]);
+        }
+        workgroupBarrier();
+      }
+
+      let own_n = first_n + 4 * local.x;
+      let w0 = weights_of(s[0], g[0], place, own_n, own_m, row_of(place.head, own_n));
+      let w1 = weights_of(s[1], g[1], place, own_n + 1, own_m, row_of(place.head, own_n + 1));
+      let w2 = weights_of(s[2], g[2], place, own_n + 2, own_m, row_of(place.head, own_n + 2));
+      let w3 = weights_of(s[3], g[3], place, own_n + 3, own_m, row_of(place.head, own_n + 3));
+
+      store_weights(local.xy, w0.kept, w1.kept, w2.kept, w3.kept);
+      for (var step = 0u; step < TILE_N; step += QUERIES) {
+        for (var i = lane; i < QUERIES * WIDTH; i += SIZE) {
+          let n = first_n + step + i / WIDTH;
+          let e = slice + 4 * (i % WIDTH);
+          tile[i] = vec4f(
+            load_gradient(gradient_base, n, e), load_gradient(gradient_base, n, e + 1),
+            load_gradient(gradient_base, n, e + 2), load_gradient(gradient_base, n, e + 3));
+        }
+        workgroupBarrier();
+        for (var n = 0u; n < QUERIES; n++) {
+          let w = w_tile[(step + n) * ROWS_M + local.y];
+          let at = n * WIDTH + local.x;
+          dv0 = add_weighted_products(dv0, w, tile[at]);
+          if (BLOCKS > 1) {
+            dv1 = add_weighted_products(dv1, w, tile[at + ROWS_N]);
+          }
+        }
+        workgroupBarrier();
+      }
+
+      store_weights(local.xy, w0.gradient, w1.gradient, w2.gradient, w3.gradient);
+      for (var step = 0u; step < TILE_N; step += QUERIES) {
+        for (var i = lane; i < QUERIES * WIDTH; i += SIZE) {
+          let n = first_n + step + i / WIDTH;
+          let d = slice + 4 * (i % WIDTH);
+          tile[i] = vec4f(load_q(q_base, n, d), load_q(q_base, n, d + 1), load_q(q_base, n, d + 2), load_q(q_base, n, d + 3));
+        }
+        workgroupBarrier();
+        for (var n = 0u; n < QUERIES; n++) {
+          let w = w_tile[(step + n) * ROWS_M + local.y];
+          let at = n * WIDTH + local.x;
+          dk0 = add_weighted_products(dk0, w, tile[at]);
+          if (BLOCKS > 1) {
+            dk1 = add_weighted_products(dk1, w, tile[at + ROWS_N]);
+          }
+        }
+        workgroupBarrier();
+      }
+    }
+  }
+
+  let dk_base = params.dk_offset + b * params.dk_b + key_head * params.dk_h;
+  let dv_base = params.dv_offset + b * params.dv_b + key_head * params.dv_h;
+  let own = slice + 4 * local.x;
+  store_dk(dk_base, own_m, own, length, dk0);
+  store_dv(dv_base, own_m, own, length, dv0);
+  if (BLOCKS > 1) {
+    store_dk(dk_base, own_m, own + 4 * ROWS_N, length, dk1);
+    store_dv(dv_base, own_m, own + 4 * ROWS_N, length, dv1);
+  }
+}

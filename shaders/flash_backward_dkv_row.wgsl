@@ -1,0 +1,537 @@
+// enable
+// flash_backward_dkv_row: what flash_backward_dkv computes, for devices that run on the CPU: whole rows in one invocation, as in flash_forward_row.
+//
+//   q   [B,H,N,D]    k [B,Hk,M,D]    v [B,Hk,M,Dv]    gradient of out [B,H,N,Dv]    mask broadcast to [B,H,N,M]
+//   rows [B,H,N] of lse, delta, keys that exist, ALiBi's slope: from flash_backward_delta
+//   dk  [B,Hk,M,D]    dv [B,Hk,M,Dv]
+//
+// An invocation holds ROWS keys of one key head, their values, and their rows of dk and dv. It walks over the query heads that read the key head.
+// Four neighbours, a quad, take four queries a step: each loads one with its row of gradient, and gets the other three by quad swaps; the x-th
+// query that a lane meets is first_n + (lane ^ x). For each step: q kᵀ and dO vᵀ, from them P ∘ R and dA, and their products with dO and q. Indices
+// of hot arrays are literals, because compilers for the CPU keep only such arrays fast.
+// Its twin on the CPU is src/reference/attention_backward.ts, its test test/backward.test.ts.
+// Source: T. Dao, FlashAttention-2, arXiv 2307.08691, algorithm 2.
+
+alias Q = f32; // storage of q and gradient
+alias K = f32; // storage of k, v, dk and dv
+alias Q_UNIT = Q; // with VEC4 vec4<Q>: what the bindings are arrays of
+alias K_UNIT = K;
+const VEC4: bool = false; // offsets, strides, D and Dv are multiples of 4: other Q_UNIT, K_UNIT, load_… and store_…
+const SIZE: u32 = 8; // invocations a workgroup
+const ROWS: u32 = 4; // keys an invocation: 1, 2 or 4
+const D_BLOCKS: u32 = 4; // blocks of 16 elements of q and k: 1, 2, 4, 8 or 16; 16 · D_BLOCKS ≥ D
+const DV_BLOCKS: u32 = 4; // the same of v and gradient
+const SKIP_ZEROS: bool = true; // a weight of 0 skips its value: for problems that exclude elements, so that what lies there does not matter
+const DROPOUT: bool = false;
+const LOWEST: f32 = -3.4028234663852886e38; // the lowest finite f32
+const EXCLUDES: u32 = 0xff61b1e6; // bits of −3e38: an additive mask from here down to −∞ excludes
+const MINUS_INFINITY: u32 = 0xff800000;
+const EXCLUDES_F16: u32 = 0xfbff; // the same for f16: −65504 to −∞
+const MINUS_INFINITY_F16: u32 = 0xfc00;
+
+const_assert SIZE % 4 == 0;
+
+struct Params {
+  heads: u32, // H
+  key_heads: u32, // Hk
+  n: u32,
+  m: u32,
+  d: u32,
+  dv: u32,
+  scale: f32,
+  softcap: f32, // 0: off
+  left: i32, // keys seen before and after a query's position, 2^30: all
+  right: i32,
+  causal_offset: i32, // position of query 0 among the keys
+  is_lower_right: u32, // the offset is keys − n, and causal_offset is not used
+  mask_kind: u32, // 0: none, 1: boolean, 2: f32 added, 3: f16 added
+  q_offset: u32, // offsets and strides in elements
+  q_b: u32,
+  q_h: u32,
+  q_n: u32,
+  k_offset: u32,
+  k_b: u32,
+  k_h: u32,
+  k_m: u32,
+  v_offset: u32,
+  v_b: u32,
+  v_h: u32,
+  v_m: u32,
+  gradient_offset: u32,
+  gradient_b: u32,
+  gradient_h: u32,
+  gradient_n: u32,
+  mask_offset: u32,
+  mask_b: u32,
+  mask_h: u32,
+  mask_n: u32,
+  mask_m: u32,
+  seed_low: u32,
+  seed_high: u32,
+  drop_below: u32, // a weight whose random word is below this is dropped
+  keep_factor: f32, // of the weights that are kept
+  dk_offset: u32,
+  dk_b: u32,
+  dk_h: u32,
+  dk_m: u32,
+  dv_offset: u32,
+  dv_b: u32,
+  dv_h: u32,
+  dv_m: u32,
+}
+
+@group(0) @binding(0) var<storage, read> q: array<Q_UNIT>;
+@group(0) @binding(1) var<storage, read> k: array<K_UNIT>;
+@group(0) @binding(2) var<storage, read> v: array<K_UNIT>;
+@group(0) @binding(3) var<storage, read> gradient: array<Q_UNIT>;
+@group(0) @binding(4) var<storage, read> rows: array<vec4u>; // bits of lse and of delta, keys that exist, bits of ALiBi's slope
+@group(0) @binding(5) var<storage, read> mask: array<u32>; // bytes, or the bits of f32 or f16
+@group(0) @binding(6) var<storage, read_write> dk: array<K_UNIT>;
+@group(0) @binding(7) var<storage, read_write> dv: array<K_UNIT>;
+@group(0) @binding(8) var<uniform> params: Params;
+
+/// Which head is worked on, and what its queries see.
+struct Place {
+  head: u32, // b · H + h
+  b: u32,
+  h: u32,
+  length: u32, // keys that exist
+  offset: i32, // position of query 0 among the keys
+  slope: f32, // ALiBi's
+}
+
+fn place_of(b: u32, h: u32) -> Place {
+  let head = b * params.heads + h;
+  let row = rows[head * params.n];
+  let offset = select(params.causal_offset, i32(row.z) - i32(params.n), params.is_lower_right != 0);
+  return Place(head, b, h, row.z, offset, bitcast<f32>(row.w));
+}
+
+/// The two halves of a product of two u32: low, high.
+fn multiply(a: u32, b: u32) -> vec2u {
+  let low = (a & 0xffff) * (b & 0xffff);
+  let middle = (a >> 16) * (b & 0xffff) + (low >> 16);
+  let other = (a & 0xffff) * (b >> 16) + (middle & 0xffff);
+  return vec2u(a * b, (a >> 16) * (b >> 16) + (middle >> 16) + (other >> 16));
+}
+
+/// Philox4x32-10: J. Salmon et al., Parallel random numbers: as easy as 1, 2, 3, SC11.
+fn philox(counter: vec4u) -> vec4u {
+  var c = counter;
+  var key = vec2u(params.seed_low, params.seed_high);
+  for (var round = 0u; round < 10; round++) {
+    let x = multiply(0xd2511f53, c.x);
+    let z = multiply(0xcd9e8d57, c.z);
+    c = vec4u(z.y ^ c.y ^ key.x, z.x, x.y ^ c.w ^ key.y, x.x);
+    key += vec2u(0x9e3779b9, 0xbb67ae85);
+  }
+  return c;
+}
+
+/// Four elements of a row from d on; past the row's end its last ones again, which meet a 0 in what an invocation holds, or are never stored.
+fn load_q(row: u32, d: u32) -> vec4f { let e = row + min(vec4u(d, d + 1, d + 2, d + 3), vec4u(params.d - 1)); return vec4f(f32(q[e.x]), f32(q[e.y]), f32(q[e.z]), f32(q[e.w])); }
+fn load_k(row: u32, d: u32) -> vec4f { let e = row + min(vec4u(d, d + 1, d + 2, d + 3), vec4u(params.d - 1)); return vec4f(f32(k[e.x]), f32(k[e.y]), f32(k[e.z]), f32(k[e.w])); }
+fn load_v(row: u32, d: u32) -> vec4f { let e = row + min(vec4u(d, d + 1, d + 2, d + 3), vec4u(params.dv - 1)); return vec4f(f32(v[e.x]), f32(v[e.y]), f32(v[e.z]), f32(v[e.w])); }
+fn load_gradient(row: u32, d: u32) -> vec4f { let e = row + min(vec4u(d, d + 1, d + 2, d + 3), vec4u(params.dv - 1)); return vec4f(f32(gradient[e.x]), f32(gradient[e.y]), f32(gradient[e.z]), f32(gradient[e.w])); }
+fn store_dk(row: u32, d: u32, value: vec4f) { for (var i = 0u; i < 4 && d + i < params.d; i++) { dk[row + d + i] = K(value[i]); } }
+fn store_dv(row: u32, d: u32, value: vec4f) { for (var i = 0u; i < 4 && d + i < params.dv; i++) { dv[row + d + i] = K(value[i]); } }
+
+fn swap_x(a: mat4x4f) -> mat4x4f {
+  return mat4x4f(quadSwapX(a[0]), quadSwapX(a[1]), quadSwapX(a[2]), quadSwapX(a[3]));
+}
+
+fn swap_y(a: mat4x4f) -> mat4x4f {
+  return mat4x4f(quadSwapY(a[0]), quadSwapY(a[1]), quadSwapY(a[2]), quadSwapY(a[3]));
+}
+
+/// 16 elements of the four keys or values that a lane meets, in its order.
+struct Four {
+  a: mat4x4f,
+  b: mat4x4f,
+  c: mat4x4f,
+  d: mat4x4f,
+}
+
+fn meet(own: mat4x4f) -> Four {
+  let b = swap_x(own);
+  return Four(own, b, swap_y(own), swap_y(b));
+}
+
+fn add_dot4(sum: f32, a: vec4f, b: vec4f) -> f32 {
+  return fma(a.w, b.w, fma(a.z, b.z, fma(a.y, b.y, fma(a.x, b.x, sum))));
+}
+
+fn add_dot(sum: f32, a: mat4x4f, b: mat4x4f) -> f32 {
+  return add_dot4(add_dot4(add_dot4(add_dot4(sum, a[0], b[0]), a[1], b[1]), a[2], b[2]), a[3], b[3]);
+}
+
+fn add_dots(sums: vec4f, query: mat4x4f, keys: Four) -> vec4f {
+  return vec4f(add_dot(sums.x, query, keys.a), add_dot(sums.y, query, keys.b), add_dot(sums.z, query, keys.c), add_dot(sums.w, query, keys.d));
+}
+
+fn add_value(sum: vec4f, w: vec4f, a: vec4f, b: vec4f, c: vec4f, d: vec4f) -> vec4f {
+  return fma(vec4f(w.w), d, fma(vec4f(w.z), c, fma(vec4f(w.y), b, fma(vec4f(w.x), a, sum))));
+}
+
+fn add_values(sums: mat4x4f, w: vec4f, v: Four) -> mat4x4f {
+  return mat4x4f(
+    add_value(sums[0], w, v.a[0], v.b[0], v.c[0], v.d[0]), add_value(sums[1], w, v.a[1], v.b[1], v.c[1], v.d[1]),
+    add_value(sums[2], w, v.a[2], v.b[2], v.c[2], v.d[2]), add_value(sums[3], w, v.a[3], v.b[3], v.c[3], v.d[3]));
+}
+
+/// A value, or zeros where its weight is 0.
+fn select_block(value: mat4x4f, weight: f32) -> mat4x4f {
+  if (weight == 0.0) {
+    return mat4x4f();
+  }
+  return value;
+}
+
+fn select_blocks(v: Four, w: vec4f) -> Four {
+  return Four(select_block(v.a, w.x), select_block(v.b, w.y), select_block(v.c, w.z), select_block(v.d, w.w));
+}
+
+/// A block of a row that an invocation holds: 0 from the row's end on.
+fn held(block: mat4x4f, d: u32, width: u32) -> mat4x4f {
+  var kept = block;
+  for (var i = 0u; i < 16; i++) {
+    if (d + i >= width) {
+      kept[i / 4][i % 4] = 0.0;
+    }
+  }
+  return kept;
+}
+
+/// What dv and dk are made of, for one key and four queries.
+struct Weights {
+  kept: vec4f, // P ∘ R
+  gradient: vec4f, // dA
+}
+
+/// A score with the mask's element, which is not loaded where the key is not seen.
+fn masked(s: f32, is_seen: bool, index: u32) -> f32 {
+  if (!is_seen) {
+    return LOWEST;
+  }
+  if (params.mask_kind == 1) {
+    let byte = (mask[index / 4] >> (8 * (index % 4))) & 0xff;
+    return select(s, LOWEST, byte == 0);
+  }
+  if (params.mask_kind == 2) {
+    let bits = mask[index];
+    return select(s + bitcast<f32>(bits), LOWEST, bits >= EXCLUDES && bits <= MINUS_INFINITY);
+  }
+  if (params.mask_kind == 3) {
+    let bits = (mask[index / 2] >> (16 * (index % 2))) & 0xffff;
+    return select(s + unpack2x16float(bits).x, LOWEST, bits >= EXCLUDES_F16 && bits <= MINUS_INFINITY_F16);
+  }
+  return s;
+}
+
+/// P ∘ R and dA of key m for the four queries that a lane meets from first_n on, from q kᵀ and dO vᵀ; exactly 0 where they do not see it.
+fn weights_of(dots: vec4f, products: vec4f, place: Place, first_n: u32, lane: u32, m: u32, lse: vec4f, delta: vec4f) -> Weights {
+  let n = vec4u(first_n) + (vec4u(lane) ^ vec4u(0, 1, 2, 3));
+  let position = vec4i(n) + place.offset;
+  let is_seen = (n < vec4u(params.n)) & vec4<bool>(m < place.length) &
+    (vec4i(i32(m)) <= position + params.right) & (vec4i(i32(m)) >= position - params.left);
+  var s = dots * params.scale;
+  var derivative = vec4f(1.0); // of the softcap
+  if (params.softcap > 0.0) {
+    let t = tanh(clamp(s / params.softcap, vec4f(-15.0), vec4f(15.0)));
+    s = params.softcap * t;
+    derivative = 1.0 - t * t;
+  }
+  s -= place.slope * vec4f(abs(position - vec4i(i32(m))));
+  if (params.mask_kind != 0) {
+    let index = params.mask_offset + place.b * params.mask_b + place.h * params.mask_h + n * params.mask_n + m * params.mask_m;
+    s = vec4f(masked(s.x, is_seen.x, index.x), masked(s.y, is_seen.y, index.y), masked(s.z, is_seen.z, index.z), masked(s.w, is_seen.w, index.w));
+  }
+  let bits = bitcast<vec4u>(s);
+  let is_excluded = (bits >= vec4u(EXCLUDES)) & (bits <= vec4u(MINUS_INFINITY));
+  let weights = select(vec4f(), exp(s - lse), is_seen & !is_excluded);
+  var factors = vec4f(1.0); // dropout's
+  if (DROPOUT) {
+    for (var x = 0u; x < 4; x++) {
+      let word = philox(vec4u(m / 4, n[x], place.head, 0))[m % 4];
+      factors[x] = select(params.keep_factor, 0.0, word < params.drop_below);
+    }
+  }
+  return Weights(weights * factors, select(vec4f(), weights * (factors * products - delta) * derivative, weights != vec4f()));
+}
+
+/// The same of a step whose queries all see the key, with scores that nothing changes.
+fn plain_weights(dots: vec4f, products: vec4f, lse: vec4f, delta: vec4f) -> Weights {
+  let weights = exp(dots * params.scale - lse);
+  return Weights(weights, weights * (products - delta));
+}
+
+/// The four numbers that a lane meets, in its order.
+fn meet_numbers(own: f32) -> vec4f {
+  let b = quadSwapX(own);
+  return vec4f(own, b, quadSwapY(own), quadSwapY(b));
+}
+
+/// Adds one block's part of q kᵀ, and keeps the lane's own query.
+fn add_scores_block(sums: ptr<function, array<vec4f, 4>>, keys: ptr<function, array<mat4x4f, ROWS * D_BLOCKS>>, own: ptr<function, array<mat4x4f, D_BLOCKS>>, row: u32, block: u32) {
+  (*own)[block] = mat4x4f(load_q(row, 16 * block), load_q(row, 16 * block + 4), load_q(row, 16 * block + 8), load_q(row, 16 * block + 12));
+  let met = meet((*own)[block]);
+  (*sums)[0] = add_dots((*sums)[0], (*keys)[block], met);
+  if (ROWS > 1) {
+    (*sums)[1] = add_dots((*sums)[1], (*keys)[D_BLOCKS + block], met);
+  }
+  if (ROWS > 2) {
+    (*sums)[2] = add_dots((*sums)[2], (*keys)[2 * D_BLOCKS + block], met);
+    (*sums)[3] = add_dots((*sums)[3], (*keys)[3 * D_BLOCKS + block], met);
+  }
+}
+
+fn add_scores_blocks(sums: ptr<function, array<vec4f, 4>>, keys: ptr<function, array<mat4x4f, ROWS * D_BLOCKS>>, own: ptr<function, array<mat4x4f, D_BLOCKS>>, row: u32, first: u32) {
+  add_scores_block(sums, keys, own, row, first);
+  if (D_BLOCKS > 1) {
+    add_scores_block(sums, keys, own, row, first + 1);
+  }
+  if (D_BLOCKS > 2) {
+    add_scores_block(sums, keys, own, row, first + 2);
+    add_scores_block(sums, keys, own, row, first + 3);
+  }
+}
+
+fn add_scores(sums: ptr<function, array<vec4f, 4>>, keys: ptr<function, array<mat4x4f, ROWS * D_BLOCKS>>, own: ptr<function, array<mat4x4f, D_BLOCKS>>, row: u32) {
+  add_scores_blocks(sums, keys, own, row, 0);
+  if (D_BLOCKS > 4) {
+    add_scores_blocks(sums, keys, own, row, 4);
+  }
+  if (D_BLOCKS > 8) {
+    add_scores_blocks(sums, keys, own, row, 8);
+    add_scores_blocks(sums, keys, own, row, 12);
+  }
+}
+
+/// The same of dO vᵀ.
+fn add_products_block(sums: ptr<function, array<vec4f, 4>>, values: ptr<function, array<mat4x4f, ROWS * DV_BLOCKS>>, own: ptr<function, array<mat4x4f, DV_BLOCKS>>, row: u32, block: u32) {
+  (*own)[block] = mat4x4f(load_gradient(row, 16 * block), load_gradient(row, 16 * block + 4), load_gradient(row, 16 * block + 8), load_gradient(row, 16 * block + 12));
+  let met = meet((*own)[block]);
+  (*sums)[0] = add_dots((*sums)[0], (*values)[block], met);
+  if (ROWS > 1) {
+    (*sums)[1] = add_dots((*sums)[1], (*values)[DV_BLOCKS + block], met);
+  }
+  if (ROWS > 2) {
+    (*sums)[2] = add_dots((*sums)[2], (*values)[2 * DV_BLOCKS + block], met);
+    (*sums)[3] = add_dots((*sums)[3], (*values)[3 * DV_BLOCKS + block], met);
+  }
+}
+
+fn add_products_blocks(sums: ptr<function, array<vec4f, 4>>, values: ptr<function, array<mat4x4f, ROWS * DV_BLOCKS>>, own: ptr<function, array<mat4x4f, DV_BLOCKS>>, row: u32, first: u32) {
+  add_products_block(sums, values, own, row, first);
+  if (DV_BLOCKS > 1) {
+    add_products_block(sums, values, own, row, first + 1);
+  }
+  if (DV_BLOCKS > 2) {
+    add_products_block(sums, values, own, row, first + 2);
+    add_products_block(sums, values, own, row, first + 3);
+  }
+}
+
+fn add_products(sums: ptr<function, array<vec4f, 4>>, values: ptr<function, array<mat4x4f, ROWS * DV_BLOCKS>>, own: ptr<function, array<mat4x4f, DV_BLOCKS>>, row: u32) {
+  add_products_blocks(sums, values, own, row, 0);
+  if (DV_BLOCKS > 4) {
+    add_products_blocks(sums, values, own, row, 4);
+  }
+  if (DV_BLOCKS > 8) {
+    add_products_blocks(sums, values, own, row, 8);
+    add_products_blocks(sums, values, own, row, 12);
+  }
+}
+
+/// Adds dA · q to one block of every row of dk.
+fn add_queries_block(sums: ptr<function, array<mat4x4f, ROWS * D_BLOCKS>>, weights: ptr<function, array<vec4f, 4>>, own: ptr<function, array<mat4x4f, D_BLOCKS>>, block: u32) {
+  let met = meet((*own)[block]);
+  (*sums)[block] = add_values((*sums)[block], (*weights)[0], met);
+  if (ROWS > 1) {
+    (*sums)[D_BLOCKS + block] = add_values((*sums)[D_BLOCKS + block], (*weights)[1], met);
+  }
+  if (ROWS > 2) {
+    (*sums)[2 * D_BLOCKS + block] = add_values((*sums)[2 * D_BLOCKS + block], (*weights)[2], met);
+    (*sums)[3 * D_BLOCKS + block] = add_values((*sums)[3 * D_BLOCKS + block], (*weights)[3], met);
+  }
+}
+
+fn add_queries_blocks(sums: ptr<function, array<mat4x4f, ROWS * D_BLOCKS>>, weights: ptr<function, array<vec4f, 4>>, own: ptr<function, array<mat4x4f, D_BLOCKS>>, first: u32) {
+  add_queries_block(sums, weights, own, first);
+  if (D_BLOCKS > 1) {
+    add_queries_block(sums, weights, own, first + 1);
+  }
+  if (D_BLOCKS > 2) {
+    add_queries_block(sums, weights, own, first + 2);
+    add_queries_block(sums, weights, own, first + 3);
+  }
+}
+
+fn add_queries(sums: ptr<function, array<mat4x4f, ROWS * D_BLOCKS>>, weights: ptr<function, array<vec4f, 4>>, own: ptr<function, array<mat4x4f, D_BLOCKS>>) {
+  add_queries_blocks(sums, weights, own, 0);
+  if (D_BLOCKS > 4) {
+    add_queries_blocks(sums, weights, own, 4);
+  }
+  if (D_BLOCKS > 8) {
+    add_queries_blocks(sums, weights, own, 8);
+    add_queries_blocks(sums, weights, own, 12);
+  }
+}
+
+/// Adds P ∘ R · dO to one block of every row of dv.
+fn add_gradients_block(sums: ptr<function, array<mat4x4f, ROWS * DV_BLOCKS>>, weights: ptr<function, array<vec4f, 4>>, own: ptr<function, array<mat4x4f, DV_BLOCKS>>, block: u32) {
+  let met = meet((*own)[block]);
+  (*sums)[block] = add_values((*sums)[block], (*weights)[0], met);
+  if (ROWS > 1) {
+    (*sums)[DV_BLOCKS + block] = add_values((*sums)[DV_BLOCKS + block], (*weights)[1], met);
+  }
+  if (ROWS > 2) {
+    (*sums)[2 * DV_BLOCKS + block] = add_values((*sums)[2 * DV_BLOCKS + block], (*weights)[2], met);
+    (*sums)[3 * DV_BLOCKS + block] = add_values((*sums)[3 * DV_BLOCKS + block], (*weights)[3], met);
+  }
+}
+
+fn add_gradients_blocks(sums: ptr<function, array<mat4x4f, ROWS * DV_BLOCKS>>, weights: ptr<function, array<vec4f, 4>>, own: ptr<function, array<mat4x4f, DV_BLOCKS>>, first: u32) {
+  add_gradients_block(sums, weights, own, first);
+  if (DV_BLOCKS > 1) {
+    add_gradients_block(sums, weights, own, first + 1);
+  }
+  if (DV_BLOCKS > 2) {
+    add_gradients_block(sums, weights, own, first + 2);
+    add_gradients_block(sums, weights, own, first + 3);
+  }
+}
+
+fn add_gradients(sums: ptr<function, array<mat4x4f, ROWS * DV_BLOCKS>>, weights: ptr<function, array<vec4f, 4>>, own: ptr<function, array<mat4x4f, DV_BLOCKS>>) {
+  add_gradients_blocks(sums, weights, own, 0);
+  if (DV_BLOCKS > 4) {
+    add_gradients_blocks(sums, weights, own, 4);
+  }
+  if (DV_BLOCKS > 8) {
+    add_gradients_blocks(sums, weights, own, 8);
+    add_gradients_blocks(sums, weights, own, 12);
+  }
+}
+
+@compute @workgroup_size(SIZE)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) index: u32) {
+  let b = group.y / params.key_heads;
+  let key_head = group.y % params.key_heads;
+  let first_m = group.x * SIZE * ROWS;
+  let own_m = first_m + index * ROWS; // the first of this invocation's keys
+  let lane = index % 4;
+  let sharing = params.heads / params.key_heads; // query heads that read this key head
+  let k_base = params.k_offset + b * params.k_b + key_head * params.k_h;
+  let v_base = params.v_offset + b * params.v_b + key_head * params.v_h;
+
+  // The queries that see some key of the workgroup, and those that see every one. They are the same in every head.
+  let first_place = place_of(b, key_head * sharing);
+  let length = first_place.length;
+  let last_m = min(first_m + SIZE * ROWS, length) - 1; // not used where no key exists
+  let begin = u32(clamp(i32(first_m) - first_place.offset - params.right, 0, i32(params.n))) / 4 * 4;
+  let seen_end = u32(clamp(i32(last_m) - first_place.offset + params.left + 1, 0, i32(params.n)));
+  let end = select(0, seen_end, first_m < length);
+  let is_plain = params.mask_kind == 0 && params.softcap == 0.0 && !DROPOUT && first_m + SIZE * ROWS <= length;
+  let whole_begin = i32(last_m) - first_place.offset - params.right;
+  let whole_end = min(i32(first_m) - first_place.offset + params.left + 1, select(0, i32(params.n), is_plain));
+
+  var keys: array<mat4x4f, ROWS * D_BLOCKS>; // [ROWS][D_BLOCKS]
+  var values: array<mat4x4f, ROWS * DV_BLOCKS>; // [ROWS][DV_BLOCKS]
+  var dk_sums: array<mat4x4f, ROWS * D_BLOCKS>; // dk / scale: [ROWS][D_BLOCKS]
+  var dv_sums: array<mat4x4f, ROWS * DV_BLOCKS>; // [ROWS][DV_BLOCKS]
+  for (var r = 0u; r < ROWS && own_m + r < length; r++) { // a key that does not exist is not loaded
+    for (var block = 0u; block < D_BLOCKS; block++) {
+      let at = k_base + (own_m + r) * params.k_m;
+      let d = 16 * block;
+      keys[r * D_BLOCKS + block] = held(mat4x4f(load_k(at, d), load_k(at, d + 4), load_k(at, d + 8), load_k(at, d + 12)), d, params.d);
+    }
+    for (var block = 0u; block < DV_BLOCKS; block++) {
+      let at = v_base + (own_m + r) * params.v_m;
+      let e = 16 * block;
+      values[r * DV_BLOCKS + block] = held(mat4x4f(load_v(at, e), load_v(at, e + 4), load_v(at, e + 8), load_v(at, e + 12)), e, params.dv);
+    }
+  }
+
+  for (var h = key_head * sharing; h < (key_head + 1) * sharing; h++) {
+    let place = place_of(b, h);
+    let q_base = params.q_offset + b * params.q_b + h * params.q_h;
+    let gradient_base = params.gradient_offset + b * params.gradient_b + h * params.gradient_h;
+    for (var first_n = begin; first_n < end; first_n += 4) {
+      let n = min(first_n + lane, params.n - 1); // a query that does not exist has its place taken by one that does, with weight 0
+      let is_whole = i32(first_n) >= whole_begin && i32(first_n) + 4 <= whole_end && place.slope == 0.0; // the same in the whole workgroup
+      let row = bitcast<vec2f>(rows[place.head * params.n + n].xy);
+      let lse = meet_numbers(row.x);
+      let delta = meet_numbers(row.y);
+      var query = array<mat4x4f, D_BLOCKS>();
+      var own_gradient = array<mat4x4f, DV_BLOCKS>();
+      var s = array<vec4f, 4>(); // q·k: [ROWS] against the four queries; then dA
+      var g = array<vec4f, 4>(); // gradient·v; then P ∘ R
+      add_scores(&s, &keys, &query, q_base + n * params.q_n);
+      add_products(&g, &values, &own_gradient, gradient_base + n * params.gradient_n);
+      if (is_whole) {
+        let w0 = plain_weights(s[0], g[0], lse, delta);
+        let w1 = plain_weights(s[1], g[1], lse, delta);
+        let w2 = plain_weights(s[2], g[2], lse, delta);
+        let w3 = plain_weights(s[3], g[3], lse, delta);
+        s = array<vec4f, 4>(w0.gradient, w1.gradient, w2.gradient, w3.gradient);
+        g = array<vec4f, 4>(w0.kept, w1.kept, w2.kept, w3.kept);
+      } else {
+        var seen = s;
+        var kept = g;
+        for (var r = 0u; r < ROWS; r++) {
+          let w = weights_of(seen[r], kept[r], place, first_n, lane, own_m + r, lse, delta);
+          seen[r] = w.gradient;
+          kept[r] = w.kept;
+        }
+        s = seen;
+        g = kept;
+      }
+      if (SKIP_ZEROS && !is_whole) {
+        var ds = s;
+        var kept = g;
+        for (var block = 0u; block < D_BLOCKS; block++) {
+          let at = q_base + n * params.q_n;
+          let d = 16 * block;
+          let met = meet(mat4x4f(load_q(at, d), load_q(at, d + 4), load_q(at, d + 8), load_q(at, d + 12)));
+          for (var r = 0u; r < ROWS; r++) {
+            let i = r * D_BLOCKS + block;
+            dk_sums[i] = add_values(dk_sums[i], ds[r], select_blocks(met, ds[r]));
+          }
+        }
+        for (var block = 0u; block < DV_BLOCKS; block++) {
+          let at = gradient_base + n * params.gradient_n;
+          let e = 16 * block;
+          let met = meet(mat4x4f(load_gradient(at, e), load_gradient(at, e + 4), load_gradient(at, e + 8), load_gradient(at, e + 12)));
+          for (var r = 0u; r < ROWS; r++) {
+            let i = r * DV_BLOCKS + block;
+            dv_sums[i] = add_values(dv_sums[i], kept[r], select_blocks(met, kept[r]));
+          }
+        }
+      } else {
+        add_queries(&dk_sums, &s, &query);
+        add_gradients(&dv_sums, &g, &own_gradient);
+      }
+    }
+  }
+
+  for (var r = 0u; r < ROWS && own_m + r < params.m; r++) {
+    let m = own_m + r;
+    let exists = m < length; // 0 where the key does not exist, whatever the queries hold
+    let dk_row = params.dk_offset + b * params.dk_b + key_head * params.dk_h + m * params.dk_m;
+    for (var block = 0u; block < D_BLOCKS; block++) {
+      let elements = dk_sums[r * D_BLOCKS + block];
+      store_dk(dk_row, 16 * block, select(vec4f(), elements[0] * params.scale, exists));
+      store_dk(dk_row, 16 * block + 4, select(vec4f(), elements[1] * params.scale, exists));
+      store_dk(dk_row, 16 * block + 8, select(vec4f(), elements[2] * params.scale, exists));
+      store_dk(dk_row, 16 * block + 12, select(vec4f(), elements[3] * params.scale, exists));
+    }
+    let dv_row = params.dv_offset + b * params.dv_b + key_head * params.dv_h + m * params.dv_m;
+    for (var block = 0u; block < DV_BLOCKS; block++) {
+      let elements = dv_sums[r * DV_BLOCKS + block];
+      store_dv(dv_row, 16 * block, select(vec4f(), elements[0], exists));
+      store_dv(dv_row, 16 * block + 4, select(vec4f(), elements[1], exists));
+      store_dv(dv_row, 16 * block + 8, select(vec4f(), elements[2], exists));
+      store_dv(dv_row, 16 * block + 12, select(vec4f(), elements[3], exists));
+    }
+  }
+}

@@ -1,0 +1,454 @@
+// enable
+// flash_backward_dq_row: what flash_backward_dq computes, for devices that run on the CPU: whole rows in one invocation, as in flash_forward_row.
+//
+//   q   [B,H,N,D]    k [B,Hk,M,D]    v [B,Hk,M,Dv]    gradient of out [B,H,N,Dv]    mask broadcast to [B,H,N,M]
+//   rows [B,H,N] of lse, delta, keys that exist, ALiBi's slope: from flash_backward_delta
+//   dq  [B,H,N,D]
+//
+// An invocation holds ROWS queries, their rows of gradient and of dq. Four neighbours, a quad, take four keys a step: each loads one with its
+// value, and gets the other three by quad swaps; the x-th key that a lane meets is first_m + (lane ^ x). For each step: q kᵀ and dO vᵀ, from them
+// dA, and its products with the keys. Indices of hot arrays are literals, because compilers for the CPU keep only such arrays fast.
+// Its twin on the CPU is src/reference/attention_backward.ts, its test test/backward.test.ts.
+// Source: T. Dao, FlashAttention-2, arXiv 2307.08691, algorithm 2.
+
+alias Q = f32; // storage of q, gradient and dq
+alias K = f32; // storage of k and v
+alias Q_UNIT = Q; // with VEC4 vec4<Q>: what the bindings are arrays of
+alias K_UNIT = K;
+const VEC4: bool = false; // offsets, strides, D and Dv are multiples of 4: other Q_UNIT, K_UNIT, load_… and store_…
+const SIZE: u32 = 8; // invocations a workgroup
+const ROWS: u32 = 4; // queries an invocation: 1, 2 or 4
+const D_BLOCKS: u32 = 4; // blocks of 16 elements of q and k: 1, 2, 4, 8 or 16; 16 · D_BLOCKS ≥ D
+const DV_BLOCKS: u32 = 4; // the same of v and gradient
+const SKIP_ZEROS: bool = true; // a weight of 0 skips its value: for problems that exclude elements, so that what lies there does not matter
+const DROPOUT: bool = false;
+const LOWEST: f32 = -3.4028234663852886e38; // the lowest finite f32
+const EXCLUDES: u32 = 0xff61b1e6; // bits of −3e38: an additive mask from here down to −∞ excludes
+const MINUS_INFINITY: u32 = 0xff800000;
+const EXCLUDES_F16: u32 = 0xfbff; // the same for f16: −65504 to −∞
+const MINUS_INFINITY_F16: u32 = 0xfc00;
+
+const_assert SIZE % 4 == 0;
+
+struct Params {
+  heads: u32, // H
+  key_heads: u32, // Hk
+  n: u32,
+  m: u32,
+  d: u32,
+  dv: u32,
+  scale: f32,
+  softcap: f32, // 0: off
+  left: i32, // keys seen before and after a query's position, 2^30: all
+  right: i32,
+  causal_offset: i32, // position of query 0 among the keys
+  is_lower_right: u32, // the offset is keys − n, and causal_offset is not used
+  mask_kind: u32, // 0: none, 1: boolean, 2: f32 added, 3: f16 added
+  q_offset: u32, // offsets and strides in elements
+  q_b: u32,
+  q_h: u32,
+  q_n: u32,
+  k_offset: u32,
+  k_b: u32,
+  k_h: u32,
+  k_m: u32,
+  v_offset: u32,
+  v_b: u32,
+  v_h: u32,
+  v_m: u32,
+  gradient_offset: u32,
+  gradient_b: u32,
+  gradient_h: u32,
+  gradient_n: u32,
+  mask_offset: u32,
+  mask_b: u32,
+  mask_h: u32,
+  mask_n: u32,
+  mask_m: u32,
+  seed_low: u32,
+  seed_high: u32,
+  drop_below: u32, // a weight whose random word is below this is dropped
+  keep_factor: f32, // of the weights that are kept
+  dq_offset: u32,
+  dq_b: u32,
+  dq_h: u32,
+  dq_n: u32,
+}
+
+@group(0) @binding(0) var<storage, read> q: array<Q_UNIT>;
+@group(0) @binding(1) var<storage, read> k: array<K_UNIT>;
+@group(0) @binding(2) var<storage, read> v: array<K_UNIT>;
+@group(0) @binding(3) var<storage, read> gradient: array<Q_UNIT>;
+@group(0) @binding(4) var<storage, read> rows: array<vec4u>; // bits of lse and of delta, keys that exist, bits of ALiBi's slope
+@group(0) @binding(5) var<storage, read> mask: array<u32>; // bytes, or the bits of f32 or f16
+@group(0) @binding(6) var<storage, read_write> dq: array<Q_UNIT>;
+@group(0) @binding(7) var<uniform> params: Params;
+
+/// Which head is worked on, and what its queries see.
+struct Place {
+  head: u32, // b · H + h
+  b: u32,
+  h: u32,
+  length: u32, // keys that exist
+  offset: i32, // position of query 0 among the keys
+  slope: f32, // ALiBi's
+}
+
+fn place_of(b: u32, h: u32) -> Place {
+  let head = b * params.heads + h;
+  let row = rows[head * params.n];
+  let offset = select(params.causal_offset, i32(row.z) - i32(params.n), params.is_lower_right != 0);
+  return Place(head, b, h, row.z, offset, bitcast<f32>(row.w));
+}
+
+/// The two halves of a product of two u32: low, high.
+fn multiply(a: u32, b: u32) -> vec2u {
+  let low = (a & 0xffff) * (b & 0xffff);
+  let middle = (a >> 16) * (b & 0xffff) + (low >> 16);
+  let other = (a & 0xffff) * (b >> 16) + (middle & 0xffff);
+  return vec2u(a * b, (a >> 16) * (b >> 16) + (middle >> 16) + (other >> 16));
+}
+
+/// Philox4x32-10: J. Salmon et al., Parallel random numbers: as easy as 1, 2, 3, SC11.
+fn philox(counter: vec4u) -> vec4u {
+  var c = counter;
+  var key = vec2u(params.seed_low, params.seed_high);
+  for (var round = 0u; round < 10; round++) {
+    let x = multiply(0xd2511f53, c.x);
+    let z = multiply(0xcd9e8d57, c.z);
+    c = vec4u(z.y ^ c.y ^ key.x, z.x, x.y ^ c.w ^ key.y, x.x);
+    key += vec2u(0x9e3779b9, 0xbb67ae85);
+  }
+  return c;
+}
+
+/// Four elements of a row from d on; past the row's end its last ones again, which meet a 0 in what an invocation holds, or are never stored.
+fn load_q(row: u32, d: u32) -> vec4f { let e = row + min(vec4u(d, d + 1, d + 2, d + 3), vec4u(params.d - 1)); return vec4f(f32(q[e.x]), f32(q[e.y]), f32(q[e.z]), f32(q[e.w])); }
+fn load_k(row: u32, d: u32) -> vec4f { let e = row + min(vec4u(d, d + 1, d + 2, d + 3), vec4u(params.d - 1)); return vec4f(f32(k[e.x]), f32(k[e.y]), f32(k[e.z]), f32(k[e.w])); }
+fn load_v(row: u32, d: u32) -> vec4f { let e = row + min(vec4u(d, d + 1, d + 2, d + 3), vec4u(params.dv - 1)); return vec4f(f32(v[e.x]), f32(v[e.y]), f32(v[e.z]), f32(v[e.w])); }
+fn load_gradient(row: u32, d: u32) -> vec4f { let e = row + min(vec4u(d, d + 1, d + 2, d + 3), vec4u(params.dv - 1)); return vec4f(f32(gradient[e.x]), f32(gradient[e.y]), f32(gradient[e.z]), f32(gradient[e.w])); }
+fn store_dq(row: u32, d: u32, value: vec4f) { for (var i = 0u; i < 4 && d + i < params.d; i++) { dq[row + d + i] = Q(value[i]); } }
+
+fn swap_x(a: mat4x4f) -> mat4x4f {
+  return mat4x4f(quadSwapX(a[0]), quadSwapX(a[1]), quadSwapX(a[2]), quadSwapX(a[3]));
+}
+
+fn swap_y(a: mat4x4f) -> mat4x4f {
+  return mat4x4f(quadSwapY(a[0]), quadSwapY(a[1]), quadSwapY(a[2]), quadSwapY(a[3]));
+}
+
+/// 16 elements of the four keys or values that a lane meets, in its order.
+struct Four {
+  a: mat4x4f,
+  b: mat4x4f,
+  c: mat4x4f,
+  d: mat4x4f,
+}
+
+fn meet(own: mat4x4f) -> Four {
+  let b = swap_x(own);
+  return Four(own, b, swap_y(own), swap_y(b));
+}
+
+fn add_dot4(sum: f32, a: vec4f, b: vec4f) -> f32 {
+  return fma(a.w, b.w, fma(a.z, b.z, fma(a.y, b.y, fma(a.x, b.x, sum))));
+}
+
+fn add_dot(sum: f32, a: mat4x4f, b: mat4x4f) -> f32 {
+  return add_dot4(add_dot4(add_dot4(add_dot4(sum, a[0], b[0]), a[1], b[1]), a[2], b[2]), a[3], b[3]);
+}
+
+fn add_dots(sums: vec4f, query: mat4x4f, keys: Four) -> vec4f {
+  return vec4f(add_dot(sums.x, query, keys.a), add_dot(sums.y, query, keys.b), add_dot(sums.z, query, keys.c), add_dot(sums.w, query, keys.d));
+}
+
+fn add_value(sum: vec4f, w: vec4f, a: vec4f, b: vec4f, c: vec4f, d: vec4f) -> vec4f {
+  return fma(vec4f(w.w), d, fma(vec4f(w.z), c, fma(vec4f(w.y), b, fma(vec4f(w.x), a, sum))));
+}
+
+fn add_values(sums: mat4x4f, w: vec4f, v: Four) -> mat4x4f {
+  return mat4x4f(
+    add_value(sums[0], w, v.a[0], v.b[0], v.c[0], v.d[0]), add_value(sums[1], w, v.a[1], v.b[1], v.c[1], v.d[1]),
+    add_value(sums[2], w, v.a[2], v.b[2], v.c[2], v.d[2]), add_value(sums[3], w, v.a[3], v.b[3], v.c[3], v.d[3]));
+}
+
+/// A value, or zeros where its weight is 0.
+fn select_block(value: mat4x4f, weight: f32) -> mat4x4f {
+  if (weight == 0.0) {
+    return mat4x4f();
+  }
+  return value;
+}
+
+fn select_blocks(v: Four, w: vec4f) -> Four {
+  return Four(select_block(v.a, w.x), select_block(v.b, w.y), select_block(v.c, w.z), select_block(v.d, w.w));
+}
+
+/// A block of a row that an invocation holds: 0 from the row's end on.
+fn held(block: mat4x4f, d: u32, width: u32) -> mat4x4f {
+  var kept = block;
+  for (var i = 0u; i < 16; i++) {
+    if (d + i >= width) {
+      kept[i / 4][i % 4] = 0.0;
+    }
+  }
+  return kept;
+}
+
+/// A score with the mask's element, which is not loaded where the key is not seen.
+fn masked(s: f32, is_seen: bool, index: u32) -> f32 {
+  if (!is_seen) {
+    return LOWEST;
+  }
+  if (params.mask_kind == 1) {
+    let byte = (mask[index / 4] >> (8 * (index % 4))) & 0xff;
+    return select(s, LOWEST, byte == 0);
+  }
+  if (params.mask_kind == 2) {
+    let bits = mask[index];
+    return select(s + bitcast<f32>(bits), LOWEST, bits >= EXCLUDES && bits <= MINUS_INFINITY);
+  }
+  if (params.mask_kind == 3) {
+    let bits = (mask[index / 2] >> (16 * (index % 2))) & 0xffff;
+    return select(s + unpack2x16float(bits).x, LOWEST, bits >= EXCLUDES_F16 && bits <= MINUS_INFINITY_F16);
+  }
+  return s;
+}
+
+/// dA of query n for the four keys that a lane meets from first_m on, from q kᵀ and dO vᵀ; exactly 0 where it sees none.
+fn score_gradient(dots: vec4f, products: vec4f, place: Place, n: u32, first_m: u32, lane: u32, row: vec2f) -> vec4f {
+  let position = i32(n) + place.offset;
+  let m = vec4u(first_m) + (vec4u(lane) ^ vec4u(0, 1, 2, 3));
+  let at = vec4i(m);
+  let is_seen = vec4<bool>(n < params.n) & (m < vec4u(place.length)) &
+    (at <= vec4i(position + params.right)) & (at >= vec4i(position - params.left));
+  var s = dots * params.scale;
+  var derivative = vec4f(1.0); // of the softcap
+  if (params.softcap > 0.0) {
+    let t = tanh(clamp(s / params.softcap, vec4f(-15.0), vec4f(15.0)));
+    s = params.softcap * t;
+    derivative = 1.0 - t * t;
+  }
+  s -= place.slope * vec4f(abs(vec4i(position) - at));
+  if (params.mask_kind != 0) {
+    let mask_row = params.mask_offset + place.b * params.mask_b + place.h * params.mask_h + n * params.mask_n;
+    let index = mask_row + m * params.mask_m;
+    s = vec4f(masked(s.x, is_seen.x, index.x), masked(s.y, is_seen.y, index.y), masked(s.z, is_seen.z, index.z), masked(s.w, is_seen.w, index.w));
+  }
+  let bits = bitcast<vec4u>(s);
+  let is_excluded = (bits >= vec4u(EXCLUDES)) & (bits <= vec4u(MINUS_INFINITY));
+  let weights = select(vec4f(), exp(s - row.x), is_seen & !is_excluded);
+  var factors = vec4f(1.0); // dropout's
+  if (DROPOUT) {
+    let words = philox(vec4u(first_m / 4, n, place.head, 0));
+    let paired = select(words, words.yxwz, (lane & 1) != 0);
+    let met = select(paired, paired.zwxy, (lane & 2) != 0); // its x-th is words[lane ^ x]
+    factors = select(vec4f(params.keep_factor), vec4f(), met < vec4u(params.drop_below));
+  }
+  return select(vec4f(), weights * (factors * products - row.y) * derivative, weights != vec4f());
+}
+
+/// The same of a step that the query sees whole, with scores that nothing changes.
+fn plain_gradient(dots: vec4f, products: vec4f, row: vec2f) -> vec4f {
+  return exp(dots * params.scale - row.x) * (products - row.y);
+}
+
+/// Adds one block's part of q kᵀ, and keeps the lane's own key.
+fn add_scores_block(sums: ptr<function, array<vec4f, 4>>, queries: ptr<function, array<mat4x4f, ROWS * D_BLOCKS>>, own: ptr<function, array<mat4x4f, D_BLOCKS>>, row: u32, block: u32) {
+  (*own)[block] = mat4x4f(load_k(row, 16 * block), load_k(row, 16 * block + 4), load_k(row, 16 * block + 8), load_k(row, 16 * block + 12));
+  let met = meet((*own)[block]);
+  (*sums)[0] = add_dots((*sums)[0], (*queries)[block], met);
+  if (ROWS > 1) {
+    (*sums)[1] = add_dots((*sums)[1], (*queries)[D_BLOCKS + block], met);
+  }
+  if (ROWS > 2) {
+    (*sums)[2] = add_dots((*sums)[2], (*queries)[2 * D_BLOCKS + block], met);
+    (*sums)[3] = add_dots((*sums)[3], (*queries)[3 * D_BLOCKS + block], met);
+  }
+}
+
+fn add_scores_blocks(sums: ptr<function, array<vec4f, 4>>, queries: ptr<function, array<mat4x4f, ROWS * D_BLOCKS>>, own: ptr<function, array<mat4x4f, D_BLOCKS>>, row: u32, first: u32) {
+  add_scores_block(sums, queries, own, row, first);
+  if (D_BLOCKS > 1) {
+    add_scores_block(sums, queries, own, row, first + 1);
+  }
+  if (D_BLOCKS > 2) {
+    add_scores_block(sums, queries, own, row, first + 2);
+    add_scores_block(sums, queries, own, row, first + 3);
+  }
+}
+
+fn add_scores(sums: ptr<function, array<vec4f, 4>>, queries: ptr<function, array<mat4x4f, ROWS * D_BLOCKS>>, own: ptr<function, array<mat4x4f, D_BLOCKS>>, row: u32) {
+  add_scores_blocks(sums, queries, own, row, 0);
+  if (D_BLOCKS > 4) {
+    add_scores_blocks(sums, queries, own, row, 4);
+  }
+  if (D_BLOCKS > 8) {
+    add_scores_blocks(sums, queries, own, row, 8);
+    add_scores_blocks(sums, queries, own, row, 12);
+  }
+}
+
+/// The same of dO vᵀ.
+fn add_products_block(sums: ptr<function, array<vec4f, 4>>, gradients: ptr<function, array<mat4x4f, ROWS * DV_BLOCKS>>, own: ptr<function, array<mat4x4f, DV_BLOCKS>>, row: u32, block: u32) {
+  (*own)[block] = mat4x4f(load_v(row, 16 * block), load_v(row, 16 * block + 4), load_v(row, 16 * block + 8), load_v(row, 16 * block + 12));
+  let met = meet((*own)[block]);
+  (*sums)[0] = add_dots((*sums)[0], (*gradients)[block], met);
+  if (ROWS > 1) {
+    (*sums)[1] = add_dots((*sums)[1], (*gradients)[DV_BLOCKS + block], met);
+  }
+  if (ROWS > 2) {
+    (*sums)[2] = add_dots((*sums)[2], (*gradients)[2 * DV_BLOCKS + block], met);
+    (*sums)[3] = add_dots((*sums)[3], (*gradients)[3 * DV_BLOCKS + block], met);
+  }
+}
+
+fn add_products_blocks(sums: ptr<function, array<vec4f, 4>>, gradients: ptr<function, array<mat4x4f, ROWS * DV_BLOCKS>>, own: ptr<function, array<mat4x4f, DV_BLOCKS>>, row: u32, first: u32) {
+  add_products_block(sums, gradients, own, row, first);
+  if (DV_BLOCKS > 1) {
+    add_products_block(sums, gradients, own, row, first + 1);
+  }
+  if (DV_BLOCKS > 2) {
+    add_products_block(sums, gradients, own, row, first + 2);
+    add_products_block(sums, gradients, own, row, first + 3);
+  }
+}
+
+fn add_products(sums: ptr<function, array<vec4f, 4>>, gradients: ptr<function, array<mat4x4f, ROWS * DV_BLOCKS>>, own: ptr<function, array<mat4x4f, DV_BLOCKS>>, row: u32) {
+  add_products_blocks(sums, gradients, own, row, 0);
+  if (DV_BLOCKS > 4) {
+    add_products_blocks(sums, gradients, own, row, 4);
+  }
+  if (DV_BLOCKS > 8) {
+    add_products_blocks(sums, gradients, own, row, 8);
+    add_products_blocks(sums, gradients, own, row, 12);
+  }
+}
+
+/// Adds dA · k to one block of every row of dq.
+fn add_keys_block(sums: ptr<function, array<mat4x4f, ROWS * D_BLOCKS>>, weights: ptr<function, array<vec4f, 4>>, own: ptr<function, array<mat4x4f, D_BLOCKS>>, block: u32) {
+  let met = meet((*own)[block]);
+  (*sums)[block] = add_values((*sums)[block], (*weights)[0], met);
+  if (ROWS > 1) {
+    (*sums)[D_BLOCKS + block] = add_values((*sums)[D_BLOCKS + block], (*weights)[1], met);
+  }
+  if (ROWS > 2) {
+    (*sums)[2 * D_BLOCKS + block] = add_values((*sums)[2 * D_BLOCKS + block], (*weights)[2], met);
+    (*sums)[3 * D_BLOCKS + block] = add_values((*sums)[3 * D_BLOCKS + block], (*weights)[3], met);
+  }
+}
+
+fn add_keys_blocks(sums: ptr<function, array<mat4x4f, ROWS * D_BLOCKS>>, weights: ptr<function, array<vec4f, 4>>, own: ptr<function, array<mat4x4f, D_BLOCKS>>, first: u32) {
+  add_keys_block(sums, weights, own, first);
+  if (D_BLOCKS > 1) {
+    add_keys_block(sums, weights, own, first + 1);
+  }
+  if (D_BLOCKS > 2) {
+    add_keys_block(sums, weights, own, first + 2);
+    add_keys_block(sums, weights, own, first + 3);
+  }
+}
+
+fn add_keys(sums: ptr<function, array<mat4x4f, ROWS * D_BLOCKS>>, weights: ptr<function, array<vec4f, 4>>, own: ptr<function, array<mat4x4f, D_BLOCKS>>) {
+  add_keys_blocks(sums, weights, own, 0);
+  if (D_BLOCKS > 4) {
+    add_keys_blocks(sums, weights, own, 4);
+  }
+  if (D_BLOCKS > 8) {
+    add_keys_blocks(sums, weights, own, 8);
+    add_keys_blocks(sums, weights, own, 12);
+  }
+}
+
+@compute @workgroup_size(SIZE)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) index: u32) {
+  let b = group.y / params.heads;
+  let h = group.y % params.heads;
+  let first_n = group.x * SIZE * ROWS;
+  let own_n = first_n + index * ROWS; // the first of this invocation's queries
+  let lane = index % 4;
+  let place = place_of(b, h);
+  let key_head = h * params.key_heads / params.heads;
+  let q_base = params.q_offset + b * params.q_b + h * params.q_h;
+  let k_base = params.k_offset + b * params.k_b + key_head * params.k_h;
+  let v_base = params.v_offset + b * params.v_b + key_head * params.v_h;
+  let gradient_base = params.gradient_offset + b * params.gradient_b + h * params.gradient_h;
+
+  // The keys that some query of the workgroup sees, and those that every one sees, with scores that nothing changes.
+  let first_position = i32(first_n) + place.offset;
+  let last_position = i32(min(first_n + SIZE * ROWS, params.n) - 1) + place.offset;
+  let begin = u32(clamp(first_position - params.left, 0, i32(place.length))) / 4 * 4;
+  let end = u32(clamp(last_position + params.right + 1, 0, i32(place.length)));
+  let is_plain = params.mask_kind == 0 && params.softcap == 0.0 && place.slope == 0.0 && !DROPOUT;
+  let whole_begin = last_position - params.left;
+  let whole_end = min(first_position + params.right + 1, select(0, i32(place.length), is_plain));
+
+  var queries: array<mat4x4f, ROWS * D_BLOCKS>; // [ROWS][D_BLOCKS]
+  var gradients: array<mat4x4f, ROWS * DV_BLOCKS>; // [ROWS][DV_BLOCKS]
+  var sums: array<mat4x4f, ROWS * D_BLOCKS>; // dq / scale: [ROWS][D_BLOCKS]
+  var own_rows: array<vec2f, 4>; // lse and delta
+  for (var r = 0u; r < ROWS; r++) {
+    let n = min(own_n + r, params.n - 1); // the row of a query that does not exist is never stored
+    own_rows[r] = bitcast<vec2f>(rows[place.head * params.n + n].xy);
+    for (var block = 0u; block < D_BLOCKS; block++) {
+      let at = q_base + n * params.q_n;
+      let d = 16 * block;
+      queries[r * D_BLOCKS + block] = held(mat4x4f(load_q(at, d), load_q(at, d + 4), load_q(at, d + 8), load_q(at, d + 12)), d, params.d);
+    }
+    for (var block = 0u; block < DV_BLOCKS; block++) {
+      let at = gradient_base + n * params.gradient_n;
+      let e = 16 * block;
+      gradients[r * DV_BLOCKS + block] =
+        held(mat4x4f(load_gradient(at, e), load_gradient(at, e + 4), load_gradient(at, e + 8), load_gradient(at, e + 12)), e, params.dv);
+    }
+  }
+
+  for (var first_m = begin; first_m < end; first_m += 4) {
+    let m = min(first_m + lane, place.length - 1); // a key that does not exist is not loaded: its place is taken by one that does, with weight 0
+    let is_whole = i32(first_m) >= whole_begin && i32(first_m) + 4 <= whole_end; // the same in the whole workgroup
+    var key = array<mat4x4f, D_BLOCKS>();
+    var value = array<mat4x4f, DV_BLOCKS>();
+    var s = array<vec4f, 4>(); // q·k: [ROWS] against the four keys
+    var g = array<vec4f, 4>(); // gradient·v
+    add_scores(&s, &queries, &key, k_base + m * params.k_m);
+    add_products(&g, &gradients, &value, v_base + m * params.v_m);
+    if (is_whole) {
+      s[0] = plain_gradient(s[0], g[0], own_rows[0]);
+      s[1] = plain_gradient(s[1], g[1], own_rows[1]);
+      s[2] = plain_gradient(s[2], g[2], own_rows[2]);
+      s[3] = plain_gradient(s[3], g[3], own_rows[3]);
+    } else {
+      var seen = s;
+      let products = g;
+      for (var r = 0u; r < ROWS; r++) {
+        seen[r] = score_gradient(seen[r], products[r], place, own_n + r, first_m, lane, own_rows[r]);
+      }
+      s = seen;
+    }
+    if (SKIP_ZEROS && !is_whole) {
+      var weights = s;
+      for (var block = 0u; block < D_BLOCKS; block++) {
+        let at = k_base + m * params.k_m;
+        let d = 16 * block;
+        let met = meet(mat4x4f(load_k(at, d), load_k(at, d + 4), load_k(at, d + 8), load_k(at, d + 12)));
+        for (var r = 0u; r < ROWS; r++) {
+          let i = r * D_BLOCKS + block;
+          sums[i] = add_values(sums[i], weights[r], select_blocks(met, weights[r]));
+        }
+      }
+    } else {
+      add_keys(&sums, &s, &key);
+    }
+  }
+
+  for (var r = 0u; r < ROWS && own_n + r < params.n; r++) {
+    let row = params.dq_offset + b * params.dq_b + h * params.dq_h + (own_n + r) * params.dq_n;
+    for (var block = 0u; block < D_BLOCKS; block++) {
+      let elements = sums[r * D_BLOCKS + block];
+      store_dq(row, 16 * block, elements[0] * params.scale);
+      store_dq(row, 16 * block + 4, elements[1] * params.scale);
+      store_dq(row, 16 * block + 8, elements[2] * params.scale);
+      store_dq(row, 16 * block + 12, elements[3] * params.scale);
+    }
+  }
+}

@@ -1,0 +1,55 @@
+// enable
+// flash_backward_sinks: dsinks = −Σ exp(sink − lse) · delta over the rows of a head, the gradient of the sinks.
+//
+//   sinks [H]    rows [B,H,N] of lse, delta, keys that exist, ALiBi's slope: from flash_backward_delta
+//   dsinks [H]
+//
+// A workgroup computes one head: each invocation every SIZE-th row, then the sums of all by halves, always in the same order.
+// Its twin on the CPU is src/reference/attention_backward.ts, its test test/backward.test.ts.
+
+const SIZE: u32 = 64; // invocations a workgroup, a power of 2
+const LOWEST_BITS: u32 = 0xff7fffff; // of the lowest finite f32: the row sees nothing, not even a sink
+const EXCLUDES: u32 = 0xff61b1e6; // bits of −3e38
+const MINUS_INFINITY: u32 = 0xff800000;
+
+struct Params {
+  batch: u32, // B
+  heads: u32, // H
+  n: u32,
+  sinks_offset: u32, // offsets in elements
+  dsinks_offset: u32,
+}
+
+@group(0) @binding(0) var<storage, read> sinks: array<f32>;
+@group(0) @binding(1) var<storage, read> rows: array<vec4u>; // bits of lse and of delta, …
+@group(0) @binding(2) var<storage, read_write> dsinks: array<f32>;
+@group(0) @binding(3) var<uniform> params: Params;
+
+var<workgroup> partial: array<f32, SIZE>;
+
+@compute @workgroup_size(SIZE)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+  let h = group.x;
+  let sink = sinks[params.sinks_offset + h];
+  let sink_bits = bitcast<u32>(sink);
+  let is_absent = sink_bits >= EXCLUDES && sink_bits <= MINUS_INFINITY;
+  var sum = 0.0;
+  for (var b = 0u; b < params.batch; b++) {
+    for (var n = lane; n < params.n; n += SIZE) {
+      let row = rows[(b * params.heads + h) * params.n + n];
+      if (row.x != LOWEST_BITS && !is_absent) {
+        sum -= exp(sink - bitcast<f32>(row.x)) * bitcast<f32>(row.y);
+      }
+    }
+  }
+  partial[lane] = sum;
+  for (var reach = SIZE / 2; reach > 0; reach /= 2) {
+    workgroupBarrier();
+    if (lane < reach) {
+      partial[lane] += partial[lane + reach];
+    }
+  }
+  if (lane == 0) {
+    dsinks[params.dsinks_offset + h] = partial[0];
+  }
+}

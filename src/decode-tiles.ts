@@ -1,0 +1,79 @@
+/** Tiles of flash_decode: few queries over many keys. Part of tiles.ts. */
+import { maskKind } from './kernels/band.ts';
+import { rowsOf } from './kernels/flash_decode.ts';
+import { isBanded, isVec4, type Problem } from './problem.ts';
+import type { Choice, DeviceFacts } from './tiles.ts';
+
+const MOST_ROWS = 16; // of a key head
+const LEAST_KEYS = 128;
+/** Workgroups to aim at, and keys a split at least: a software device has as many cores as a CPU. */
+const SOFTWARE = { groups: 8, keys: 256 };
+const GPU = { groups: 512, keys: 128 };
+
+/**
+ * Is flash_decode the kernel for it? flash_forward_row, on a software device with subgroups, shares keys between the queries of a head already: of
+ * 4096 keys with D 64 and 8 key heads it took 20 ms for one query of 8 heads (flash_decode 15), 80 for one of 32 (28), 21 for four of 8 (30)
+ * (CPU time, SwiftShader, Chrome 143, 24 Nov 2026).
+ */
+export function isDecode(problem: Problem, { isSoftware, hasQuads }: DeviceFacts): boolean {
+  if (rowsOf(problem) > MOST_ROWS || problem.M < LEAST_KEYS) return false;
+  return !(isSoftware && hasQuads) || problem.N <= 2;
+}
+
+export function decodeTiles(problem: Problem, facts: DeviceFacts): Choice {
+  const { B, Hk, M } = problem;
+  const shape = facts.isSoftware ? softwareShape(problem, facts) : gpuShape(problem, facts);
+  const goal = facts.isSoftware ? SOFTWARE : GPU;
+  const groups = B * Hk * Math.ceil(rowsOf(problem) / shape.ROWS);
+  const splits = Math.max(1, Math.min(Math.ceil(goal.groups / groups), Math.floor(M / goal.keys)));
+  const variant = { SPLITS: splits, Q: problem.q.dtype, K: problem.k.dtype, VEC4: isVec4(problem), ...shape, ...decodeFlags(problem) };
+  const rows = `${rowsOf(problem)} rows a key head and ${M} keys`;
+  const merged = splits > 1 ? `, in ${splits} splits` : '';
+  return { variant, reason: `${rows}${merged}${facts.isSoftware ? ', for a software device' : ''}` };
+}
+
+/** What the kernel must do for a problem. */
+export function decodeFlags(problem: Problem) {
+  const { N, softcap, alibiSlopes, dropout } = problem;
+  return {
+    MASK: maskKind(problem),
+    SOFTCAP: softcap > 0,
+    ALIBI: alibiSlopes !== undefined,
+    // A single query's band is where its keys begin and end; with dropout they begin a little earlier.
+    BAND: isBanded(problem) && (N > 1 || dropout !== undefined),
+    DROPOUT: dropout !== undefined,
+  };
+}
+
+const powerOf2 = (value: number): number => 2 ** Math.max(0, Math.ceil(Math.log2(value)));
+
+/** A key a lane, whole rows in one lane: no barrier, and loads that a compiler for the CPU likes. */
+function softwareShape(problem: Problem, { subgroupSizes }: DeviceFacts) {
+  const { D, Dv } = problem;
+  const [dBlocks, dvBlocks] = [powerOf2(D / 16), powerOf2(Dv / 16)];
+  const rows = Math.min(powerOf2(rowsOf(problem)), 8, 32 / Math.max(dBlocks, dvBlocks));
+  return {
+    ...{ SIZE: Math.max(4, Math.min(subgroupSizes[1], 16)), LANES: 1, ROWS: rows, KEYS: 1, COLS: 4 },
+    ...{ D_BLOCKS: dBlocks, DV_BLOCKS: dvBlocks },
+  };
+}
+
+/**
+ * Numbers that a lane may hold: its parts of ROWS queries and rows of out, of KEYS keys, and their dot products. Up to 72 none of the lab's
+ * compilers for AMD, NVIDIA and Apple spills, with 112 those for Apple do; those for Intel from 40 on (Mesa 26.1, f32, D 64 to 256, 24 Nov 2026).
+ */
+const held = (rows: number, width: number, lanes: number): number => ((2 * rows + KEYS) * width) / lanes + KEYS * rows;
+const MOST_HELD = { intel: 32, others: 72 };
+const KEYS = 4;
+
+/** Lanes side by side load a key side by side, four keys at once; as many rows, over as few lanes, as they can hold. */
+function gpuShape(problem: Problem, { vendor }: DeviceFacts) {
+  const width = Math.max(problem.D, problem.Dv);
+  const most = vendor === 'intel' ? MOST_HELD.intel : MOST_HELD.others;
+  const wanted = [4, 2, 1].filter((rows) => rows <= powerOf2(rowsOf(problem)));
+  const shapes = wanted.flatMap((rows) => [8, 16, 32].map((lanes) => ({ ROWS: rows, LANES: lanes })));
+  const { ROWS, LANES } = shapes.find((shape) => held(shape.ROWS, width, shape.LANES) <= most) ?? shapes.at(-1)!;
+  const cols = Math.min(4, powerOf2(width / (4 * LANES)));
+  const blocks = (size: number) => powerOf2(size / (4 * LANES * cols));
+  return { SIZE: 64, LANES, ROWS, KEYS, COLS: cols, D_BLOCKS: blocks(problem.D), DV_BLOCKS: blocks(problem.Dv) };
+}

@@ -1,0 +1,32 @@
+import type { BackwardProblem } from '../backward-problem.ts';
+import { bandParams, dropoutParams, maskKind } from './band.ts';
+import { type Binding, type Param, read, viewParams } from './kernel.ts';
+
+/** Bytes of a row's entry in the table `rows`: lse, delta, keys that exist, ALiBi's slope. */
+export const ROW_BYTES = 16;
+
+/** What every kernel that makes the weights again reads, in this order. */
+export const BACKWARD_INPUTS: readonly Binding[] = ['q', 'k', 'v', 'gradient', 'rows', 'mask'].map(read);
+
+/** The uniforms that those kernels share; each adds where its outputs lie. */
+export function backwardParams(problem: BackwardProblem, alignment: number): readonly Param[] {
+  const { H, Hk, N, M, D, Dv, q, k, v, mask, gradient } = problem;
+  return [
+    ['heads', 'u32', H],
+    ['key_heads', 'u32', Hk],
+    ['n', 'u32', N],
+    ['m', 'u32', M],
+    ['d', 'u32', D],
+    ['dv', 'u32', Dv],
+    ['scale', 'f32', problem.scale],
+    ['softcap', 'f32', problem.softcap],
+    ...bandParams(problem),
+    ['mask_kind', 'u32', maskKind(problem)],
+    ...viewParams('q', q, 'bhn', alignment),
+    ...viewParams('k', k, 'bhm', alignment),
+    ...viewParams('v', v, 'bhm', alignment),
+    ...viewParams('gradient', gradient, 'bhn', alignment),
+    ...viewParams('mask', mask, 'bhnm', alignment),
+    ...dropoutParams(problem),
+  ];
+}

@@ -1,0 +1,29 @@
+import type { BackwardProblem } from '../backward-problem.ts';
+import { BACKWARD_INPUTS, backwardParams } from './flash_backward.ts';
+import { type Dispatch, type Kernel, numbers, uniform, type Variant, viewParams, write } from './kernel.ts';
+
+/** The gradients of k and v: the baseline tier. */
+export const flashBackwardDkv: Kernel = {
+  name: 'flash_backward_dkv',
+  source: () => import('../../shaders/flash_backward_dkv.wgsl?raw'),
+  bindings: [...BACKWARD_INPUTS, write('dk'), write('dv'), uniform('params')],
+};
+
+export function flashBackwardDkvDispatch(problem: BackwardProblem, variant: Variant, alignment: number): Dispatch {
+  const { B, Hk, M, D, Dv, dk, dv } = problem;
+  const { TILE_N, TILE_M, BLOCKS } = numbers<'TILE_N' | 'TILE_M' | 'BLOCKS'>(variant);
+  return {
+    kernel: flashBackwardDkv,
+    variant,
+    params: [...backwardParams(problem, alignment), ...viewParams('dk', dk, 'bhm', alignment), ...viewParams('dv', dv, 'bhm', alignment)],
+    grid: [Math.ceil(M / TILE_M), B * Hk, Math.ceil(Math.max(D, Dv) / (TILE_N * BLOCKS))],
+  };
+}
+
+export function flashBackwardDkvBytes(variant: Variant): number {
+  const { TILE_N, TILE_M, STEP } = numbers<'TILE_N' | 'TILE_M' | 'STEP'>(variant);
+  return (
+    4 * STEP * (TILE_N + TILE_M) + // tile
+    4 * TILE_N * TILE_M // w_tile
+  );
+}

@@ -1,0 +1,29 @@
+import type { BackwardProblem } from '../backward-problem.ts';
+import { BACKWARD_INPUTS, backwardParams } from './flash_backward.ts';
+import { type Dispatch, type Kernel, numbers, uniform, type Variant, viewParams, write } from './kernel.ts';
+
+/** The gradient of q: the baseline tier. */
+export const flashBackwardDq: Kernel = {
+  name: 'flash_backward_dq',
+  source: () => import('../../shaders/flash_backward_dq.wgsl?raw'),
+  bindings: [...BACKWARD_INPUTS, write('dq'), uniform('params')],
+};
+
+export function flashBackwardDqDispatch(problem: BackwardProblem, variant: Variant, alignment: number): Dispatch {
+  const { B, H, N, D, dq } = problem;
+  const { TILE_N, TILE_M, BLOCKS } = numbers<'TILE_N' | 'TILE_M' | 'BLOCKS'>(variant);
+  return {
+    kernel: flashBackwardDq,
+    variant,
+    params: [...backwardParams(problem, alignment), ...viewParams('dq', dq, 'bhn', alignment)],
+    grid: [Math.ceil(N / TILE_N), B * H, Math.ceil(D / (TILE_M * BLOCKS))],
+  };
+}
+
+export function flashBackwardDqBytes(variant: Variant): number {
+  const { TILE_N, TILE_M, STEP } = numbers<'TILE_N' | 'TILE_M' | 'STEP'>(variant);
+  return (
+    4 * STEP * (TILE_N + TILE_M) + // tile
+    4 * TILE_M * TILE_N // w_tile
+  );
+}

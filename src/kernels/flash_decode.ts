@@ -1,0 +1,51 @@
+import type { Problem } from '../problem.ts';
+import { flashForward, flashParams } from './flash_forward.ts';
+import { flashForwardRow } from './flash_forward_row.ts';
+import { type Dispatch, type Kernel, numbers, type Variant } from './kernel.ts';
+
+/** Attention of few queries over many keys, split over workgroups. Its bindings are those of flash_forward, its uniforms begin with them. */
+export const flashDecode: Kernel = {
+  name: 'flash_decode',
+  source: () => import('../../shaders/flash_decode.wgsl?raw'),
+  bindings: flashForward.bindings,
+  vec4: [
+    ...flashForwardRow.vec4!.filter((line) => !line.startsWith('fn store_out')),
+    'alias O_UNIT = vec4<O>;',
+    'fn store_out(row: u32, d: u32, value: vec4f) { if (d < params.dv) { out[(row + d) / 4] = vec4<O>(value); } }',
+  ],
+};
+
+/** Rows that share a key head: the queries of its query heads. */
+export const rowsOf = ({ H, Hk, N }: Problem): number => (H / Hk) * N;
+
+/** @param variant its SPLITS is no `const` of the shader: one pipeline serves every number of keys */
+export function flashDecodeDispatch(problem: Problem, { SPLITS, ...variant }: Variant, alignment: number): Dispatch {
+  const { B, H, Hk, N, out } = problem;
+  const rowBlocks = Math.ceil(rowsOf(problem) / numbers<'ROWS'>(variant).ROWS);
+  const splits = numbers<'SPLITS'>({ SPLITS: SPLITS! }).SPLITS;
+  // Over several splits slopes and sinks do not meet here: flash_merge counts the sinks.
+  const own = splits > 1 ? { ...problem, sinks: undefined, returnLse: true } : problem;
+  return {
+    kernel: flashDecode,
+    variant: { ...variant, O: splits > 1 ? 'f32' : out.dtype },
+    settings: { SPLITS: splits },
+    params: [...flashParams(own, alignment), ['splits', 'u32', splits], ['row_blocks', 'u32', rowBlocks], ['all_rows', 'u32', B * H * N]],
+    grid: [splits, B * Hk * rowBlocks, 1],
+  };
+}
+
+export function flashDecodeBytes(variant: Variant): number {
+  const { SIZE, LANES, ROWS, COLS } = numbers<'SIZE' | 'LANES' | 'ROWS' | 'COLS'>(variant);
+  return (
+    16 * SIZE * Math.max(ROWS, COLS) + // scratch
+    16 * (SIZE / LANES) * ROWS + // dot_sums
+    8 * (SIZE / LANES) * ROWS // stats
+  );
+}
+
+/** Where the splits' parts lie in the workspace, in bytes: out [splits,B,H,N,Dv], then maxima and sums, [splits,2,B,H,N]. */
+export function splitsLayout({ B, H, N, Dv }: Problem, splits: number): { outBytes: number; statsOffset: number; statsBytes: number } {
+  const rows = B * H * N;
+  const outBytes = 4 * splits * rows * Dv;
+  return { outBytes, statsOffset: Math.ceil(outBytes / 256) * 256, statsBytes: 8 * splits * rows }; // bindings start at multiples of 256
+}

@@ -1,0 +1,176 @@
+/** Chooses the kernels of the backward pass and their tiles: a pure function of the problem, the device's facts and what the caller forces. */
+import type { BackwardProblem } from './backward-problem.ts';
+import { AttentionError } from './errors.ts';
+import { skipsZeros } from './kernels/context.ts';
+import { flashBackwardDkvBytes } from './kernels/flash_backward_dkv.ts';
+import { flashBackwardDqBytes } from './kernels/flash_backward_dq.ts';
+import { flashBackwardMaskBytes } from './kernels/flash_backward_mask.ts';
+import { describeVariant, numbers, type Variant } from './kernels/kernel.ts';
+import { isWholeVec4 } from './problem.ts';
+import type { Layout } from './tensor.ts';
+import { checkFits, checkRows, force } from './tile-checks.ts';
+import type { Choice, DeviceFacts } from './tiles.ts';
+
+export type BackwardKernel =
+  | 'flash_backward_dq_row'
+  | 'flash_backward_dkv_row'
+  | 'flash_backward_dq'
+  | 'flash_backward_dkv'
+  | 'flash_backward_mask';
+
+/** What has to be computed; each has one kernel a tier. */
+type Role = 'dq' | 'dkv' | 'mask';
+
+/** A kernel that can take a role: on which devices, with which tiles, and which it cannot have. */
+interface Tier {
+  readonly role: Role;
+  readonly fits: (problem: BackwardProblem, facts: DeviceFacts) => boolean;
+  readonly tiles: (problem: BackwardProblem, facts: DeviceFacts) => Choice;
+  readonly check: (variant: Variant, facts: DeviceFacts, problem: BackwardProblem) => void;
+}
+
+/** Of the tiers of a role the first that fits the device is taken. */
+const TIERS: Readonly<Record<BackwardKernel, Tier>> = {
+  flash_backward_dq_row: { role: 'dq', fits: isForRows, tiles: dqRowTiles, check: checkDqRowTiles },
+  flash_backward_dkv_row: { role: 'dkv', fits: isForRows, tiles: dkvRowTiles, check: checkDkvRowTiles },
+  flash_backward_dq: { role: 'dq', fits: () => true, tiles: dqTiles, check: checkDqTiles },
+  flash_backward_dkv: { role: 'dkv', fits: () => true, tiles: dkvTiles, check: checkDkvTiles },
+  flash_backward_mask: { role: 'mask', fits: () => true, tiles: maskTiles, check: checkMaskTiles },
+};
+
+export type BackwardTiles = Readonly<Partial<Record<Role, { readonly kernel: BackwardKernel } & Choice>>>;
+
+/** The kernel and the tiles of each role that the problem has. `problem.variant` forces the kernels whose names it has. */
+export function chooseBackwardTiles(problem: BackwardProblem, facts: DeviceFacts): BackwardTiles {
+  const roles: readonly Role[] = problem.dMask ? ['dq', 'dkv', 'mask'] : ['dq', 'dkv'];
+  const forced = new Set(Object.keys(problem.variant).map((name) => name.split('.')[0]));
+  const kernels = roles.map((role) => {
+    const tiers = Object.keys(TIERS).filter((name) => TIERS[name as BackwardKernel].role === role) as BackwardKernel[];
+    return tiers.find((name) => forced.has(name)) ?? tiers.find((name) => TIERS[name].fits(problem, facts))!;
+  });
+  const tiles = force(Object.fromEntries(kernels.map((kernel) => [kernel, TIERS[kernel].tiles(problem, facts)])), problem);
+  return Object.fromEntries(
+    kernels.map((kernel) => {
+      const choice = tiles[kernel]!;
+      TIERS[kernel].check(choice.variant, facts, problem);
+      return [TIERS[kernel].role, { kernel, ...choice }];
+    }),
+  );
+}
+
+const STEP = 16;
+/** Blocks of 4 × 4 sums an invocation keeps: 64 numbers. More and compilers spill, or few workgroups fit beside each other. */
+const MOST_BLOCKS = 4;
+
+/** As few workgroups as `most` blocks allow share a head, and share it evenly. */
+function blocksOf(width: number, blockWidth: number, most: number): number {
+  const blocks = Math.ceil(width / blockWidth);
+  return Math.ceil(blocks / Math.ceil(blocks / most));
+}
+
+/** Rows of `blocks` blocks that fit where the tiles of the scores lie. */
+function rowsAtATime(tileN: number, tileM: number, blockWidth: number, blocks: number): number {
+  const most = Math.min(blockWidth, (STEP * (tileN + tileM)) / (blocks * blockWidth));
+  return 2 ** Math.floor(Math.log2(most));
+}
+
+const common = (problem: BackwardProblem) => ({
+  ...{ Q: problem.q.dtype, K: problem.k.dtype },
+  ...{ SKIP_ZEROS: skipsZeros(problem), DROPOUT: problem.dropout !== undefined },
+});
+
+function isForRows({ D, Dv }: BackwardProblem, { isSoftware, hasQuads }: DeviceFacts): boolean {
+  return isSoftware && hasQuads && Math.max(D, Dv) <= 256;
+}
+
+/** As many rows an invocation as its compiler bears: it holds rows of two inputs and of one or two sums. */
+function rowTiles(problem: BackwardProblem, facts: DeviceFacts, length: number, what: string, outputs: readonly Layout[]): Choice {
+  const { D, Dv } = problem;
+  const size = Math.max(4, Math.min(facts.subgroupSizes[1], 64));
+  const blocks = (width: number) => Math.max(1, 2 ** Math.ceil(Math.log2(width / 16)));
+  const most = Math.min(MOST_ROWS, 16 / Math.max(blocks(D), blocks(Dv)));
+  const rows = Math.max(1, Math.min(most, 2 ** Math.ceil(Math.log2(length / size))));
+  const tiles = { VEC4: isVec4(problem, outputs), SIZE: size, ROWS: rows, D_BLOCKS: blocks(D), DV_BLOCKS: blocks(Dv) };
+  return { variant: { ...common(problem), ...tiles }, reason: `a software device with subgroups; ${rows} ${what} an invocation` };
+}
+
+const MOST_ROWS = 4;
+const isVec4 = ({ D, Dv, q, k, v, gradient }: BackwardProblem, outputs: readonly Layout[]) =>
+  isWholeVec4(D, Dv, [q, k, v, gradient, ...outputs]);
+
+function dqRowTiles(problem: BackwardProblem, facts: DeviceFacts): Choice {
+  return rowTiles(problem, facts, problem.N, 'queries', [problem.dq]);
+}
+
+function dkvRowTiles(problem: BackwardProblem, facts: DeviceFacts): Choice {
+  return rowTiles(problem, facts, problem.M, 'keys', [problem.dk, problem.dv]);
+}
+
+function dqTiles(problem: BackwardProblem): Choice {
+  const { N, D } = problem;
+  const [rows, cols] = [N <= 16 ? 16 : 32, 32];
+  const blocks = blocksOf(D, cols, MOST_BLOCKS);
+  const tiles = { TILE_N: rows, TILE_M: cols, STEP, KEYS: rowsAtATime(rows, cols, cols, blocks), BLOCKS: blocks };
+  return {
+    variant: { ...common(problem), ...tiles },
+    reason: `${rows} queries a workgroup for ${N}, ${blocks * cols} elements of dq for ${D}`,
+  };
+}
+
+function dkvTiles(problem: BackwardProblem): Choice {
+  const { M, D, Dv } = problem;
+  const [rows, cols] = [M <= 16 ? 16 : 32, 32];
+  const width = Math.max(D, Dv);
+  const blocks = blocksOf(width, cols, MOST_BLOCKS / 2);
+  const tiles = { TILE_N: cols, TILE_M: rows, STEP, QUERIES: rowsAtATime(cols, rows, cols, blocks), BLOCKS: blocks };
+  return {
+    variant: { ...common(problem), ...tiles },
+    reason: `${rows} keys a workgroup for ${M}, ${blocks * cols} elements of dk and dv for ${width}`,
+  };
+}
+
+function maskTiles(problem: BackwardProblem): Choice {
+  const { SKIP_ZEROS: _, ...rest } = common(problem);
+  return { variant: { ...rest, TILE_N: 32, TILE_M: 32, STEP }, reason: 'maskGradient was asked for' };
+}
+
+function checkDqTiles(variant: Variant, facts: DeviceFacts): void {
+  const { TILE_N, TILE_M, STEP, KEYS, BLOCKS } = numbers<'TILE_N' | 'TILE_M' | 'STEP' | 'KEYS' | 'BLOCKS'>(variant);
+  if (TILE_N % 4 !== 0 || TILE_M % 4 !== 0 || TILE_M % KEYS !== 0 || BLOCKS > 4 || KEYS * BLOCKS * TILE_M > STEP * (TILE_N + TILE_M)) {
+    const need = 'TILE_N and TILE_M multiples of 4, TILE_M of KEYS, BLOCKS ≤ 4, KEYS·BLOCKS·TILE_M ≤ STEP·(TILE_N + TILE_M)';
+    throw new AttentionError('option', `variant: flash_backward_dq has ${describeVariant(variant)}: need ${need}`);
+  }
+  checkFits('flash_backward_dq', (TILE_N * TILE_M) / 16, flashBackwardDqBytes(variant), facts);
+}
+
+function checkDkvTiles(variant: Variant, facts: DeviceFacts): void {
+  const { TILE_N, TILE_M, STEP, QUERIES, BLOCKS } = numbers<'TILE_N' | 'TILE_M' | 'STEP' | 'QUERIES' | 'BLOCKS'>(variant);
+  if (
+    TILE_N % 4 !== 0 ||
+    TILE_M % 4 !== 0 ||
+    TILE_N % QUERIES !== 0 ||
+    BLOCKS > 2 ||
+    QUERIES * BLOCKS * TILE_N > STEP * (TILE_N + TILE_M)
+  ) {
+    const need = 'TILE_N and TILE_M multiples of 4, TILE_N of QUERIES, BLOCKS ≤ 2, QUERIES·BLOCKS·TILE_N ≤ STEP·(TILE_N + TILE_M)';
+    throw new AttentionError('option', `variant: flash_backward_dkv has ${describeVariant(variant)}: need ${need}`);
+  }
+  checkFits('flash_backward_dkv', (TILE_N * TILE_M) / 16, flashBackwardDkvBytes(variant), facts);
+}
+
+function checkMaskTiles(variant: Variant, facts: DeviceFacts): void {
+  const { TILE_N, TILE_M } = numbers<'TILE_N' | 'TILE_M'>(variant);
+  if (TILE_N % 4 !== 0 || TILE_M % 4 !== 0) {
+    const need = 'TILE_N and TILE_M multiples of 4';
+    throw new AttentionError('option', `variant: flash_backward_mask has ${describeVariant(variant)}: need ${need}`);
+  }
+  checkFits('flash_backward_mask', (TILE_N * TILE_M) / 16, flashBackwardMaskBytes(variant), facts);
+}
+
+function checkDqRowTiles(variant: Variant, facts: DeviceFacts, problem: BackwardProblem): void {
+  checkRows('flash_backward_dq_row', MOST_ROWS, variant, problem, isVec4(problem, [problem.dq]), facts);
+}
+
+function checkDkvRowTiles(variant: Variant, facts: DeviceFacts, problem: BackwardProblem): void {
+  checkRows('flash_backward_dkv_row', MOST_ROWS, variant, problem, isVec4(problem, [problem.dk, problem.dv]), facts);
+}

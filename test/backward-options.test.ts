@@ -1,0 +1,217 @@
+/** The gradients with every option and every pair of options against the reference; exclusion; what the contract says of edges. */
+import { describe, expect, test } from 'vitest';
+import type { Attention, BackwardOptions, GpuTensor } from '../src/index.ts';
+import { backward, type HostTensor, type ReferenceBackwardOptions, scaledDotProductAttention } from '../src/reference/index.ts';
+import { type BackwardTier, backwardTiersOf } from './rig/backward-tiers.ts';
+import { onDevices } from './rig/gpu.ts';
+import { random, randomArray } from './rig/random.ts';
+import { expectWithin } from './rig/tolerance.ts';
+
+const WITHIN = 2e-5; // of the largest gradient
+const [B, H, Hk, N, M, D, Dv] = [2, 4, 2, 19, 37, 5, 7];
+const count = (shape: readonly number[]) => shape.reduce((a, b) => a * b, 1);
+const tensor = (seed: number, ...shape: number[]) => ({ data: randomArray(seed, count(shape), 1.5), shape });
+const draw = random(9);
+const booleans = (...shape: number[]) => ({ data: Uint8Array.from({ length: count(shape) }, () => Number(draw() < 0.7)), shape });
+/** Numbers, a fifth of them −∞. */
+const biases = (seed: number, ...shape: number[]) => {
+  const made = tensor(seed, ...shape);
+  for (let i = 0; i < made.data.length; i += 5) made.data[i] = Number.NEGATIVE_INFINITY;
+  return made;
+};
+
+const OPTIONS: Record<string, ReferenceBackwardOptions> = {
+  scale: { scale: -0.7 },
+  'scale 0': { scale: 0 },
+  causal: { isCausal: true, causalOffset: -3 },
+  'lower-right': { isCausal: true, causalOffset: 'lower-right' },
+  window: { window: [6, 3] },
+  softcap: { softcap: 1.3 },
+  'boolean mask': { mask: booleans(N, M) },
+  'additive mask': { mask: biases(5, B, 1, 1, M), maskGradient: true },
+  'mask of every head': { mask: biases(6, H, N, M), maskGradient: true },
+  keyLengths: { keyLengths: [33, 2] },
+  alibi: { alibiSlopes: tensor(7, H) },
+  sinks: { sinks: tensor(8, H) },
+  dropout: { dropout: { probability: 0.3, seed: 2 ** 40 + 11 } },
+};
+const names = Object.keys(OPTIONS);
+const pairs = names.flatMap((a, i) => names.slice(i).map((b) => (a === b ? [a, a] : [a, b]) as readonly [string, string]));
+
+interface Inputs {
+  readonly q: HostTensor;
+  readonly k: HostTensor;
+  readonly v: HostTensor;
+  readonly gradient: HostTensor;
+}
+const INPUTS: Inputs = {
+  q: tensor(1, B, H, N, D),
+  k: tensor(2, B, Hk, M, D),
+  v: tensor(3, B, Hk, M, Dv),
+  gradient: tensor(4, B, H, N, Dv),
+};
+
+/** Forward and backward on the GPU: the gradients' numbers by name. */
+async function gradientsOn(on: Attention, inputs: Inputs, options: ReferenceBackwardOptions, variant?: BackwardTier['variant']) {
+  const made: GpuTensor[] = [];
+  const upload = ({ data, shape }: { data: ArrayLike<unknown>; shape: readonly number[] }) => {
+    made.push(on.upload(data as Float32Array<ArrayBuffer>, shape));
+    return made.at(-1)!;
+  };
+  const { mask, keyLengths, alibiSlopes, sinks, maskGradient, ...rest } = options;
+  const { keep: _, ...plain } = rest;
+  const given: BackwardOptions = {
+    ...plain,
+    ...(mask && { mask: upload(mask) }),
+    ...(keyLengths && { keyLengths: upload({ data: Uint32Array.from(keyLengths as number[]), shape: [B] }) }),
+    ...(alibiSlopes && { alibiSlopes: upload(alibiSlopes) }),
+    ...(sinks && { sinks: upload(sinks) }),
+  };
+  const [q, k, v, gradient] = [upload(inputs.q), upload(inputs.k), upload(inputs.v), upload(inputs.gradient)];
+  const { out, lse } = await on.scaledDotProductAttention(q, k, v, { ...given, returnLse: true });
+  const gradients = await on.backward(
+    gradient,
+    { q, k, v, out, lse: lse! },
+    {
+      ...given,
+      ...(maskGradient && { maskGradient }),
+      ...(variant && { variant }),
+    },
+  );
+  const tensors = Object.entries(gradients) as [string, GpuTensor][];
+  const hosts = await Promise.all(tensors.map(async ([name, each]) => [name, await on.download(each)] as const));
+  on.release(...made, out, lse!, ...tensors.map(([, each]) => each));
+  return Object.fromEntries(hosts);
+}
+
+function expectedOf({ q, k, v, gradient }: Inputs, options: ReferenceBackwardOptions) {
+  const { maskGradient, ...rest } = options;
+  const { out, lse } = scaledDotProductAttention(q, k, v, { ...rest, returnLse: true });
+  return backward(gradient, { q, k, v, out, lse: lse! }, options);
+}
+
+const dataOf = (tensors: object) =>
+  Object.fromEntries(Object.entries(tensors as Record<string, HostTensor>).map(([name, { data }]) => [name, data]));
+
+async function expectSame(on: Attention, inputs: Inputs, options: ReferenceBackwardOptions, roundings = 1) {
+  const expected = expectedOf(inputs, options);
+  for (const { name: tier, variant } of backwardTiersOf(on.device)) {
+    const got = await gradientsOn(on, inputs, options, variant);
+    for (const [name, { shape }] of Object.entries(expected)) expect(got[name]!.shape, name).toEqual(shape);
+    expectWithin(`${tier} gradient`, dataOf(got), dataOf(expected), WITHIN, roundings);
+  }
+}
+
+onDevices('backward', (attention) => {
+  test.each(pairs)('%s and %s', async (a, b) => {
+    await expectSame(attention(), INPUTS, { ...OPTIONS[a], ...OPTIONS[b] });
+  });
+
+  // s = q kᵀ = [0 0; 0 ln 3], P = [1/2 1/2; 1/4 3/4], v = [1; 0], out = [1/2; 1/4], dO = [1; 2].
+  // dv = Pᵀ dO = [1/2 + 2/4; 1/2 + 6/4] = [1; 2]. delta = [1/2; 1/2], dP = dO vᵀ = [1 0; 2 0], dS = P (dP − delta) = [1/4 −1/4; 3/8 −3/8].
+  // dq = dS k with k = [0; 1]: [−1/4; −3/8]. dk = dSᵀ q with q = [0; ln 3]: [3/8 ln 3; −3/8 ln 3].
+  test('2×2 by hand', async () => {
+    const host = (data: number[]) => ({ data: Float32Array.from(data), shape: [1, 1, 2, 1] });
+    const ln3 = Math.log(3);
+    const inputs = { q: host([0, ln3]), k: host([0, 1]), v: host([1, 0]), gradient: host([1, 2]) };
+    const got = await gradientsOn(attention(), inputs, { scale: 1 });
+    const expected = { q: [-1 / 4, -3 / 8], k: [(3 / 8) * ln3, (-3 / 8) * ln3], v: [1, 2] };
+    expectWithin('gradient', dataOf(got), expected, 1e-6);
+  });
+
+  describe('the gradient of a mask is summed over what the mask repeats', () => {
+    // dS of a row adds up to 0 without a sink: what is left of a sum is its roundings, which grow with the square root of the terms.
+    const axes = [B, H, N, M];
+    const shapes = Array.from({ length: 16 }, (_, bits) => axes.map((size, axis) => ((bits >> axis) & 1 ? size : 1)));
+    test.each([...shapes, [M], [N, 1], [1, M], [H, 1, 1]].map((shape) => [shape]))('%j', async (shape) => {
+      for (const options of [{}, { sinks: tensor(8, H), isCausal: true, causalOffset: 5, dropout: { probability: 0.3, seed: 5 } }])
+        await expectSame(attention(), INPUTS, { ...options, mask: tensor(17, ...shape), maskGradient: true }, Math.sqrt(count(axes)));
+    });
+
+    test('over several tiles', async () => {
+      const inputs = {
+        q: tensor(1, 1, 2, 67, 3),
+        k: tensor(2, 1, 1, 101, 3),
+        v: tensor(3, 1, 1, 101, 3),
+        gradient: tensor(4, 1, 2, 67, 3),
+      };
+      for (const shape of [[67, 101], [101], [67, 1], [2, 1, 1]]) {
+        await expectSame(
+          attention(),
+          inputs,
+          { mask: tensor(17, ...shape), maskGradient: true, sinks: tensor(8, 2) },
+          Math.sqrt(2 * 67 * 101),
+        );
+        await expectSame(
+          attention(),
+          inputs,
+          { mask: tensor(17, ...shape), maskGradient: true, window: [40, 2], causalOffset: 30 },
+          Math.sqrt(2 * 67 * 101),
+        );
+      }
+    });
+  });
+
+  test.each([
+    [0, true],
+    [70, true],
+    [-40, false],
+    [9, false],
+  ] as const)('bands over several tiles: causalOffset %d, causal %j', async (causalOffset, isCausal) => {
+    const inputs = { q: tensor(1, 1, 2, 97, 3), k: tensor(2, 1, 1, 131, 3), v: tensor(3, 1, 1, 131, 3), gradient: tensor(4, 1, 2, 97, 3) };
+    await expectSame(attention(), inputs, { causalOffset, ...(isCausal ? { isCausal } : { window: [35, 33] }) });
+  });
+
+  test('twice the same bits', async () => {
+    for (const { variant } of backwardTiersOf(attention().device)) {
+      const options = { ...OPTIONS.sinks, ...OPTIONS['additive mask'], ...OPTIONS.dropout };
+      const [a, b] = [await gradientsOn(attention(), INPUTS, options, variant), await gradientsOn(attention(), INPUTS, options, variant)];
+      expect(dataOf(a)).toEqual(dataOf(b));
+    }
+  });
+
+  test('a row that sees no key has gradients of exactly 0, and what lies there does not matter', async () => {
+    for (const { variant } of backwardTiersOf(attention().device)) {
+      const mask = { data: new Uint8Array(N * M).fill(1), shape: [N, M] };
+      mask.data.fill(0, 2 * M, 3 * M); // query 2 sees nothing
+      const inputs = { ...INPUTS, q: copyOf(INPUTS.q), gradient: copyOf(INPUTS.gradient) };
+      const clean = await gradientsOn(attention(), inputs, { mask }, variant);
+      const row = (width: number) => [(N + 2) * width, (N + 3) * width] as const; // of head 1
+      expect([...clean.q!.data.slice(...row(D))]).toEqual(new Array(D).fill(0));
+      inputs.q.data.fill(Number.NaN, ...row(D));
+      inputs.gradient.data.fill(Number.NaN, ...row(Dv));
+      expect(dataOf(await gradientsOn(attention(), inputs, { mask }, variant))).toEqual(dataOf(clean));
+    }
+  });
+
+  test.each([
+    ['a mask', { mask: { data: Uint8Array.from({ length: M }, (_, m) => Number(m !== 5)), shape: [M] } }],
+    [
+      'an additive mask',
+      { mask: { data: Float32Array.from({ length: M }, (_, m) => (m === 5 ? -Infinity : m / M)), shape: [M] }, maskGradient: true },
+    ],
+    ['the position', { isCausal: true, causalOffset: 5 - N }],
+    ['the lengths', { keyLengths: [5, 5] }],
+  ])('NaN in a key that %s excludes reaches nothing', async (_, options) => {
+    for (const { variant } of backwardTiersOf(attention().device)) {
+      const inputs = { ...INPUTS, k: copyOf(INPUTS.k), v: copyOf(INPUTS.v) };
+      const clean = await gradientsOn(attention(), inputs, options, variant);
+      const key = (head: number, width: number) => [(head * M + 5) * width, (head * M + 6) * width] as const;
+      for (let head = 0; head < B * Hk; head++) {
+        inputs.k.data.fill(Number.NaN, ...key(head, D));
+        inputs.v.data.fill(Number.NaN, ...key(head, Dv));
+        expect([...clean.k!.data.slice(...key(head, D)), ...clean.v!.data.slice(...key(head, Dv))]).toEqual(new Array(D + Dv).fill(0));
+      }
+      expect(dataOf(await gradientsOn(attention(), inputs, options, variant))).toEqual(dataOf(clean));
+    }
+  });
+
+  test('no key exists', async () => {
+    for (const { variant } of backwardTiersOf(attention().device)) {
+      const got = await gradientsOn(attention(), INPUTS, { keyLengths: [0, 0] }, variant);
+      for (const { data } of Object.values(got)) expect([...data].every((value) => value === 0)).toBe(true);
+    }
+  });
+});
+
+const copyOf = ({ data, shape }: HostTensor) => ({ data: data.slice(), shape });

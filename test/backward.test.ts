@@ -1,0 +1,74 @@
+/** The gradients of attention against the reference, over sizes that straddle every tile, with poisoned surroundings. */
+import { test } from 'vitest';
+import { backward, scaledDotProductAttention } from '../src/reference/index.ts';
+import { backwardTiersOf } from './rig/backward-tiers.ts';
+import { onDevices, place, runPass } from './rig/gpu.ts';
+import type { NaiveSizes } from './rig/naive.ts';
+import { naiveBackward } from './rig/naive-backward.ts';
+import { randomArray } from './rig/random.ts';
+import { expectAsGoodAsNaive } from './rig/tolerance.ts';
+
+/** N, M, D, Dv, H, Hk: around the tiles of 16, 32 and 128, and primes. */
+const SIZES = [
+  [1, 1, 1, 1, 1, 1],
+  [1, 33, 16, 3, 2, 1],
+  [2, 31, 3, 17, 2, 2],
+  [15, 32, 33, 32, 4, 2],
+  [16, 17, 31, 65, 2, 1],
+  [17, 16, 64, 16, 6, 2],
+  [31, 15, 65, 64, 2, 1],
+  [32, 32, 32, 32, 1, 1],
+  [33, 1, 5, 7, 2, 1],
+  [37, 67, 80, 80, 2, 1],
+  [64, 65, 128, 33, 2, 1],
+  [65, 64, 129, 128, 2, 1],
+  [67, 37, 64, 129, 3, 1],
+  [97, 101, 64, 64, 4, 2],
+  [34, 35, 257, 80, 2, 1],
+  [35, 34, 80, 256, 2, 2],
+] as const;
+
+onDevices('backward', (attention) => {
+  test.each(SIZES)('N %d, M %d, D %d, Dv %d, heads %d and %d', async (N, M, D, Dv, H, Hk) => {
+    const { device } = attention();
+    const B = N % 2 === 0 ? 1 : 2;
+    const sizes: NaiveSizes = { B, H, Hk, N, M, D, Dv, scale: 1 / Math.sqrt(D), softcap: 0 };
+    const data = {
+      q: randomArray(N, B * H * N * D, 2),
+      k: randomArray(M, B * Hk * M * D, 2),
+      v: randomArray(N + M, B * Hk * M * Dv),
+      gradient: randomArray(D, B * H * N * Dv),
+    };
+    const q = place(device, data.q, [B, H, N, D]);
+    const k = place(device, data.k, [B, Hk, M, D], { strides: [Hk * M * (D + 2), M * (D + 2), D + 2, 1] });
+    const v = place(device, data.v, [B, Hk, M, Dv], { offset: 40 });
+    const gradient = place(device, data.gradient, [B, H, N, Dv], { strides: [N * H * Dv, Dv, H * Dv, 1], offset: 8 });
+    const out = place(device, null, [B, H, N, Dv], { strides: [N * H * Dv, Dv, H * Dv, 1] });
+    const lse = place(device, null, [B, H, N], { offset: 256 });
+    const host = (values: Float32Array, ...shape: number[]) => ({ data: values, shape });
+    const forward = { q: host(data.q, B, H, N, D), k: host(data.k, B, Hk, M, D), v: host(data.v, B, Hk, M, Dv) };
+    const exact = scaledDotProductAttention(forward.q, forward.k, forward.v, { returnLse: true });
+    const expected = backward(host(data.gradient, B, H, N, Dv), { ...forward, out: exact.out, lse: exact.lse! });
+    const naive = await naiveBackward(device, sizes, data.q, data.k, data.v, data.gradient);
+    for (const { name, variant } of backwardTiersOf(device)) {
+      const dq = place(device, null, [B, H, N, D], { strides: [N * H * D, D, H * D, 1], offset: 4 });
+      const dk = place(device, null, [B, Hk, M, D], { offset: 512 + 16 });
+      const dv = place(device, null, [B, Hk, M, Dv], { strides: [Hk * M * (Dv + 3), M * (Dv + 3), Dv + 3, 1], offset: 12 });
+      const plan = await attention().plan({
+        ...{ q: q.tensor, k: k.tensor, v: v.tensor, out: out.tensor, scale: sizes.scale, variant },
+        backward: { gradient: gradient.tensor, dq: dq.tensor, dk: dk.tensor, dv: dv.tensor },
+      });
+      const inputs = { q: q.tensor, k: k.tensor, v: v.tensor, out: out.tensor, lse: lse.tensor };
+      const gradients = { gradient: gradient.tensor, dq: dq.tensor, dk: dk.tensor, dv: dv.tensor };
+      const workspace = device.createBuffer({ size: plan.workspaceBytes, usage: GPUBufferUsage.STORAGE });
+      await runPass(device, (pass) => {
+        plan.encode(pass, { ...inputs, workspace });
+        plan.encodeBackward(pass, { ...inputs, ...gradients, workspace });
+      });
+      plan.destroy();
+      expectAsGoodAsNaive(`${name} dq`, await dq.read(), expected.q.data, naive.q);
+      expectAsGoodAsNaive(`${name} dk`, await dk.read(), expected.k.data, naive.k);
+      expectAsGoodAsNaive(`${name} dv`, await dv.read(), expected.v.data, naive.v);
+    }
+  });
+});
