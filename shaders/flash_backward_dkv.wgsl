@@ -274,14 +274,6 @@ fn store_dv(base: u32, first_m: u32, first_e: u32, length: u32, sums: mat4x4f) {
   }
 }
 
-fn store_weights(local: vec2u, w0: vec4f, w1: vec4f, w2: vec4f, w3: vec4f) {
-  let at = 4 * local.x * ROWS_M + local.y;
-  w_tile[at] = w0;
-  w_tile[at + ROWS_M] = w1;
-  w_tile[at + 2 * ROWS_M] = w2;
-  w_tile[at + 3 * ROWS_M] = w3;
-}
-
 @compute @workgroup_size(ROWS_N, ROWS_M)
 fn main(
   @builtin(workgroup_id) group: vec3u,
@@ -360,12 +352,15 @@ fn main(
       }
 
       let own_n = first_n + 4 * local.x;
+      let at = 4 * local.x * ROWS_M + local.y; // each row's P ∘ R is stored at once, and only dA kept: together they are too many registers
       let w0 = weights_of(s[0], g[0], place, own_n, own_m, row_of(place.head, own_n));
+      w_tile[at] = w0.kept;
       let w1 = weights_of(s[1], g[1], place, own_n + 1, own_m, row_of(place.head, own_n + 1));
+      w_tile[at + ROWS_M] = w1.kept;
       let w2 = weights_of(s[2], g[2], place, own_n + 2, own_m, row_of(place.head, own_n + 2));
+      w_tile[at + 2 * ROWS_M] = w2.kept;
       let w3 = weights_of(s[3], g[3], place, own_n + 3, own_m, row_of(place.head, own_n + 3));
-
-      store_weights(local.xy, w0.kept, w1.kept, w2.kept, w3.kept);
+      w_tile[at + 3 * ROWS_M] = w3.kept;
       for (var step = 0u; step < TILE_N; step += QUERIES) {
         for (var i = lane; i < QUERIES * WIDTH; i += SIZE) {
           let n = first_n + step + i / WIDTH;
@@ -377,16 +372,19 @@ fn main(
         workgroupBarrier();
         for (var n = 0u; n < QUERIES; n++) {
           let w = w_tile[(step + n) * ROWS_M + local.y];
-          let at = n * WIDTH + local.x;
-          dv0 = add_weighted_products(dv0, w, tile[at]);
+          let value_at = n * WIDTH + local.x;
+          dv0 = add_weighted_products(dv0, w, tile[value_at]);
           if (BLOCKS > 1) {
-            dv1 = add_weighted_products(dv1, w, tile[at + ROWS_N]);
+            dv1 = add_weighted_products(dv1, w, tile[value_at + ROWS_N]);
           }
         }
         workgroupBarrier();
       }
 
-      store_weights(local.xy, w0.gradient, w1.gradient, w2.gradient, w3.gradient);
+      w_tile[at] = w0.gradient;
+      w_tile[at + ROWS_M] = w1.gradient;
+      w_tile[at + 2 * ROWS_M] = w2.gradient;
+      w_tile[at + 3 * ROWS_M] = w3.gradient;
       for (var step = 0u; step < TILE_N; step += QUERIES) {
         for (var i = lane; i < QUERIES * WIDTH; i += SIZE) {
           let n = first_n + step + i / WIDTH;
@@ -396,10 +394,10 @@ fn main(
         workgroupBarrier();
         for (var n = 0u; n < QUERIES; n++) {
           let w = w_tile[(step + n) * ROWS_M + local.y];
-          let at = n * WIDTH + local.x;
-          dk0 = add_weighted_products(dk0, w, tile[at]);
+          let value_at = n * WIDTH + local.x;
+          dk0 = add_weighted_products(dk0, w, tile[value_at]);
           if (BLOCKS > 1) {
-            dk1 = add_weighted_products(dk1, w, tile[at + ROWS_N]);
+            dk1 = add_weighted_products(dk1, w, tile[value_at + ROWS_N]);
           }
         }
         workgroupBarrier();

@@ -100,7 +100,6 @@ struct Place {
   head: u32, // b · H + h
   b: u32,
   h: u32,
-  length: u32, // keys that exist
   offset: i32, // position of query 0 among the keys
   slope: f32, // ALiBi's
 }
@@ -180,10 +179,10 @@ fn load_query(row: u32, vec: u32) -> vec4f {
   return select(vec4f(), load_q(row, vec), 4 * vec + vec4u(0, 1, 2, 3) < vec4u(D));
 }
 
-/// The score of query n against key m; what it does not see is LOWEST.
+/// The score of query n against a key m that exists; what it does not see is LOWEST.
 fn score(dot: f32, place: Place, n: u32, m: u32) -> f32 {
   let position = i32(n) + place.offset;
-  if (n >= params.n || m >= place.length || i32(m) > position + params.right || i32(m) < position - params.left) {
+  if (n >= params.n || i32(m) > position + params.right || i32(m) < position - params.left) {
     return LOWEST;
   }
   let mask_row = params.mask_offset + place.b * params.mask_b + place.h * params.mask_h + n * params.mask_n;
@@ -296,7 +295,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
   if (params.has_alibi != 0) {
     slope = heads[params.heads_offset + h * params.heads_row];
   }
-  let place = Place(group.y, b, h, length, offset, slope);
+  let place = Place(group.y, b, h, offset, slope);
   let q_base = params.q_offset + b * params.q_b + h * params.q_h;
   let key_head = h * params.key_heads / params.heads;
   let k_base = params.k_offset + b * params.k_b + key_head * params.k_h;

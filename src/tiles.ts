@@ -184,11 +184,11 @@ const QUAD_CLASSES: readonly QuadClass[] = [
   },
   { name: 'NVIDIA', fits: ({ vendor }) => vendor === 'nvidia', tile: 16, width: 0 }, // 168 / 12 and 168 / 12
   { name: 'Adreno', fits: ({ vendor }) => vendor === 'qualcomm', tile: 16, width: 0 }, // 48 / 4 and 48 / 4; tile 8: 32 / 6, multiply-adds 51% instead of 69%
-  // Apple M1 and M2 235 / 384; tile 16 spills 90. AMD RDNA 2 96 / 10; tile 16: 168 / 6
+  // Apple M1 and M2 231 / 448; tile 16 spills 90. AMD RDNA 2 96 / 10; tile 16: 168 / 6
   { name: 'subgroups of 32 lanes and more', fits: ({ subgroupSizes }) => subgroupSizes[0] >= 32, tile: 8, width: 0 },
-  // Intel Xe2 227 / 16; 32 lanes spill 56
+  // Intel Xe2 225 / 16; 32 lanes spill 56
   { name: 'subgroups of 16 lanes', fits: (facts) => facts.canFixSubgroupSize && facts.subgroupSizes[0] === 16, tile: 8, width: 16 },
-  // Intel Arc and UHD 117 / 8 and 122 / 8; 16 lanes spill 58
+  // Intel Arc and UHD 116 / 8 and 121 / 8; 16 lanes spill 58
   { name: 'subgroups of 8 lanes', fits: (facts) => facts.canFixSubgroupSize && facts.subgroupSizes[0] === 8, tile: 8, width: 8 },
   { name: 'others', fits: () => true, tile: 2, width: 0 }, // Intel Arc that takes 16 lanes by itself: 111 / 16, and 143 / 16 with 12 spills
 ];

@@ -51,6 +51,7 @@ onDevices('backward', (attention) => {
     const expected = backward(host(data.gradient, B, H, N, Dv), { ...forward, out: exact.out, lse: exact.lse! });
     const naive = await naiveBackward(device, sizes, data.q, data.k, data.v, data.gradient);
     for (const { name, variant } of backwardTiersOf(device)) {
+      if (name === 'row' && Math.max(D, Dv) > 256) continue; // longer heads are the baseline's
       const dq = place(device, null, [B, H, N, D], { strides: [N * H * D, D, H * D, 1], offset: 4 });
       const dk = place(device, null, [B, Hk, M, D], { offset: 512 + 16 });
       const dv = place(device, null, [B, Hk, M, Dv], { strides: [Hk * M * (Dv + 3), M * (Dv + 3), Dv + 3, 1], offset: 12 });

@@ -1,4 +1,4 @@
-/** Every variant that the tiles can choose compiles without a message. */
+/** Every variant that the tiles can choose on the device at hand compiles without a message. `npm run lab` compiles those of other devices. */
 import { expect, test } from 'vitest';
 import { normalizeBackward } from '../src/backward-problem.ts';
 import { context } from '../src/kernels/context.ts';
@@ -15,12 +15,11 @@ import { flashForwardQuad } from '../src/kernels/flash_forward_quad.ts';
 import { flashForwardRow } from '../src/kernels/flash_forward_row.ts';
 import { describeVariant, type Kernel, type Variant } from '../src/kernels/kernel.ts';
 import { normalizeProjection, project } from '../src/kernels/project.ts';
-import { quadProbe } from '../src/kernels/quad_probe.ts';
 import { scores } from '../src/kernels/scores.ts';
 import { softmax } from '../src/kernels/softmax.ts';
-import { enabled } from '../src/pipelines.ts';
-import { specialize } from '../src/specialize.ts';
-import { chooseExplicitTiles, chooseFusedTiles, chooseProjectTiles, type DeviceFacts } from '../src/tiles.ts';
+import { enabled, specialized } from '../src/pipelines.ts';
+import { hasOrderedQuads } from '../src/probe.ts';
+import { chooseExplicitTiles, chooseFusedTiles, chooseProjectTiles, type DeviceFacts, deviceFacts } from '../src/tiles.ts';
 import { chooseBackwardTiles } from '../src/tiles-backward.ts';
 import { onDevices } from './rig/gpu.ts';
 import { problemOf } from './rig/kernel.ts';
@@ -44,11 +43,9 @@ const DECODE = [
 
 type Add = (kernel: Kernel, variant: Variant) => void;
 
-function addBackward(add: Add): void {
-  const facts: DeviceFacts = {
-    ...{ maxComputeInvocationsPerWorkgroup: 256, maxComputeWorkgroupStorageSize: 16384, isSoftware: false, hasQuads: false },
-    ...{ vendor: '', architecture: '', subgroupSizes: [4, 128], canFixSubgroupSize: false },
-  };
+const LENGTHS = [1, 5, 33, 129, 1025, 8193];
+
+function addBackward(add: Add, facts: DeviceFacts): void {
   const mask = { shape: [1], dtype: 'f32' as const };
   for (const dtype of ['f32', 'f16'] as const) {
     add(flashBackwardDelta, { Q: dtype });
@@ -65,70 +62,57 @@ function addBackward(add: Add): void {
   add(flashBackwardSinks, {});
 }
 
-/** Classes of GPUs; those with a subgroup size of their own compile only where it exists: `npm run lab` has them. */
-const QUAD_CLASSES: Partial<DeviceFacts>[] = [
-  { vendor: 'nvidia', subgroupSizes: [32, 32] },
-  { subgroupSizes: [32, 32] },
-  { subgroupSizes: [16, 32] },
-  { subgroupSizes: [8, 32] },
-];
-
-function everyVariant(): Map<string, [Kernel, Variant]> {
-  const found = new Map<string, [Kernel, Variant]>();
-  const add = (kernel: Kernel, variant: Variant) => found.set(`${kernel.name} ${describeVariant(variant)}`, [kernel, variant]);
-  for (const isSoftware of [false, true]) {
-    const facts: DeviceFacts = {
-      ...{ maxComputeInvocationsPerWorkgroup: 256, maxComputeWorkgroupStorageSize: 16384, isSoftware, hasQuads: false },
-      ...{ vendor: '', architecture: '', subgroupSizes: [4, 128], canFixSubgroupSize: false },
-    };
-    for (const rows of [1, 4, 16]) {
-      for (const D of [64, 100, 256]) {
-        for (const [dtype, options] of D === 64 ? DECODE : DECODE.slice(0, 2)) {
-          const problem = problemOf({ H: rows, Hk: 1, N: 1, M: 4096, D, Dv: D }, options, dtype);
-          const { kernel, variant } = chooseFusedTiles(problem, facts);
-          expect(kernel).toBe('flash_decode');
-          add(flashDecode, flashDecodeDispatch(problem, variant, 256).variant);
-        }
-      }
-    }
-    for (const length of Array.from({ length: 14 }, (_, i) => 2 ** i + 1)) {
-      for (const width of [1, 64, 100, 256]) {
-        for (const options of [{}, { isCausal: true, dropout: { probability: 0.5, seed: 1 } }]) {
-          for (const dtype of ['f32', 'f16'] as const) {
-            const problem = problemOf({ N: length, M: length, D: width, Dv: width }, options, dtype);
-            const tiles = chooseExplicitTiles(problem, facts);
-            add(scores, tiles.scores.variant);
-            add(softmax, tiles.softmax.variant);
-            add(context, tiles.context.variant);
-            const classes = [{ hasQuads: false }, { hasQuads: true }, ...QUAD_CLASSES.map((some) => ({ hasQuads: true, ...some }))];
-            for (const some of classes) {
-              const { kernel, variant } = chooseFusedTiles(problem, { ...facts, ...some });
-              if (kernel !== 'flash_decode') add(FUSED[kernel], variant);
-            }
-          }
-        }
-        const matrix = { shape: [length, width], dtype: 'f32' as const };
-        add(project, chooseProjectTiles(normalizeProjection(matrix, { shape: [width, width], dtype: 'f32' }, undefined), facts).variant);
+function addForward(add: Add, facts: DeviceFacts): void {
+  for (const rows of [1, 4, 16]) {
+    for (const D of [64, 100, 256]) {
+      for (const [dtype, options] of D === 64 ? DECODE : DECODE.slice(0, 2)) {
+        const problem = problemOf({ H: rows, Hk: 1, N: 1, M: 4096, D, Dv: D }, options, dtype);
+        const { kernel, variant } = chooseFusedTiles(problem, facts);
+        expect(kernel).toBe('flash_decode');
+        add(flashDecode, flashDecodeDispatch(problem, variant, 256).variant);
       }
     }
   }
-  addBackward(add);
-  add(quadProbe, {});
+  for (const length of LENGTHS) {
+    for (const width of [1, 64, 100, 256]) {
+      for (const options of [{}, { isCausal: true, dropout: { probability: 0.5, seed: 1 } }]) {
+        for (const dtype of ['f32', 'f16'] as const) {
+          const problem = problemOf({ N: length, M: length, D: width, Dv: width }, options, dtype);
+          const tiles = chooseExplicitTiles(problem, facts);
+          add(scores, tiles.scores.variant);
+          add(softmax, tiles.softmax.variant);
+          add(context, tiles.context.variant);
+          const { kernel, variant } = chooseFusedTiles(problem, facts);
+          if (kernel !== 'flash_decode') add(FUSED[kernel], variant);
+        }
+      }
+      const matrix = { shape: [length, width], dtype: 'f32' as const };
+      add(project, chooseProjectTiles(normalizeProjection(matrix, { shape: [width, width], dtype: 'f32' }, undefined), facts).variant);
+    }
+  }
+}
+
+/** What can be chosen with these facts, by kernel. */
+function everyVariant(facts: DeviceFacts): Map<string, [Kernel, Variant]> {
+  const found = new Map<string, [Kernel, Variant]>();
+  const add: Add = (kernel, variant) => found.set(`${kernel.name} ${describeVariant(variant)}`, [kernel, variant]);
+  addForward(add, facts);
+  addBackward(add, facts);
   return found;
 }
 
+const KERNELS = [scores, softmax, context, project, flashDecode, flashBackwardDelta, flashBackwardSinks];
+
 onDevices('variants', (attention) => {
-  test.for([...everyVariant()])('%s', async ([label, [kernel, variant]], { skip }) => {
+  test.each([...KERNELS, ...Object.values(FUSED), ...Object.values(BACKWARD)])('$name', { timeout: 80_000 }, async ({ name }) => {
     const { device } = attention();
-    const enable = enabled(kernel, variant);
-    const feature: Record<string, GPUFeatureName> = { f16: 'shader-f16', subgroups: 'subgroups' };
-    for (const name of enable) skip(!device.features.has(feature[name]!), `needs ${feature[name]}: such a device takes no such variant`);
-    const module = device.createShaderModule({
-      label,
-      code: specialize((await kernel.source()).default, variant, enable, variant.VEC4 ? kernel.vec4 : []),
-    });
-    const { messages } = await module.getCompilationInfo();
-    expect(messages.map(({ lineNum, message }) => `${kernel.name}.wgsl:${lineNum} ${message}`)).toEqual([]);
-    await device.createComputePipelineAsync({ label, layout: 'auto', compute: { module } });
+    for (const [label, [kernel, variant]] of everyVariant(deviceFacts(device, await hasOrderedQuads(device)))) {
+      const isHere = kernel.name === name && (!enabled(kernel, variant).includes('f16') || device.features.has('shader-f16'));
+      if (!isHere) continue;
+      const module = device.createShaderModule({ label, code: specialized(kernel, variant, (await kernel.source()).default) });
+      const { messages } = await module.getCompilationInfo();
+      expect(messages.map(({ lineNum, message }) => `${label}: ${kernel.name}.wgsl:${lineNum} ${message}`)).toEqual([]);
+      await device.createComputePipelineAsync({ label, layout: 'auto', compute: { module } });
+    }
   });
 });

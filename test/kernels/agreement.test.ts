@@ -4,7 +4,9 @@ import { normalizeBackward } from '../../src/backward-problem.ts';
 import { context, contextDispatch } from '../../src/kernels/context.ts';
 import { flashBackwardDelta, flashBackwardDeltaDispatch } from '../../src/kernels/flash_backward_delta.ts';
 import { flashBackwardDkv, flashBackwardDkvDispatch } from '../../src/kernels/flash_backward_dkv.ts';
+import { flashBackwardDkvRow, flashBackwardDkvRowDispatch } from '../../src/kernels/flash_backward_dkv_row.ts';
 import { flashBackwardDq, flashBackwardDqDispatch } from '../../src/kernels/flash_backward_dq.ts';
+import { flashBackwardDqRow, flashBackwardDqRowDispatch } from '../../src/kernels/flash_backward_dq_row.ts';
 import { flashBackwardMask, flashBackwardMaskDispatch } from '../../src/kernels/flash_backward_mask.ts';
 import { flashBackwardSinks, flashBackwardSinksDispatch } from '../../src/kernels/flash_backward_sinks.ts';
 import { flashDecode, flashDecodeDispatch } from '../../src/kernels/flash_decode.ts';
@@ -34,7 +36,9 @@ const DISPATCHES: readonly Dispatch[] = [
   flashDecodeDispatch(problem, { SPLITS: 1, ROWS: 1 }, 256),
   flashBackwardDeltaDispatch(backward, 256, 65535),
   flashBackwardDqDispatch(backward, {}, 256),
+  flashBackwardDqRowDispatch(backward, {}, 256),
   flashBackwardDkvDispatch(backward, {}, 256),
+  flashBackwardDkvRowDispatch(backward, {}, 256),
   flashBackwardMaskDispatch(backward, {}, 256),
   flashBackwardSinksDispatch(backward, 256),
   { kernel: quadProbe, variant: {}, params: [], grid: [4, 1, 1] },
@@ -48,7 +52,15 @@ test('every shader has its kernel here', () => {
   expect(files.map((file) => file.match(/(\w+)\.wgsl$/)![1]).sort()).toEqual(
     [
       ...[scores, softmax, context, project, heads, flashForward, flashForwardQuad, flashForwardRow, flashDecode, flashMerge, quadProbe],
-      ...[flashBackwardDelta, flashBackwardDq, flashBackwardDkv, flashBackwardMask, flashBackwardSinks],
+      ...[
+        flashBackwardDelta,
+        flashBackwardDq,
+        flashBackwardDkv,
+        flashBackwardDkvRow,
+        flashBackwardDqRow,
+        flashBackwardMask,
+        flashBackwardSinks,
+      ],
     ]
       .map(({ name }) => name)
       .sort(),

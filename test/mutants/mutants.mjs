@@ -1,4 +1,5 @@
 /** Faults of the shaders' text that the tests must notice. Each is [what, file, replacements, tests]. */
+import { BACKWARD_MUTANTS } from './backward-mutants.mjs';
 
 const SCORES = ['scores', 'flash_forward', 'flash_forward_quad', 'flash_forward_row'];
 const OPTIONS = 'test/contract/options.test.ts';
@@ -28,12 +29,18 @@ export const MUTANTS = [
   ),
   ...each(SCORES, 'window off by one', [['position - params.left', 'position - params.left - 1']], [OPTIONS]),
   ...each(
-    SCORES,
+    SCORES.filter((file) => file !== 'flash_forward_quad'),
     'last key dropped',
     [
       ['m >= place.length', 'm + 1 >= place.length'],
       ['m < place.length', 'm + 1 < place.length'],
     ],
+    [WHOLE],
+  ),
+  ...each(
+    ['flash_forward_quad'],
+    'last key dropped',
+    [['i32(begin), i32(length)', 'i32(begin), max(i32(begin), i32(length) - 1)']],
     [WHOLE],
   ),
   ...each([...SCORES, 'context'], 'GQA head map by modulo', [['h * params.key_heads / params.heads', 'h % params.key_heads']], [OPTIONS]),
@@ -178,6 +185,7 @@ export const MUTANTS = [
   ...each(['flash_merge'], 'a part not rescaled', [['sum += of_part * f32(a_out', 'sum += f32(a_out']], DECODE),
   ...each(['flash_merge'], "a part's sum forgotten", [['params.has_sums != 0', 'false']], DECODE),
   ...each(['flash_merge'], 'the last split forgotten', [['part < params.parts', 'part + 1 < params.parts']], DECODE),
+  ...BACKWARD_MUTANTS,
 ];
 
 /** A shader's text with a fault. Throws when none of the replacements finds its place. */

@@ -1,0 +1,66 @@
+/** Faults of the backward pass's shaders. Each is { what, file, replacements, tests }, as in mutants.mjs. */
+const WHOLE = 'test/backward.test.ts';
+const OPTIONS = 'test/backward-options.test.ts';
+const PRODUCTS = ['flash_backward_dq', 'flash_backward_dkv'];
+const ALL = [...PRODUCTS, 'flash_backward_mask'];
+
+const FAULTS = [
+  [ALL, 'wrong sign of delta', [['products - row.y', 'products + row.y']]],
+  [ALL, 'delta missing', [['products - row.y', 'products']]],
+  [ALL, 'causal off by one', [['vec4i(position + params.right)', 'vec4i(position + params.right + 1)']]],
+  [ALL, 'window off by one', [['vec4i(position - params.left)', 'vec4i(position - params.left - 1)']]],
+  [
+    ALL,
+    'a band one tile too short',
+    [
+      ['+ params.right + 1, 0', '+ params.right, 0'],
+      ['+ params.left + 1, 0', '+ params.left, 0'],
+    ],
+  ],
+  [PRODUCTS, "the softcap's derivative missing", [['derivative = 1.0 - t * t;', '']]],
+  [['flash_backward_dq'], 'scale applied twice', [['sums[i][j] * params.scale', 'sums[i][j] * params.scale * params.scale']]],
+  [['flash_backward_dkv'], 'scale applied twice', [['length, params.scale)', 'length, params.scale * params.scale)']]],
+  [['flash_backward_dkv'], 'a GQA group not summed', [['h < (key_head + 1) * sharing', 'h < key_head * sharing + 1']], WHOLE],
+  [
+    ['flash_backward_dq', 'flash_backward_mask'],
+    'GQA head map by modulo',
+    [['h * params.key_heads / params.heads', 'h % params.key_heads']],
+  ],
+  [ALL, 'dropout regenerated with another counter', [['vec4u(first_m / 4, n, place.head, 0)', 'vec4u(first_m / 4, n, place.h, 0)']]],
+  [ALL, 'dropout without rescaling', [['vec4f(params.keep_factor)', 'vec4f(1.0)']]],
+  [['flash_backward_dkv'], 'dropout forgotten in dv', [['weights * factors, select', 'weights, select']]],
+  [ALL, 'ALiBi sign', [['s -= place.slope', 's += place.slope']]],
+  [ALL, 'boolean mask inverted', [['byte == 0', 'byte != 0']]],
+  [ALL, 'what is excluded still counts', [['is_seen & !is_excluded', 'is_seen']]],
+  [PRODUCTS, 'a weight of 0 meets what is excluded', [['SKIP_ZEROS && weight == 0.0', 'false']]],
+  [
+    PRODUCTS,
+    'one row past the end written',
+    [
+      ['first_n + i < params.n', 'first_n + i <= params.n'],
+      ['first_m + i < params.m', 'first_m + i <= params.m'],
+    ],
+    WHOLE,
+  ],
+  [PRODUCTS, 'one barrier removed', [[/workgroupBarrier\(\);/, '']], WHOLE],
+  [
+    ['flash_backward_dq', 'flash_backward_dkv'],
+    'the second slice of a long head lost',
+    [['let slice = group.z * 4 * WIDTH;', 'let slice = 0u;']],
+    WHOLE,
+  ],
+  [['flash_backward_mask'], 'not summed over the batch', [['params.batch, params.repeats_b', 'mask_b + 1, params.repeats_b']]],
+  [['flash_backward_mask'], 'not summed over heads', [['params.heads, params.repeats_h != 0));', 'mask_h + 1, params.repeats_h != 0));']]],
+  [['flash_backward_mask'], 'not summed over queries', [['select(1u, TILE_N, params.repeats_n != 0)', '1u']]],
+  [['flash_backward_mask'], 'not summed over keys', [['select(1u, TILE_M, params.repeats_m != 0)', '1u']]],
+  [['flash_backward_delta'], 'key lengths ignored', [['params.has_key_lengths == 0', 'true']]],
+  [['flash_backward_delta'], 'slope of another head', [['alibi_slope(h)', 'alibi_slope(0)']]],
+  [['flash_backward_delta'], 'the last element dropped', [['e < params.dv', 'e + 1 < params.dv']]],
+  [['flash_backward_sinks'], 'wrong sign', [['sum -=', 'sum +=']]],
+  [['flash_backward_sinks'], 'one batch element only', [['b < params.batch', 'b < 1']]],
+  [['flash_backward_sinks'], 'rows from the second round on dropped', [['n += SIZE', 'n += 16 * SIZE']], OPTIONS],
+];
+
+export const BACKWARD_MUTANTS = FAULTS.flatMap(([files, what, replacements, tests = OPTIONS]) =>
+  files.map((file) => ({ what, file, replacements, tests: [tests] })),
+);
