@@ -4,19 +4,12 @@ import type { BufferPool } from './buffers.ts';
 import type { Lifeline } from './device.ts';
 import { AttentionError } from './errors.ts';
 import { contextDispatch } from './kernels/context.ts';
-import { flashDecodeDispatch, splitsLayout } from './kernels/flash_decode.ts';
-import { flashForwardDispatch, needsHeadsTable } from './kernels/flash_forward.ts';
-import { flashForwardQuadDispatch } from './kernels/flash_forward_quad.ts';
-import { flashForwardRowDispatch } from './kernels/flash_forward_row.ts';
-import { mergeSplitsDispatch } from './kernels/flash_merge.ts';
-import { headsDispatch } from './kernels/heads.ts';
 import { scoresDispatch } from './kernels/scores.ts';
 import { softmaxDispatch } from './kernels/softmax.ts';
-import { hasOrderedQuads } from './probe.ts';
 import type { Problem } from './problem.ts';
 import { type Absent, checkBinding, Program, type Step } from './program.ts';
 import { describeLayout, type GpuTensor, type Layout } from './tensor.ts';
-import { chooseAlgorithm, chooseExplicitTiles, chooseFusedTiles, deviceFacts } from './tiles.ts';
+import { chooseAlgorithm, chooseExplicitTiles, deviceFacts } from './tiles.ts';
 
 /**
  * The tensors that a plan runs on: q, k, v and out as planned, the others where the problem has them. lse and scores are dense, and lie at
@@ -123,9 +116,11 @@ export class Plan implements AttentionPlan {
     for (const [name, layout] of Object.entries({ q, k, v, mask, keyLengths, alibiSlopes, sinks, out, scores })) {
       if (layout) checkBinding(`${caller}: ${name}`, layout, device.limits);
     }
-    const steps = isExplicit ? explicitSteps(problem, device, reason) : fusedSteps(problem, device, reason, await hasOrderedQuads(device));
+    const { steps, workspace } = isExplicit
+      ? { steps: explicitSteps(problem, device, reason), workspace: explicitWorkspace(problem) }
+      : await (await import('./fused.ts')).planFused(problem, device, reason);
     const program = await Program.create(caller, context.pool, steps);
-    return new Plan(context, problem, program, isExplicit ? explicitWorkspace(problem) : fusedWorkspace(problem, steps));
+    return new Plan(context, problem, program, workspace);
   }
 
   encode(pass: GPUComputePassEncoder, tensors: AttentionTensors): void {
@@ -163,7 +158,7 @@ export class Plan implements AttentionPlan {
 const weightsLayout = ({ B, H, N, M }: Problem): Layout => dense([B, H, N, M]);
 
 /** What lies in the workspace. */
-interface Workspace {
+export interface Workspace {
   readonly resource: 'weights' | 'heads' | 'splits' | undefined;
   readonly bytes: number;
   readonly statsOffset?: number; // of the splits
@@ -175,16 +170,6 @@ function explicitWorkspace(problem: Problem): Workspace {
   return { resource: 'weights', bytes: weightsLayout(problem).bytes };
 }
 
-/** The parts of flash_decode's splits; or one row a head, where slopes and sinks have to share a binding. */
-function fusedWorkspace(problem: Problem, steps: readonly Step[]): Workspace {
-  const splits = splitsOf(steps);
-  if (splits > 1) {
-    const { statsOffset, statsBytes } = splitsLayout(problem, splits);
-    return { resource: 'splits', bytes: statsOffset + statsBytes, statsOffset };
-  }
-  return needsHeadsTable(problem) ? { resource: 'heads', bytes: 8 * problem.H } : { resource: undefined, bytes: 0 };
-}
-
 /** @throws AttentionError 'unsupported' when the device lacks a feature that the problem needs */
 export function checkFeatures(caller: string, { q, k }: Problem, device: GPUDevice): void {
   const half = Object.entries({ q, k }).find(([, { dtype }]) => dtype === 'f16');
@@ -194,32 +179,6 @@ export function checkFeatures(caller: string, { q, k }: Problem, device: GPUDevi
       `${caller}: ${half[0]} is ${describeLayout(half[1])}: this device lacks the feature shader-f16`,
     );
   }
-}
-
-const FUSED_DISPATCH = {
-  flash_forward: flashForwardDispatch,
-  flash_forward_quad: flashForwardQuadDispatch,
-  flash_forward_row: flashForwardRowDispatch,
-  flash_decode: flashDecodeDispatch,
-};
-
-const splitsOf = (steps: readonly Step[]): number => Math.max(1, ...steps.map(({ settings }) => Number(settings?.SPLITS ?? 1)));
-
-/** One pass over the keys; before it, slopes and sinks in one table where there are both; after it, where the keys were split, the parts' merge. */
-function fusedSteps(problem: Problem, device: GPUDevice, why: string, hasQuads: boolean): Step[] {
-  const { kernel, variant, reason } = chooseFusedTiles(problem, deviceFacts(device, hasQuads));
-  const { minStorageBufferOffsetAlignment: alignment, maxComputeWorkgroupsPerDimension: maxWorkgroups } = device.limits;
-  const flash: Step = { ...FUSED_DISPATCH[kernel](problem, variant, alignment), reason: `${why}; ${reason}` };
-  const splits = splitsOf([flash]);
-  if (splits > 1) {
-    const merge = mergeSplitsDispatch(problem, splits, alignment, maxWorkgroups);
-    return [
-      { ...flash, resources: { out: 'parts', lse: 'stats' } },
-      { ...merge, reason: `${splits} splits of the keys`, resources: { a_out: 'parts', a_lse: 'stats' } },
-    ];
-  }
-  if (!needsHeadsTable(problem)) return [flash];
-  return [{ ...headsDispatch(problem, alignment), reason: 'alibiSlopes and sinks in one table' }, flash];
 }
 
 /** Scores, softmax in place, context. Scores that are returned are computed into a tensor of their own first. */

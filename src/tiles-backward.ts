@@ -8,7 +8,8 @@ import { flashBackwardMaskBytes } from './kernels/flash_backward_mask.ts';
 import { describeVariant, numbers, type Variant } from './kernels/kernel.ts';
 import { isWholeVec4 } from './problem.ts';
 import type { Layout } from './tensor.ts';
-import { checkFits, checkRows, force } from './tile-checks.ts';
+import { checkFits, force } from './tile-checks.ts';
+import { checkRows } from './tile-checks-fused.ts';
 import type { Choice, DeviceFacts } from './tiles.ts';
 
 export type BackwardKernel =

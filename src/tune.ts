@@ -5,7 +5,8 @@ import { type AttentionTensors, Plan, type PlanContext } from './plan.ts';
 import { hasOrderedQuads } from './probe.ts';
 import type { Problem } from './problem.ts';
 import { byteLength, type GpuTensor, type Layout, rowMajor } from './tensor.ts';
-import { candidates, deviceFacts } from './tiles.ts';
+import { deviceFacts } from './tiles.ts';
+import { candidates } from './tiles-fused.ts';
 import type { TunedVariant } from './tuning.ts';
 
 const SAMPLE_MS = 10; // a sample lasts this long at least

@@ -19,8 +19,9 @@ import { scores } from '../src/kernels/scores.ts';
 import { softmax } from '../src/kernels/softmax.ts';
 import { enabled, specialized } from '../src/pipelines.ts';
 import { hasOrderedQuads } from '../src/probe.ts';
-import { chooseExplicitTiles, chooseFusedTiles, chooseProjectTiles, type DeviceFacts, deviceFacts } from '../src/tiles.ts';
+import { chooseExplicitTiles, chooseProjectTiles, type DeviceFacts, deviceFacts } from '../src/tiles.ts';
 import { chooseBackwardTiles } from '../src/tiles-backward.ts';
+import { chooseFusedTiles } from '../src/tiles-fused.ts';
 import { onDevices } from './rig/gpu.ts';
 import { problemOf } from './rig/kernel.ts';
 
