@@ -44,14 +44,14 @@ const DECODE = [
 
 type Add = (kernel: Kernel, variant: Variant) => void;
 
-const LENGTHS = [1, 5, 33, 129, 1025, 8193];
+const LENGTHS = [1, 33, 1025];
 
 function addBackward(add: Add, facts: DeviceFacts): void {
   const mask = { shape: [1], dtype: 'f32' as const };
   for (const dtype of ['f32', 'f16'] as const) {
     add(flashBackwardDelta, { Q: dtype });
-    for (const length of [1, 64]) {
-      for (const width of [1, 33, 65, 128, 256]) {
+    for (const length of [64]) {
+      for (const width of [33, 64, 256]) {
         for (const options of [{}, { mask, dropout: { probability: 0.5, seed: 1 } }]) {
           const problem = problemOf({ N: length, M: length, D: width, Dv: width }, options, dtype);
           const tiles = chooseBackwardTiles(normalizeBackward('test', problem, { maskGradient: 'mask' in options }), facts);
@@ -75,7 +75,7 @@ function addForward(add: Add, facts: DeviceFacts): void {
     }
   }
   for (const length of LENGTHS) {
-    for (const width of [1, 64, 100, 256]) {
+    for (const width of [64, 100, 256]) {
       for (const options of [{}, { isCausal: true, dropout: { probability: 0.5, seed: 1 } }]) {
         for (const dtype of ['f32', 'f16'] as const) {
           const problem = problemOf({ N: length, M: length, D: width, Dv: width }, options, dtype);

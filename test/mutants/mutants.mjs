@@ -151,19 +151,15 @@ export const MUTANTS = [
     ["a slot's sum not rescaled", [['.y * ratio(stats[i * ROWS + r].x, largest)', '.y']], DECODE],
     [
       'a barrier removed after the statistics',
-      [[/workgroupBarrier\(\);\n {2}for \(var r = 0u; r < ROWS && first_row/, 'for (var r = 0u; r < ROWS && first_row']],
-      DECODE,
-    ],
-    [
-      'a barrier removed before the sum over lanes',
       [
         [
-          /workgroupBarrier\(\);\n {2}for \(var r = 0u; r < ROWS; r\+\+\) \{\n {4}var sum/,
-          'for (var r = 0u; r < ROWS; r++) {\n    var sum',
+          /workgroupBarrier\(\);\n {2}for \(var r = 0u; r < ROWS; r\+\+\) \{\n {4}let is_row/,
+          'for (var r = 0u; r < ROWS; r++) {\n    let is_row',
         ],
       ],
       DECODE,
     ],
+    ['a barrier removed before the sum over lanes', [[/workgroupBarrier\(\);\n {2}let row =/, 'let row =']], DECODE],
     ['one row past the end written', [['first_row + r < group_rows()', 'first_row + r <= group_rows()']], DECODE],
     ['what is excluded still counts', [['vec4u(bits))', 'vec4u(0xffffffff))']], DECODE],
     ['key lengths ignored', [['params.has_key_lengths == 0', 'true']], DECODE],
