@@ -31,8 +31,8 @@ export function expectAsGoodAsNaive(
     largest = Math.max(largest, Math.abs(value));
     naiveError = Math.max(naiveError, Math.abs(naive[i]! - value));
     const own = Math.abs(actual[i]! - value);
-    if (!(own <= error)) {
-      error = own; // also when it is NaN
+    if (!(own <= error) && !Number.isNaN(error)) {
+      error = own; // also when it is NaN, which then stays
       at = i;
     }
   }
