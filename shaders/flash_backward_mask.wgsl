@@ -44,7 +44,7 @@ struct Params {
   right: i32,
   causal_offset: i32, // position of query 0 among the keys
   is_lower_right: u32, // the offset is keys − n, and causal_offset is not used
-  mask_kind: u32, // 0: none, 1: boolean, 2: f32 added, 3: f16 added
+  mask_kind: u32, // 2: f32 added, 3: f16 added
   q_offset: u32, // offsets and strides in elements
   q_b: u32,
   q_h: u32,
@@ -87,7 +87,7 @@ struct Params {
 @group(0) @binding(2) var<storage, read> v: array<K>;
 @group(0) @binding(3) var<storage, read> gradient: array<Q>;
 @group(0) @binding(4) var<storage, read> rows: array<vec4u>; // bits of lse and of delta, keys that exist, bits of ALiBi's slope
-@group(0) @binding(5) var<storage, read> mask: array<u32>; // bytes, or the bits of f32 or f16
+@group(0) @binding(5) var<storage, read> mask: array<u32>; // the bits of f32 or f16
 @group(0) @binding(6) var<storage, read_write> dmask: array<f32>;
 @group(0) @binding(7) var<uniform> params: Params;
 
@@ -172,10 +172,6 @@ fn masked(s: f32, is_seen: bool, index: u32) -> f32 {
   if (!is_seen) {
     return LOWEST;
   }
-  if (params.mask_kind == 1) {
-    let byte = (mask[index / 4] >> (8 * (index % 4))) & 0xff;
-    return select(s, LOWEST, byte == 0);
-  }
   if (params.mask_kind == 2) {
     let bits = mask[index];
     return select(s + bitcast<f32>(bits), LOWEST, bits >= EXCLUDES && bits <= MINUS_INFINITY);
@@ -199,11 +195,9 @@ fn score_gradient(dots: vec4f, products: vec4f, place: Place, n: u32, first_m: u
     s = params.softcap * tanh(clamp(s / params.softcap, vec4f(-15.0), vec4f(15.0)));
   }
   s -= place.slope * vec4f(abs(vec4i(position) - at));
-  if (params.mask_kind != 0) {
-    let mask_row = params.mask_offset + place.b * params.mask_b + place.h * params.mask_h + n * params.mask_n;
-    let index = mask_row + m * params.mask_m;
-    s = vec4f(masked(s.x, is_seen.x, index.x), masked(s.y, is_seen.y, index.y), masked(s.z, is_seen.z, index.z), masked(s.w, is_seen.w, index.w));
-  }
+  let mask_row = params.mask_offset + place.b * params.mask_b + place.h * params.mask_h + n * params.mask_n;
+  let index = mask_row + m * params.mask_m;
+  s = vec4f(masked(s.x, is_seen.x, index.x), masked(s.y, is_seen.y, index.y), masked(s.z, is_seen.z, index.z), masked(s.w, is_seen.w, index.w));
   let bits = bitcast<vec4u>(s);
   let is_excluded = (bits >= vec4u(EXCLUDES)) & (bits <= vec4u(MINUS_INFINITY));
   let weights = select(vec4f(), exp(s - row.x), is_seen & !is_excluded);

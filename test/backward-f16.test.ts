@@ -26,47 +26,45 @@ onDevices('backward in f16', (attention) => {
     on.release(q, lse);
   });
 
-  for (const [qType, kType] of [
+  const types: [DType, DType][] = [
     ['f16', 'f16'],
     ['f16', 'f32'],
     ['f32', 'f16'],
-  ] as [DType, DType][]) {
-    test(`q ${qType}, k ${kType}`, async ({ skip }) => {
-      skip(!hasHalf(), 'needs shader-f16');
-      const on = attention();
-      for (const [N, M, D, Dv] of [
-        [33, 65, 17, 41],
-        [5, 70, 64, 128],
-      ] as const) {
-        const data = {
-          q: cast(randomArray(1, 2 * N * D), qType),
-          k: cast(randomArray(2, M * D), kType),
-          v: cast(randomArray(3, M * Dv), kType),
-          gradient: cast(randomArray(4, 2 * N * Dv), qType),
-        };
-        const [q, gradient] = [on.upload(data.q, [1, 2, N, D], qType), on.upload(data.gradient, [1, 2, N, Dv], qType)];
-        const [k, v] = [on.upload(data.k, [1, 1, M, D], kType), on.upload(data.v, [1, 1, M, Dv], kType)];
-        const { out, lse } = await on.scaledDotProductAttention(q, k, v, { scale: 0.3, returnLse: true });
-        const host = (values: Float32Array, ...shape: number[]) => ({ data: values, shape });
-        const forward = { q: host(data.q, 1, 2, N, D), k: host(data.k, 1, 1, M, D), v: host(data.v, 1, 1, M, Dv) };
-        const exact = scaledDotProductAttention(forward.q, forward.k, forward.v, { scale: 0.3, returnLse: true });
-        const expected = backward(host(data.gradient, 1, 2, N, Dv), { ...forward, out: exact.out, lse: exact.lse! }, { scale: 0.3 });
-        const sizes = { B: 1, H: 2, Hk: 1, N, M, D, Dv, scale: 0.3, softcap: 0 };
-        const store = (values: Float32Array<ArrayBuffer>) => cast(values, qType);
-        const naive = await naiveBackward(on.device, sizes, data.q, data.k, data.v, data.gradient, store);
-        for (const { name: tier, variant } of backwardTiersOf(on.device)) {
-          const got = await on.backward(gradient, { q, k, v, out, lse: lse! }, { scale: 0.3, variant });
-          expect([got.q.dtype, got.k.dtype, got.v.dtype]).toEqual([qType, kType, kType]);
-          for (const [name, dtype] of [
-            ['q', qType],
-            ['k', kType],
-            ['v', kType],
-          ] as const)
-            expectAsGoodAsNaive(`${tier} d${name}`, (await on.download(got[name])).data, expected[name].data, cast(naive[name], dtype));
-          on.release(got.q, got.k, got.v);
-        }
-        on.release(q, k, v, gradient, out, lse!);
-      }
-    });
-  }
+  ];
+  const sizes = [
+    [33, 65, 17, 41],
+    [5, 70, 64, 64],
+  ] as const;
+  const all = types.flatMap((pair) => sizes.flatMap((size) => ['baseline', 'row'].map((tier) => [...pair, tier, ...size] as const)));
+  test.for(all)('q %s, k %s, %s, N %d, M %d, D %d, Dv %d', async ([qType, kType, tier, N, M, D, Dv], { skip }) => {
+    const on = attention();
+    skip(!hasHalf(), 'needs shader-f16');
+    const variant = backwardTiersOf(on.device).find(({ name }) => name === tier)?.variant;
+    skip(!variant, 'needs subgroups');
+    const data = {
+      q: cast(randomArray(1, 2 * N * D), qType),
+      k: cast(randomArray(2, M * D), kType),
+      v: cast(randomArray(3, M * Dv), kType),
+      gradient: cast(randomArray(4, 2 * N * Dv), qType),
+    };
+    const [q, gradient] = [on.upload(data.q, [1, 2, N, D], qType), on.upload(data.gradient, [1, 2, N, Dv], qType)];
+    const [k, v] = [on.upload(data.k, [1, 1, M, D], kType), on.upload(data.v, [1, 1, M, Dv], kType)];
+    const { out, lse } = await on.scaledDotProductAttention(q, k, v, { scale: 0.3, returnLse: true });
+    const host = (values: Float32Array, ...shape: number[]) => ({ data: values, shape });
+    const forward = { q: host(data.q, 1, 2, N, D), k: host(data.k, 1, 1, M, D), v: host(data.v, 1, 1, M, Dv) };
+    const exact = scaledDotProductAttention(forward.q, forward.k, forward.v, { scale: 0.3, returnLse: true });
+    const expected = backward(host(data.gradient, 1, 2, N, Dv), { ...forward, out: exact.out, lse: exact.lse! }, { scale: 0.3 });
+    const naiveSizes = { B: 1, H: 2, Hk: 1, N, M, D, Dv, scale: 0.3, softcap: 0 };
+    const store = (values: Float32Array<ArrayBuffer>) => cast(values, qType);
+    const naive = await naiveBackward(on.device, naiveSizes, data.q, data.k, data.v, data.gradient, store);
+    const got = await on.backward(gradient, { q, k, v, out, lse: lse! }, { scale: 0.3, variant: variant! });
+    expect([got.q.dtype, got.k.dtype, got.v.dtype]).toEqual([qType, kType, kType]);
+    for (const [name, dtype] of [
+      ['q', qType],
+      ['k', kType],
+      ['v', kType],
+    ] as const)
+      expectAsGoodAsNaive(`d${name}`, (await on.download(got[name])).data, expected[name].data, cast(naive[name], dtype));
+    on.release(q, k, v, gradient, out, lse!, got.q, got.k, got.v);
+  });
 });

@@ -30,7 +30,7 @@ const FAULTS = [
   [ALL, 'dropout without rescaling', [['vec4f(params.keep_factor)', 'vec4f(1.0)']]],
   [['flash_backward_dkv'], 'dropout forgotten in dv', [['weights * factors, select', 'weights, select']]],
   [ALL, 'ALiBi sign', [['s -= place.slope', 's += place.slope']]],
-  [ALL, 'boolean mask inverted', [['byte == 0', 'byte != 0']]],
+  [PRODUCTS, 'boolean mask inverted', [['byte == 0', 'byte != 0']]],
   [ALL, 'what is excluded still counts', [['is_seen & !is_excluded', 'is_seen']]],
   [PRODUCTS, 'a weight of 0 meets what is excluded', [['SKIP_ZEROS && weight == 0.0', 'false']]],
   [
