@@ -18,13 +18,13 @@ export function checkBaselineTiles(variant: Variant, { Dv }: Problem, facts: Dev
 }
 
 export function checkRowTiles(variant: Variant, problem: Problem, facts: DeviceFacts): void {
-  checkRows('flash_forward_row', 8, variant, problem, isVec4(problem), facts);
+  checkRows('flash_forward_row', [8, 16], variant, problem, isVec4(problem), facts);
 }
 
-/** @param most rows that the shader has lines for; @param isWhole whether the problem allows VEC4 */
+/** @param most rows, and blocks of 16 elements, that the kernel may hold; @param isWhole whether the problem allows VEC4 */
 export function checkRows(
   kernel: string,
-  most: number,
+  [mostRows, mostBlocks]: readonly [number, number],
   variant: Variant,
   { D, Dv }: Pick<Problem, 'D' | 'Dv'>,
   isWhole: boolean,
@@ -32,9 +32,9 @@ export function checkRows(
 ): void {
   checkQuads(kernel, facts);
   const { SIZE, ROWS, D_BLOCKS, DV_BLOCKS } = numbers<'SIZE' | 'ROWS' | 'D_BLOCKS' | 'DV_BLOCKS'>(variant);
-  const isRight = SIZE % 4 === 0 && isPower(ROWS, most) && isPower(D_BLOCKS, 16) && isPower(DV_BLOCKS, 16);
+  const isRight = SIZE % 4 === 0 && isPower(ROWS, mostRows) && isPower(D_BLOCKS, mostBlocks) && isPower(DV_BLOCKS, mostBlocks);
   if (!isRight || 16 * D_BLOCKS < D || 16 * DV_BLOCKS < Dv) {
-    const powers = `ROWS, D_BLOCKS and DV_BLOCKS powers of 2, ${most} and 16 at most`;
+    const powers = `ROWS, D_BLOCKS and DV_BLOCKS powers of 2, ${mostRows} and ${mostBlocks} at most`;
     const need = `SIZE a multiple of 4, ${powers}, 16·D_BLOCKS ≥ D = ${D}, 16·DV_BLOCKS ≥ Dv = ${Dv}`;
     throw new AttentionError('option', `variant: ${kernel} has ${describeVariant(variant)}: need ${need}`);
   }

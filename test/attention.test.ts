@@ -68,7 +68,8 @@ onDevices('attention', (attention) => {
     plan.destroy();
     const fused = await Promise.all(
       firstTiersOf(device).map(async ({ kernel: tier, variant: forced }) => {
-        const variant = tier === 'flash_decode' ? forced : { [`${tier}.SKIP_ZEROS`]: true };
+        const one = Math.max(D, Dv) > 64 ? { [`${tier}.ROWS`]: 1 } : {}; // more rows of long heads compile slowly
+        const variant = tier === 'flash_decode' ? forced : { [`${tier}.SKIP_ZEROS`]: true, ...(tier === 'flash_forward_row' && one) };
         const plan = await attention().plan({ ...problem, returnScores: undefined, algorithm: 'fused', variant });
         const tierOut = place(device, null, [1, H, N, Dv], { strides: [N * H * Dv, Dv, H * Dv, 1] });
         const tierLse = place(device, null, [1, H, N], { offset: 256 });

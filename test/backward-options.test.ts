@@ -95,7 +95,7 @@ const dataOf = (tensors: object) =>
 
 async function expectSame(on: Attention, inputs: Inputs, options: ReferenceBackwardOptions, roundings = 1) {
   const expected = expectedOf(inputs, options);
-  for (const { name: tier, variant } of backwardTiersOf(on.device)) {
+  for (const { name: tier, variant } of backwardTiersOf(on.device, Dv)) {
     const got = await gradientsOn(on, inputs, options, variant);
     for (const [name, { shape }] of Object.entries(expected)) expect(got[name]!.shape, name).toEqual(shape);
     expectWithin(`${tier} gradient`, dataOf(got), dataOf(expected), WITHIN, roundings);
@@ -169,7 +169,7 @@ onDevices('backward', (attention) => {
   });
 
   test('twice the same bits', async () => {
-    for (const { variant } of backwardTiersOf(attention().device)) {
+    for (const { variant } of backwardTiersOf(attention().device, Dv)) {
       const options = { ...OPTIONS.sinks, ...OPTIONS['additive mask'], ...OPTIONS.dropout };
       const [a, b] = [await gradientsOn(attention(), INPUTS, options, variant), await gradientsOn(attention(), INPUTS, options, variant)];
       expect(dataOf(a)).toEqual(dataOf(b));
@@ -177,7 +177,7 @@ onDevices('backward', (attention) => {
   });
 
   test('a row that sees no key has gradients of exactly 0, and what lies there does not matter', async () => {
-    for (const { variant } of backwardTiersOf(attention().device)) {
+    for (const { variant } of backwardTiersOf(attention().device, Dv)) {
       const mask = { data: new Uint8Array(N * M).fill(1), shape: [N, M] };
       mask.data.fill(0, 2 * M, 3 * M); // query 2 sees nothing
       const inputs = { ...INPUTS, q: copyOf(INPUTS.q), gradient: copyOf(INPUTS.gradient) };
@@ -199,7 +199,7 @@ onDevices('backward', (attention) => {
     ['the position', { isCausal: true, causalOffset: 5 - N }],
     ['the lengths', { keyLengths: [5, 5] }],
   ])('NaN in a key that %s excludes reaches nothing', async (_, options) => {
-    for (const { variant } of backwardTiersOf(attention().device)) {
+    for (const { variant } of backwardTiersOf(attention().device, Dv)) {
       const inputs = { ...INPUTS, k: copyOf(INPUTS.k), v: copyOf(INPUTS.v) };
       const clean = await gradientsOn(attention(), inputs, options, variant);
       const key = (head: number, width: number) => [(head * M + 5) * width, (head * M + 6) * width] as const;
@@ -213,7 +213,7 @@ onDevices('backward', (attention) => {
   });
 
   test('no key exists', async () => {
-    for (const { variant } of backwardTiersOf(attention().device)) {
+    for (const { variant } of backwardTiersOf(attention().device, Dv)) {
       const got = await gradientsOn(attention(), INPUTS, { keyLengths: [0, 0] }, variant);
       for (const { data } of Object.values(got)) expect([...data].every((value) => value === 0)).toBe(true);
     }

@@ -1,6 +1,6 @@
 /** flash_decode by itself: sizes around its steps and splits, what lies where no row looks, its workspace. Options: test/contract, in every tier. */
 import { expect, test } from 'vitest';
-import type { AttentionOptions, GpuTensor } from '../../src/index.ts';
+import type { Attention, AttentionOptions, GpuTensor } from '../../src/index.ts';
 import { flashDecodeDispatch } from '../../src/kernels/flash_decode.ts';
 import { scaledDotProductAttention } from '../../src/reference/index.ts';
 import { deviceFacts } from '../../src/tiles.ts';
@@ -34,7 +34,7 @@ const SIZES = [
   [1, 1, 1, 1021, 64, 64],
 ] as const;
 
-onDevices('flash_decode', (attention) => {
+const suite = (attention: () => Attention) => {
   const variants = (): Variant[] => [
     ...[1, 2, 7].map((SPLITS) => ({ 'flash_decode.SPLITS': SPLITS })),
     ...tiersOf(attention().device)
@@ -209,4 +209,6 @@ onDevices('flash_decode', (attention) => {
     const plan = attention().plan({ q: tensor, k: tensor, v: tensor, isCausal: true, variant: { 'flash_decode.BAND': false } });
     await expect(plan).rejects.toThrow(expect.objectContaining({ code: 'option', message: expect.stringContaining('BAND must be true') }));
   });
-});
+};
+
+onDevices('flash_decode', suite, ['default device']); // it needs no feature

@@ -7,6 +7,7 @@ import { BYTES, elementCount, rowMajor } from '../../src/tensor.ts';
 
 /** The two kinds of device that every suite runs on: what the library asks for itself, and one with default limits and no features. */
 const DEVICES = ['own device', 'default device'] as const;
+type Kind = (typeof DEVICES)[number];
 
 /** A device with default limits and no optional features. */
 export async function requestDefaultDevice(): Promise<GPUDevice> {
@@ -16,8 +17,8 @@ export async function requestDefaultDevice(): Promise<GPUDevice> {
 }
 
 /** Declares a suite on both kinds of device; the Attention is there once a test runs. No device error may be left at its end. */
-export function onDevices(name: string, suite: (attention: () => Attention) => void): void {
-  describe.each(DEVICES)(`${name}, %s`, (kind) => {
+export function onDevices(name: string, suite: (attention: () => Attention) => void, kinds: readonly Kind[] = DEVICES): void {
+  describe.each(kinds)(`${name}, %s`, (kind) => {
     let attention: Attention;
     let device: GPUDevice;
     const uncaptured: string[] = [];

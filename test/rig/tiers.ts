@@ -14,8 +14,20 @@ const SHARED_KEYS = Object.fromEntries(
   ]),
 );
 
-export const tiersOf = (device: GPUDevice): readonly Tier[] => [
+const PLAIN: readonly Tier[] = [
   { kernel: 'flash_forward', variant: { 'flash_forward.TILE_N': 16 } },
+  ...[2, 1, 5].map((SPLITS) => ({ kernel: 'flash_decode', variant: { 'flash_decode.SPLITS': SPLITS, 'flash_decode.ROWS': 2 } })),
+  { kernel: 'flash_decode', variant: { ...SHARED_KEYS, 'flash_decode.SPLITS': 3 } },
+];
+
+/**
+ * Kernels that need no feature do the same on any device, and every suite has one without features: one with more need not compile them again, unless
+ * it is the one that has f16.
+ */
+export const runsPlainKernels = ({ features }: GPUDevice): boolean => !features.has('subgroups') || features.has('shader-f16');
+
+export const tiersOf = (device: GPUDevice): readonly Tier[] => [
+  ...(runsPlainKernels(device) ? PLAIN : []),
   ...(device.features.has('subgroups')
     ? [
         ...[4, 2, 1].map((ROWS) => ({ kernel: 'flash_forward_quad', variant: { 'flash_forward_quad.ROWS': ROWS } })),
@@ -25,8 +37,6 @@ export const tiersOf = (device: GPUDevice): readonly Tier[] => [
         ...[1, 2, 8].map((ROWS) => ({ kernel: 'flash_forward_row', variant: { 'flash_forward_row.ROWS': ROWS } })),
       ]
     : []),
-  ...[2, 1, 5].map((SPLITS) => ({ kernel: 'flash_decode', variant: { 'flash_decode.SPLITS': SPLITS, 'flash_decode.ROWS': 2 } })),
-  { kernel: 'flash_decode', variant: { ...SHARED_KEYS, 'flash_decode.SPLITS': 3 } },
 ];
 
 /** One variant a kernel. */
