@@ -91,10 +91,28 @@ async function check(p: FuzzProblem): Promise<void> {
   if (opinion) judgedTwice++;
 }
 
-const waysOf = ({ seed }: FuzzProblem): [string, AttentionOptions][] => [
-  ['explicit', { algorithm: 'explicit' }],
-  ['flash_forward', { variant: { 'flash_forward.TILE_N': [4, 16, 32][seed % 3]! } }],
-  ...(attention.device.features.has('subgroups')
-    ? [['flash_forward_quad', { variant: { 'flash_forward_quad.ROWS': [1, 2, 4][seed % 3]! } }] as [string, AttentionOptions]]
-    : []),
-];
+/** Every kernel of the forward pass, with tiles that few pipelines cover: compiling them takes a software device seconds. */
+function waysOf(p: FuzzProblem): [string, AttentionOptions][] {
+  const { seed, D, Dv } = p;
+  const isShort = Math.max(D, Dv) <= 64;
+  const blocks = (count: number) => ({ D_BLOCKS: count, DV_BLOCKS: count });
+  const rowTiles = { ...(isShort ? { ROWS: 2, ...blocks(4) } : { ROWS: 1, ...blocks(16) }), SKIP_ZEROS: true };
+  const decodeTiles = {
+    ...(seed % 2 === 0
+      ? { SIZE: 32, LANES: 8, ROWS: 2, KEYS: 4, COLS: 4, ...blocks(2) } // as for GPUs
+      : { SIZE: 16, LANES: 1, ROWS: 2, KEYS: 1, COLS: 4, ...blocks(isShort ? 4 : 16) }), // as for software devices
+    ...{ SPLITS: [1, 3][seed % 2]!, SOFTCAP: true, ALIBI: true, BAND: true, DROPOUT: true },
+  };
+  const force = (kernel: string, constants: object): [string, AttentionOptions] => [
+    kernel,
+    { variant: Object.fromEntries(Object.entries(constants).map(([name, value]) => [`${kernel}.${name}`, value])) },
+  ];
+  return [
+    ['explicit', { algorithm: 'explicit' }],
+    force('flash_forward', { TILE_N: [4, 16, 32][seed % 3]! }),
+    force('flash_decode', decodeTiles),
+    ...(attention.device.features.has('subgroups')
+      ? [force('flash_forward_quad', { ROWS: [1, 2, 4][seed % 3]! }), force('flash_forward_row', rowTiles)]
+      : []),
+  ];
+}
