@@ -268,14 +268,31 @@ fn soften(rows: ptr<function, array<Row, 8>>, s: ptr<function, array<vec4f, 8>>,
   }
 }
 
+/// The keys that a query sees: first ≤ m < end.
+struct Band {
+  first: i32,
+  end: i32,
+}
+
+fn band_of(n: u32, place: Place) -> Band {
+  let position = i32(n) + place.offset;
+  return Band(position - params.left, min(position + params.right + 1, i32(place.length)));
+}
+
+/// The scores of the four keys `m`, LOWEST where the query does not see them.
+fn within(s: vec4f, band: Band, m: vec4i) -> vec4f {
+  return select(vec4f(LOWEST), s, (m >= vec4i(band.first)) & (m < vec4i(band.end)));
+}
+
 /// The scores of query n against the four keys that a lane meets from first_m on; what it does not see is LOWEST.
 fn row_scores(dots: vec4f, place: Place, n: u32, first_m: u32, lane: u32) -> vec4f {
   var s = vec4f(LOWEST);
   let position = i32(n) + place.offset;
+  let band = band_of(n, place);
   let mask_row = params.mask_offset + place.b * params.mask_b + place.h * params.mask_h + n * params.mask_n;
   for (var x = 0u; x < 4; x++) {
     let m = first_m + (lane ^ x);
-    if (n < params.n && m < place.length && i32(m) <= position + params.right && i32(m) >= position - params.left) {
+    if (n < params.n && i32(m) >= band.first && i32(m) < band.end) {
       s[x] = masked(scaled(dots[x]) - place.slope * f32(abs(position - i32(m))), mask_row + m * params.mask_m);
     }
   }
@@ -301,17 +318,22 @@ fn add_values(sums: mat4x4f, row: Row, v: Four) -> mat4x4f {
     add_value(sums[2] * row.rise, w, v.a[2], v.b[2], v.c[2], v.d[2]), add_value(sums[3] * row.rise, w, v.a[3], v.b[3], v.c[3], v.d[3]));
 }
 
-/// A value, or zeros where its weight is 0.
-fn select_block(value: mat4x4f, weight: f32) -> mat4x4f {
-  if (weight == 0.0) {
-    return mat4x4f();
-  }
-  return value;
+/// A block where `kept` has all bits, zeros where it has none, whatever the block is.
+fn keep_block(block: mat4x4f, kept: u32) -> mat4x4f {
+  return mat4x4f(keep(block[0], kept), keep(block[1], kept), keep(block[2], kept), keep(block[3], kept));
+}
+
+fn keep(value: vec4f, kept: u32) -> vec4f {
+  return bitcast<vec4f>(bitcast<vec4u>(value) & vec4u(kept));
 }
 
 /// Adds weights · v to one block of every row of out.
-fn value_block(sums: ptr<function, array<mat4x4f, ROWS * DV_BLOCKS>>, rows: ptr<function, array<Row, 8>>, block: u32, value: u32) {
-  let values = meet(load_value(value, 16 * block));
+fn value_block(sums: ptr<function, array<mat4x4f, ROWS * DV_BLOCKS>>, rows: ptr<function, array<Row, 8>>, block: u32, value: u32, kept: u32) {
+  var own = load_value(value, 16 * block);
+  if (SKIP_ZEROS) {
+    own = keep_block(own, kept);
+  }
+  let values = meet(own);
   (*sums)[block] = add_values((*sums)[block], (*rows)[0], values);
   if (ROWS > 1) {
     (*sums)[DV_BLOCKS + block] = add_values((*sums)[DV_BLOCKS + block], (*rows)[1], values);
@@ -342,14 +364,14 @@ fn score_blocks(s: ptr<function, array<vec4f, 8>>, queries: ptr<function, array<
 
 /// Up to four blocks of weights · v.
 fn value_blocks(
-  sums: ptr<function, array<mat4x4f, ROWS * DV_BLOCKS>>, rows: ptr<function, array<Row, 8>>, first: u32, value: u32) {
-  value_block(sums, rows, first, value);
+  sums: ptr<function, array<mat4x4f, ROWS * DV_BLOCKS>>, rows: ptr<function, array<Row, 8>>, first: u32, value: u32, kept: u32) {
+  value_block(sums, rows, first, value, kept);
   if (DV_BLOCKS > 1) {
-    value_block(sums, rows, first + 1, value);
+    value_block(sums, rows, first + 1, value, kept);
   }
   if (DV_BLOCKS > 2) {
-    value_block(sums, rows, first + 2, value);
-    value_block(sums, rows, first + 3, value);
+    value_block(sums, rows, first + 2, value, kept);
+    value_block(sums, rows, first + 3, value, kept);
   }
 }
 
@@ -365,15 +387,32 @@ fn add_dot_products(s: ptr<function, array<vec4f, 8>>, queries: ptr<function, ar
 }
 
 fn add_weighted_values(
-  sums: ptr<function, array<mat4x4f, ROWS * DV_BLOCKS>>, rows: ptr<function, array<Row, 8>>, value: u32) {
-  value_blocks(sums, rows, 0, value);
+  sums: ptr<function, array<mat4x4f, ROWS * DV_BLOCKS>>, rows: ptr<function, array<Row, 8>>, value: u32, kept: u32) {
+  value_blocks(sums, rows, 0, value, kept);
   if (DV_BLOCKS > 4) {
-    value_blocks(sums, rows, 4, value);
+    value_blocks(sums, rows, 4, value, kept);
   }
   if (DV_BLOCKS > 8) {
-    value_blocks(sums, rows, 8, value);
-    value_blocks(sums, rows, 12, value);
+    value_blocks(sums, rows, 8, value, kept);
+    value_blocks(sums, rows, 12, value, kept);
   }
+}
+
+/// Adds weight · v of one key; a weight of 0 skips v.
+fn add_seen(sums: mat4x4f, weight: f32, value: mat4x4f) -> mat4x4f {
+  let w = vec4f(weight);
+  let seen = keep_block(value, select(0xffffffffu, 0u, weight == 0.0));
+  return mat4x4f(fma(w, seen[0], sums[0]), fma(w, seen[1], sums[1]), fma(w, seen[2], sums[2]), fma(w, seen[3], sums[3]));
+}
+
+/// Not 0 where one of the first `end` elements of a row of v is infinite or no number.
+fn wildness(value: u32, end: u32) -> u32 {
+  var wild = 0u;
+  for (var d = 0u; d < end; d += 4) {
+    let exponents = bitcast<vec4u>(load_v(value, d)) & vec4u(0x7f800000);
+    wild = wild | u32(any(exponents == vec4u(0x7f800000)));
+  }
+  return wild;
 }
 
 @compute @workgroup_size(SIZE)
@@ -395,14 +434,14 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
   let k_base = params.k_offset + b * params.k_b + key_head * params.k_h;
   let v_base = params.v_offset + b * params.v_b + key_head * params.v_h;
 
-  // The keys that some query of the workgroup sees, and those that every one sees, with scores that nothing changes.
+  // The keys that some query of the workgroup sees, and those that every one sees.
   let first_position = i32(first_n) + offset;
   let last_position = i32(min(first_n + SIZE * ROWS, params.n) - 1) + offset;
   let begin = u32(clamp(first_position - params.left, 0, i32(length))) / 4 * 4;
   let end = u32(clamp(last_position + params.right + 1, 0, i32(length)));
   let is_plain = params.mask_kind == 0 && params.softcap == 0.0 && params.has_alibi == 0;
   let whole_begin = last_position - params.left;
-  let whole_end = min(first_position + params.right + 1, select(0, i32(length), is_plain));
+  let whole_end = min(first_position + params.right + 1, i32(length));
 
   var queries: array<mat4x4f, ROWS * D_BLOCKS>; // [ROWS][D_BLOCKS]
   var sums: array<mat4x4f, ROWS * DV_BLOCKS>; // out, unnormalised: [ROWS][DV_BLOCKS]
@@ -416,17 +455,19 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
 
   for (var first_m = begin; first_m < end; first_m += 4) {
     let m = min(first_m + lane, length - 1); // a key that does not exist is not loaded: its place is taken by one that does, with weight 0
-    let is_whole = i32(first_m) >= whole_begin && i32(first_m) + 4 <= whole_end; // the same in the whole workgroup
+    // Every query sees all four, and nothing changes their scores: the same in the whole workgroup.
+    let is_whole = is_plain && i32(first_m) >= whole_begin && i32(first_m) + 4 <= whole_end;
     var s = array<vec4f, 8>(); // [ROWS] against the four keys
     add_dot_products(&s, &queries, k_base + m * params.k_m);
-    if (!is_whole) {
-      var seen = s;
-      for (var r = 0u; r < ROWS; r++) {
-        seen[r] = row_scores(seen[r], place, own_n + r, first_m, lane);
-      }
-      s = seen;
+    var seen = s;
+    // Loops without a turn cost a device on the CPU less than an if, whose body it runs masked.
+    for (var r = select(ROWS, 0, is_plain && !is_whole); r < ROWS; r++) {
+      seen[r] = within(seen[r] * params.scale, band_of(own_n + r, place), vec4i(vec4u(first_m) + (vec4u(lane) ^ vec4u(0, 1, 2, 3))));
     }
-    soften(&rows, &s, select(1.0, params.scale, is_whole));
+    for (var r = select(ROWS, 0, !is_plain); r < ROWS; r++) {
+      seen[r] = row_scores(seen[r], place, own_n + r, first_m, lane);
+    }
+    soften(&rows, &seen, select(1.0, params.scale, is_whole));
     var kept = rows;
     if (DROPOUT) {
       for (var r = 0u; r < ROWS; r++) {
@@ -434,15 +475,21 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
       }
     }
     let value = v_base + m * params.v_m;
-    if (SKIP_ZEROS && !is_whole) {
-      for (var i = 0u; i < ROWS * DV_BLOCKS; i++) {
-        let v = meet(load_value(value, i % DV_BLOCKS * 16));
-        let w = kept[i / DV_BLOCKS].weights;
-        let seen = Four(select_block(v.a, w.x), select_block(v.b, w.y), select_block(v.c, w.z), select_block(v.d, w.w));
-        sums[i] = add_values(sums[i], kept[i / DV_BLOCKS], seen);
+    // Infinity times a weight of 0 is not 0: where not all keys are seen and one is not finite, all count as zeros first, and are added one by one.
+    var is_tame = true;
+    if (SKIP_ZEROS) {
+      let own = wildness(value, select(params.dv, 0, is_whole));
+      let two = own | quadSwapX(own);
+      is_tame = (two | quadSwapY(two)) == 0;
+    }
+    add_weighted_values(&sums, &kept, value, select(0u, 0xffffffffu, is_tame));
+    if (SKIP_ZEROS) {
+      for (var i = select(ROWS * DV_BLOCKS, 0, !is_tame); i < ROWS * DV_BLOCKS; i++) {
+        for (var x = 0u; x < 4; x++) {
+          let block = load_value(v_base + min(first_m + (lane ^ x), length - 1) * params.v_m, i % DV_BLOCKS * 16);
+          sums[i] = add_seen(sums[i], kept[i / DV_BLOCKS].weights[x], block);
+        }
       }
-    } else {
-      add_weighted_values(&sums, &kept, value);
     }
   }
 

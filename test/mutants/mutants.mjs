@@ -24,6 +24,7 @@ export const MUTANTS = [
     [
       ['i32(m) > position + params.right', 'i32(m) > position + params.right + 1'],
       ['i32(m) <= position + params.right', 'i32(m) <= position + params.right + 1'],
+      ['min(position + params.right + 1', 'min(position + params.right + 2'],
     ],
     [OPTIONS],
   ),
@@ -34,6 +35,7 @@ export const MUTANTS = [
     [
       ['m >= place.length', 'm + 1 >= place.length'],
       ['m < place.length', 'm + 1 < place.length'],
+      ['i32(place.length));', 'i32(place.length) - 1);'],
     ],
     [WHOLE],
   ),
@@ -128,6 +130,13 @@ export const MUTANTS = [
     ['flash_forward_row'],
     "dropout's words in another order",
     [['words, words.yxwz, (lane & 1) != 0', 'words, words.yxwz, (lane & 1) == 0']],
+    [OPTIONS],
+  ),
+  ...each(['flash_forward_row'], 'infinity times a weight of 0', [['select(0u, 0xffffffffu, is_tame)', '0xffffffffu']], [OPTIONS]),
+  ...each(
+    ['flash_forward_row'],
+    'values that are not finite dropped',
+    [['select(ROWS * DV_BLOCKS, 0, !is_tame)', 'ROWS * DV_BLOCKS']],
     [OPTIONS],
   ),
   ...each(
