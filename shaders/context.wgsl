@@ -88,29 +88,25 @@ fn philox(counter: vec4u) -> vec4u {
 
 /// A weight after dropout. `head` is b · H + h.
 fn load_weight(head: u32, n: u32, m: u32, end: u32) -> f32 {
-  if (n >= params.n || m >= end) {
-    return 0.0;
-  }
-  let weight = weights[(head * params.n + n) * params.m + m];
+  var weight = weights[(head * params.n + min(n, params.n - 1)) * params.m + min(m, end - 1)];
   if (DROPOUT) {
     let word = philox(vec4u(m / 4, n, head, 0))[m % 4];
-    return select(weight * params.keep_factor, 0.0, word < params.drop_below);
+    weight = select(weight * params.keep_factor, 0.0, word < params.drop_below);
   }
-  return weight;
+  return select(0.0, weight, m < end);
 }
 
 fn load_v(base: u32, m: u32, e: u32, end: u32) -> f32 {
-  if (m < end && e < params.dv) {
-    return f32(v[base + m * params.v_m + e]);
-  }
-  return 0.0;
+  let element = v[base + min(m, end - 1) * params.v_m + min(e, params.dv - 1)];
+  return select(0.0, f32(element), m < end);
 }
 
 fn add_product(sum: vec4f, weight: f32, values: vec4f) -> vec4f {
-  if (SKIP_ZEROS && weight == 0.0) {
-    return sum;
+  var result = fma(vec4f(weight), values, sum);
+  if (SKIP_ZEROS) {
+    result = select(result, sum, weight == 0.0);
   }
-  return fma(vec4f(weight), values, sum);
+  return result;
 }
 
 /// A block of 4 × 4 sums: one column vector a row of the result. Named blocks and no arrays, so that every compiler keeps them in registers.

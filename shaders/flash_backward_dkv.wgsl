@@ -117,31 +117,23 @@ fn place_of(b: u32, h: u32) -> Place {
 }
 
 fn load_q(base: u32, n: u32, d: u32) -> f32 {
-  if (n < params.n && d < params.d) {
-    return f32(q[base + n * params.q_n + d]);
-  }
-  return 0.0;
+  let element = q[base + min(n, params.n - 1) * params.q_n + min(d, params.d - 1)];
+  return select(0.0, f32(element), (n < params.n) & (d < params.d));
 }
 
 fn load_gradient(base: u32, n: u32, e: u32) -> f32 {
-  if (n < params.n && e < params.dv) {
-    return f32(gradient[base + n * params.gradient_n + e]);
-  }
-  return 0.0;
+  let element = gradient[base + min(n, params.n - 1) * params.gradient_n + min(e, params.dv - 1)];
+  return select(0.0, f32(element), (n < params.n) & (e < params.dv));
 }
 
 fn load_k(base: u32, m: u32, d: u32, length: u32) -> f32 {
-  if (m < length && d < params.d) {
-    return f32(k[base + m * params.k_m + d]);
-  }
-  return 0.0;
+  let element = k[base + min(m, params.m - 1) * params.k_m + min(d, params.d - 1)];
+  return select(0.0, f32(element), (m < length) & (d < params.d));
 }
 
 fn load_v(base: u32, m: u32, e: u32, length: u32) -> f32 {
-  if (m < length && e < params.dv) {
-    return f32(v[base + m * params.v_m + e]);
-  }
-  return 0.0;
+  let element = v[base + min(m, params.m - 1) * params.v_m + min(e, params.dv - 1)];
+  return select(0.0, f32(element), (m < length) & (e < params.dv));
 }
 
 /// The two halves of a product of two u32: low, high.
@@ -173,10 +165,11 @@ fn add_products(sums: mat4x4f, rows_part: vec4f, cols: vec4f) -> mat4x4f {
 }
 
 fn add_weighted(sum: vec4f, weight: f32, values: vec4f) -> vec4f {
-  if (SKIP_ZEROS && weight == 0.0) {
-    return sum;
+  var result = fma(vec4f(weight), values, sum);
+  if (SKIP_ZEROS) {
+    result = select(result, sum, weight == 0.0);
   }
-  return fma(vec4f(weight), values, sum);
+  return result;
 }
 
 fn add_weighted_products(sums: mat4x4f, weights: vec4f, values: vec4f) -> mat4x4f {

@@ -110,24 +110,18 @@ fn key_length(b: u32) -> u32 {
 }
 
 fn load_q(base: u32, n: u32, d: u32) -> f32 {
-  if (n < params.n && d < params.d) {
-    return f32(q[base + n * params.q_n + d]);
-  }
-  return 0.0;
+  let element = q[base + min(n, params.n - 1) * params.q_n + min(d, params.d - 1)];
+  return select(0.0, f32(element), (n < params.n) & (d < params.d));
 }
 
 fn load_k(base: u32, m: u32, d: u32, length: u32) -> f32 {
-  if (m < length && d < params.d) {
-    return f32(k[base + m * params.k_m + d]);
-  }
-  return 0.0;
+  let element = k[base + min(m, params.m - 1) * params.k_m + min(d, params.d - 1)];
+  return select(0.0, f32(element), (m < length) & (d < params.d));
 }
 
 fn load_v(base: u32, m: u32, e: u32, length: u32) -> f32 {
-  if (m < length && e < params.dv) {
-    return f32(v[base + m * params.v_m + e]);
-  }
-  return 0.0;
+  let element = v[base + min(m, params.m - 1) * params.v_m + min(e, params.dv - 1)];
+  return select(0.0, f32(element), (m < length) & (e < params.dv));
 }
 
 /// The two halves of a product of two u32: low, high.
@@ -158,10 +152,11 @@ fn add_products(sums: mat4x4f, rows: vec4f, cols: vec4f) -> mat4x4f {
 }
 
 fn add_product(sum: vec4f, weight: f32, values: vec4f) -> vec4f {
-  if (SKIP_ZEROS && weight == 0.0) {
-    return sum;
+  var result = fma(vec4f(weight), values, sum);
+  if (SKIP_ZEROS) {
+    result = select(result, sum, weight == 0.0);
   }
-  return fma(vec4f(weight), values, sum);
+  return result;
 }
 
 /// scale · q·k → softcap.
@@ -192,19 +187,19 @@ fn masked(s: f32, index: u32) -> f32 {
 
 /// The scores of query n against 4 keys from first_m on; what it does not see is LOWEST.
 fn row_scores(dots: vec4f, place: Place, n: u32, first_m: u32) -> vec4f {
-  var s = vec4f(LOWEST);
-  if (n >= params.n) {
-    return s;
-  }
   let position = i32(n) + place.offset;
-  let mask_row = params.mask_offset + place.b * params.mask_b + place.h * params.mask_h + n * params.mask_n;
-  for (var j = 0u; j < 4; j++) {
-    let m = first_m + j;
-    if (m < place.length && i32(m) <= position + params.right && i32(m) >= position - params.left) {
-      s[j] = masked(scaled(dots[j]) - place.slope * f32(abs(position - i32(m))), mask_row + m * params.mask_m);
-    }
+  let last = min(position + params.right, i32(place.length) - 1);
+  let keys = vec4i(vec4u(first_m) + vec4u(0, 1, 2, 3));
+  let is_seen = (keys <= vec4i(last)) & (keys >= vec4i(position - params.left));
+  var s = dots * params.scale;
+  // A loop without a turn where only the position counts: a device on the CPU runs the body of an if in any case.
+  let is_changed = params.mask_kind != 0 || params.softcap > 0.0 || params.has_alibi != 0;
+  let mask_row = params.mask_offset + place.b * params.mask_b + place.h * params.mask_h + min(n, params.n - 1) * params.mask_n;
+  for (var j = select(4u, 0u, is_changed); j < 4; j++) {
+    let m = min(first_m + j, params.m - 1);
+    s[j] = masked(scaled(dots[j]) - place.slope * f32(abs(position - i32(m))), mask_row + m * params.mask_m);
   }
-  return s;
+  return select(vec4f(LOWEST), s, is_seen);
 }
 
 fn largest(s: vec4f) -> f32 {
@@ -219,10 +214,11 @@ fn weights_of(s: vec4f, row_max: f32) -> vec4f {
 }
 
 fn dropped(weights: vec4f, head: u32, n: u32, first_m: u32) -> vec4f {
-  if (!DROPOUT) {
-    return weights;
+  var kept = weights;
+  if (DROPOUT) {
+    kept = select(weights * params.keep_factor, vec4f(), philox(vec4u(first_m / 4, n, head, 0)) < vec4u(params.drop_below));
   }
-  return select(weights * params.keep_factor, vec4f(), philox(vec4u(first_m / 4, n, head, 0)) < vec4u(params.drop_below));
+  return kept;
 }
 
 @compute @workgroup_size(SIZE_X, SIZE_Y)
@@ -327,8 +323,8 @@ fn main(
           let values = kv_tile[m * SIZE_X + local.x];
           sum = mat4x4f(
             add_product(sum[0], w.x, values), add_product(sum[1], w.y, values), add_product(sum[2], w.z, values), add_product(sum[3], w.w, values));
-          if (!DROPOUT && block == 0) {
-            row_sum += w; // in the order of the products: what both lose by rounding cancels in their quotient
+          if (!DROPOUT) {
+            row_sum += select(vec4f(), w, block == 0); // in the order of the products: what both lose by rounding cancels in their quotient
           }
         }
       }

@@ -44,17 +44,13 @@ var<workgroup> x_tile: array<vec4f, TILE_I * TILE_N / 4>; // [TILE_I][TILE_N / 4
 var<workgroup> w_tile: array<vec4f, TILE_I * TILE_O / 4>; // [TILE_I][TILE_O / 4]
 
 fn load_x(n: u32, i: u32) -> f32 {
-  if (n < params.rows && i < params.width) {
-    return x[params.x_offset + n * params.x_row + i * params.x_col];
-  }
-  return 0.0;
+  let element = x[params.x_offset + min(n, params.rows - 1) * params.x_row + min(i, params.width - 1) * params.x_col];
+  return select(0.0, element, (n < params.rows) & (i < params.width));
 }
 
 fn load_w(i: u32, o: u32) -> f32 {
-  if (i < params.width && o < params.out_width) {
-    return w[params.w_offset + i * params.w_row + o * params.w_col];
-  }
-  return 0.0;
+  let element = w[params.w_offset + min(i, params.width - 1) * params.w_row + min(o, params.out_width - 1) * params.w_col];
+  return select(0.0, element, (i < params.width) & (o < params.out_width));
 }
 
 /// A block of 4 × 4 sums: one column vector a row of the result. Named blocks and no arrays, so that every compiler keeps them in registers.

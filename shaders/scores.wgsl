@@ -77,17 +77,13 @@ fn key_length(b: u32) -> u32 {
 }
 
 fn load_q(base: u32, n: u32, d: u32) -> f32 {
-  if (n < params.n && d < params.d) {
-    return f32(q[base + n * params.q_n + d]);
-  }
-  return 0.0;
+  let element = q[base + min(n, params.n - 1) * params.q_n + min(d, params.d - 1)];
+  return select(0.0, f32(element), d < params.d);
 }
 
 fn load_k(base: u32, m: u32, d: u32, length: u32) -> f32 {
-  if (m < length && d < params.d) {
-    return f32(k[base + m * params.k_m + d]);
-  }
-  return 0.0;
+  let element = k[base + min(m, length - 1) * params.k_m + min(d, params.d - 1)];
+  return select(0.0, f32(element), d < params.d);
 }
 
 /// A block of 4 × 4 sums: one column vector a row of the result. Named blocks and no arrays, so that every compiler keeps them in registers.
@@ -131,23 +127,29 @@ struct Place {
   slope: f32, // ALiBi's
 }
 
-/// The score of a query at `position` against key m; what it does not see is LOWEST.
-fn score(dot: f32, place: Place, position: i32, m: u32, mask_row: u32) -> f32 {
-  if (m >= place.length || i32(m) > position + params.right || i32(m) < position - params.left) {
-    return LOWEST;
+/// The scores of query n against 4 keys from first_m on; what it does not see is LOWEST.
+fn row_scores(dots: vec4f, place: Place, n: u32, first_m: u32) -> vec4f {
+  let position = i32(n) + place.offset;
+  let last = min(position + params.right, i32(place.length) - 1);
+  let keys = vec4i(vec4u(first_m) + vec4u(0, 1, 2, 3));
+  let is_seen = (keys <= vec4i(last)) & (keys >= vec4i(position - params.left));
+  var s = dots * params.scale;
+  // A loop without a turn where only the position counts: a device on the CPU runs the body of an if in any case.
+  let is_changed = params.mask_kind != 0 || params.softcap > 0.0 || params.has_alibi != 0;
+  let mask_row = params.mask_offset + place.b * params.mask_b + place.h * params.mask_h + min(n, params.n - 1) * params.mask_n;
+  for (var j = select(4u, 0u, is_changed); j < 4; j++) {
+    let m = min(first_m + j, params.m - 1);
+    s[j] = masked(scaled(dots[j]) - place.slope * f32(abs(position - i32(m))), mask_row + m * params.mask_m);
   }
-  return masked(scaled(dot) - place.slope * f32(abs(position - i32(m))), mask_row + m * params.mask_m);
+  return select(vec4f(LOWEST), s, is_seen);
 }
 
 fn store_row(place: Place, n: u32, m: u32, sums: vec4f) {
-  if (n >= params.n) {
-    return;
-  }
+  let s = row_scores(sums, place, n, m);
   let row = ((place.b * params.heads + place.h) * params.n + n) * params.m;
-  let mask_row = params.mask_offset + place.b * params.mask_b + place.h * params.mask_h + n * params.mask_n;
-  let position = i32(n) + place.offset;
-  for (var j = 0u; j < 4 && m + j < params.m; j++) {
-    scores[row + m + j] = score(sums[j], place, position, m + j, mask_row);
+  let end = select(0, min(params.m, m + 4), n < params.n);
+  for (var j = m; j < end; j++) {
+    scores[row + j] = s[j - m];
   }
 }
 
