@@ -12,9 +12,12 @@ export interface FuzzInputs {
   readonly lengths: readonly number[] | undefined; // [B]
   readonly slopes: Float32Array | undefined; // [H]
   readonly sinks: Float32Array | undefined; // [H]
+  readonly gradient: Float32Array; // [B,H,N,Dv]
 }
 
-const round = (data: Float32Array<ArrayBuffer>, dtype: DType) => (dtype === 'f16' ? data.map((value) => fromHalf(toHalf(value))) : data);
+/** As it is stored. */
+export const round = (data: Float32Array<ArrayBuffer>, dtype: DType) =>
+  dtype === 'f16' ? data.map((value) => fromHalf(toHalf(value))) : data;
 
 export function drawInputs(p: FuzzProblem): FuzzInputs {
   const { B, Hk, N, M, D, Dv, seed } = p;
@@ -28,6 +31,7 @@ export function drawInputs(p: FuzzProblem): FuzzInputs {
     lengths: p.lengths ? Array.from({ length: B }, () => Math.floor(draw() * (M + 2))) : undefined,
     slopes: p.alibi ? randomArray(seed + 3, H, 0.3) : undefined,
     sinks: p.sinks ? randomArray(seed + 4, H, 3) : undefined,
+    gradient: round(randomArray(seed + 5, B * H * N * Dv), p.qType),
   };
 }
 

@@ -25,7 +25,16 @@ export interface FuzzProblem {
   readonly alibi: boolean;
   readonly sinks: boolean;
   readonly dropout: number; // 0: none
+  readonly gradients: boolean; // wanted: see hasGradients
+  readonly maskGradient: boolean; // with them, where the mask is additive
 }
+
+/** Multiplications of one of the matrix products: beyond these the reference takes longer than all else. */
+const MOST_PRODUCTS = 2 ** 20;
+
+/** Whether the backward pass runs too. */
+export const hasGradients = ({ gradients, B, Hk, group, N, M, D, Dv }: FuzzProblem): boolean =>
+  gradients && B * Hk * group * N * M * Math.max(D, Dv) <= MOST_PRODUCTS;
 
 const often = <T>(value: T, other: fc.Arbitrary<T>) =>
   fc.oneof({ weight: 3, arbitrary: fc.constant(value) }, { weight: 2, arbitrary: other });
@@ -81,6 +90,7 @@ const problem = (
     ),
     lengths: often(false, fc.constant(true)),
     ...extraOptions,
+    ...{ gradients: often(false, fc.constant(true)), maskGradient: fc.boolean() },
   });
 
 function reach(): fc.Arbitrary<number> {
