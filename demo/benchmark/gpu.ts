@@ -73,7 +73,10 @@ export async function timeGpu(
       onSample(i + 1);
     }
     return {
-      kernels: plan.kernels.map(({ name, variant }) => [name, ...describe(variant)].join(' ')).join(' + '),
+      kernels: plan.kernels
+        .filter(({ name }) => pass !== 'backward' || name.startsWith('flash_backward_'))
+        .map(({ name, variant }) => [name, ...describe(variant)].join(' '))
+        .join(' + '),
       first,
       times,
       calls,
