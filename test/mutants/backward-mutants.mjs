@@ -74,7 +74,7 @@ const FAULTS = [
   [['flash_backward_dkv_quad'], 'dropout forgotten in dv', [['Weights(weight * factor,', 'Weights(weight,']]],
   [QUADS, 'ALiBi sign', [['s -= place.slope', 's += place.slope']]],
   [QUADS, 'boolean mask inverted', [['byte == 0', 'byte != 0']]],
-  [QUADS, 'half a quad not summed', [['quadSwapY(select(pair.y, pair.x, is_below))', '0.0']]],
+  [QUADS, 'half a quad not summed', [['quadSwapY(select(pair.y, pair.x, is_below))', '0.0']], WHOLE],
   [QUADS, 'a weight of 0 meets what is excluded', [['SKIP_ZEROS && weight == 0.0', 'false']]],
   [['flash_backward_dkv_quad'], 'the second part of a long head lost', [['group.z * DK_PART', '0u']], WHOLE],
 ];
