@@ -14,14 +14,16 @@ export const backwardTiersOf = (device: GPUDevice, size = 64): readonly Backward
   ...(device.features.has('subgroups')
     ? [
         { name: 'row', variant: { 'flash_backward_dq_row.ROWS': 2, 'flash_backward_dkv_row.ROWS': 2 } },
-        { name: 'quad', variant: quad(size) },
+        { name: 'quad', variant: quad(device, size) },
       ]
     : []),
 ];
 
-function quad(size: number): Variant {
-  const vecs = size <= 64 ? 4 : 16; // of 4 lanes
-  const shared = { ROWS: 2, D_VECS: vecs, DV_VECS: vecs, LANES: 4 };
+/** Over as many lanes as subgroups have. */
+function quad({ adapterInfo }: GPUDevice, size: number): Variant {
+  const lanes = Math.min(16, Math.max(4, adapterInfo?.subgroupMinSize ?? 4));
+  const vecs = (size <= 64 ? 64 : 256) / (4 * lanes);
+  const shared = { ROWS: 2, D_VECS: vecs, DV_VECS: vecs, LANES: lanes };
   const of = (kernel: string) => Object.fromEntries(Object.entries(shared).map(([name, value]) => [`${kernel}.${name}`, value]));
   return { ...of('flash_backward_dq_quad'), ...of('flash_backward_dkv_quad'), 'flash_backward_dkv_quad.PARTS': size <= 64 ? 1 : 2 };
 }
