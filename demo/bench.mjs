@@ -10,9 +10,11 @@ const USAGE = `npm run bench -- [options]
   --heads 8                  heads
   --key-heads 8              heads of keys and values; default as many as heads
   --head-size 64             numbers a head, at most 256
+  --passes forward           of forward,backward,both: the answer, the gradients of q, k and v, one after the other
   --causal                   a query sees no later key
   --tune                     measure variants on the device first, and take the fastest
   --repeats 5                timed runs of each path at each length`;
+const PASSES = ['forward', 'backward', 'both']; // as in benchmark/work.ts
 const LIMIT_MS = 30 * 60_000;
 
 async function main() {
@@ -41,7 +43,7 @@ function readOptions() {
   try {
     ({ values } = parseArgs({
       options: {
-        ...{ lengths: string, queries: string, heads: string, 'key-heads': string, 'head-size': string, repeats: string },
+        ...{ passes: string, lengths: string, queries: string, heads: string, 'key-heads': string, 'head-size': string, repeats: string },
         ...{ causal: { type: 'boolean' }, tune: { type: 'boolean' }, help: { type: 'boolean' } },
       },
     }));
@@ -59,7 +61,11 @@ function readOptions() {
     return value;
   };
   const heads = whole('heads', values.heads ?? '8', 256);
+  const passes = (values.passes ?? 'forward').split(',');
+  const wrong = passes.find((pass) => !PASSES.includes(pass));
+  if (wrong !== undefined) throw new Error(`--passes has ${JSON.stringify(wrong)}: known are ${PASSES.join(', ')}\n${USAGE}`);
   return {
+    passes: PASSES.filter((pass) => passes.includes(pass)),
     lengths: (values.lengths ?? '64,128,256,512').split(',').map((text) => whole('lengths', text, 65536)),
     queries: values.queries === undefined ? undefined : whole('queries', values.queries, 65536),
     heads,
@@ -89,6 +95,7 @@ function print({ device, options, roofline, rows, missing }) {
   console.log(`Heads    ${shapes}; ${queries ? `${queries} queries` : 'queries = keys'}; every answer was checked before it was timed\n`);
   const head = [
     'path',
+    'pass',
     'keys',
     'median ms',
     'fastest',
@@ -104,13 +111,14 @@ function print({ device, options, roofline, rows, missing }) {
   const time = (value) => value.toFixed(value < 10 ? 3 : 1);
   const lines = rows.map((row) => {
     const times = [row.median, row.least, row.most].map(time);
+    const name = [row.path, row.pass];
     const rates = [row.gflops.toFixed(2), row.gbps.toFixed(2)];
-    if (row.path === 'CPU reference') return [row.path, `${row.length}`, ...times, `${row.runs}`, '', ...rates, '', '(the reference)', ''];
+    if (row.path === 'CPU reference') return [...name, `${row.length}`, ...times, `${row.runs}`, '', ...rates, '', '(the reference)', ''];
     const share = `${(100 * row.share).toFixed(1)}% ${row.bound}`;
-    return [row.path, `${row.length}`, ...times, `${row.runs}`, time(row.first), ...rates, share, row.error.toExponential(1), row.kernels];
+    return [...name, `${row.length}`, ...times, `${row.runs}`, time(row.first), ...rates, share, row.error.toExponential(1), row.kernels];
   });
   const widths = head.map((name, i) => Math.max(name.length, ...lines.map((line) => line[i].length)));
-  const isText = (i) => i === 0 || i === head.length - 1;
+  const isText = (i) => i < 2 || i === head.length - 1;
   for (const line of [head, ...lines])
     console.log(
       line

@@ -7,8 +7,10 @@ import { AttentionError, quote } from './errors.ts';
 import { ROW_BYTES } from './kernels/flash_backward.ts';
 import { flashBackwardDeltaDispatch } from './kernels/flash_backward_delta.ts';
 import { flashBackwardDkvDispatch } from './kernels/flash_backward_dkv.ts';
+import { flashBackwardDkvQuadDispatch } from './kernels/flash_backward_dkv_quad.ts';
 import { flashBackwardDkvRowDispatch } from './kernels/flash_backward_dkv_row.ts';
 import { flashBackwardDqDispatch } from './kernels/flash_backward_dq.ts';
+import { flashBackwardDqQuadDispatch } from './kernels/flash_backward_dq_quad.ts';
 import { flashBackwardDqRowDispatch } from './kernels/flash_backward_dq_row.ts';
 import { flashBackwardMaskDispatch } from './kernels/flash_backward_mask.ts';
 import { flashBackwardSinksDispatch } from './kernels/flash_backward_sinks.ts';
@@ -28,8 +30,10 @@ const OUTPUTS = ['dq', 'dk', 'dv', 'dMask', 'dSinks'] as const;
 const DISPATCH: Readonly<Record<BackwardKernel, (problem: BackwardProblem, variant: Variant, alignment: number) => Dispatch>> = {
   flash_backward_dq: flashBackwardDqDispatch,
   flash_backward_dq_row: flashBackwardDqRowDispatch,
+  flash_backward_dq_quad: flashBackwardDqQuadDispatch,
   flash_backward_dkv: flashBackwardDkvDispatch,
   flash_backward_dkv_row: flashBackwardDkvRowDispatch,
+  flash_backward_dkv_quad: flashBackwardDkvQuadDispatch,
   flash_backward_mask: flashBackwardMaskDispatch,
 };
 

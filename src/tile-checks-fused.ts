@@ -79,15 +79,21 @@ function checkVec4(kernel: string, variant: Variant, isWhole: boolean): void {
 }
 
 export function checkQuadTiles(variant: Variant, problem: Problem, facts: DeviceFacts): void {
-  checkQuads('flash_forward_quad', facts);
   const { D, Dv } = problem;
-  const got = `variant: flash_forward_quad has ${describeVariant(variant)}`;
+  const isRight = variant.D === D && variant.DV === Dv;
+  checkLanes('flash_forward_quad', variant, isRight, `D = ${D}, DV = ${Dv}`, isVec4(problem), facts);
+}
+
+/** @param isRight whether the variant keeps to `need`, the kernel's own; @param isWhole whether the problem allows VEC4 */
+export function checkLanes(kernel: string, variant: Variant, isRight: boolean, need: string, isWhole: boolean, facts: DeviceFacts): void {
+  checkQuads(kernel, facts);
+  const got = `variant: ${kernel} has ${describeVariant(variant)}`;
   const { SIZE, LANES, ROWS, WIDTH } = numbers<'SIZE' | 'LANES' | 'ROWS' | 'WIDTH'>(variant);
-  if (![4, 8, 16].includes(LANES) || SIZE % LANES !== 0 || ![1, 2, 4].includes(ROWS) || variant.D !== D || variant.DV !== Dv)
-    throw new AttentionError('option', `${got}: need LANES 4, 8 or 16, SIZE a multiple of it, ROWS 1, 2 or 4, D = ${D}, DV = ${Dv}`);
+  if (![4, 8, 16].includes(LANES) || SIZE % LANES !== 0 || ![1, 2, 4].includes(ROWS) || !isRight)
+    throw new AttentionError('option', `${got}: need LANES 4, 8 or 16, SIZE a multiple of it, ROWS 1, 2 or 4, ${need}`);
   const [least, largest] = facts.subgroupSizes;
   if (LANES > Math.max(4, WIDTH || least) || (WIDTH > 0 && !facts.canFixSubgroupSize) || WIDTH > largest)
     throw new AttentionError('unsupported', `${got}: subgroups here have ${least} to ${largest} lanes`);
-  checkVec4('flash_forward_quad', variant, isVec4(problem));
-  checkFits('flash_forward_quad', SIZE, 0, facts);
+  checkVec4(kernel, variant, isWhole);
+  checkFits(kernel, SIZE, 0, facts);
 }

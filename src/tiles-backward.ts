@@ -7,14 +7,17 @@ import { flashBackwardDqBytes } from './kernels/flash_backward_dq.ts';
 import { flashBackwardMaskBytes } from './kernels/flash_backward_mask.ts';
 import { describeVariant, numbers, type Variant } from './kernels/kernel.ts';
 import { isWholeVec4 } from './problem.ts';
+import { leastShape, type QuadShape, quadClassOf, quadShape } from './quad-classes.ts';
 import type { Layout } from './tensor.ts';
 import { checkFits, force } from './tile-checks.ts';
-import { checkRows } from './tile-checks-fused.ts';
+import { checkLanes, checkRows } from './tile-checks-fused.ts';
 import type { Choice, DeviceFacts } from './tiles.ts';
 
 export type BackwardKernel =
   | 'flash_backward_dq_row'
   | 'flash_backward_dkv_row'
+  | 'flash_backward_dq_quad'
+  | 'flash_backward_dkv_quad'
   | 'flash_backward_dq'
   | 'flash_backward_dkv'
   | 'flash_backward_mask';
@@ -34,6 +37,8 @@ interface Tier {
 const TIERS: Readonly<Record<BackwardKernel, Tier>> = {
   flash_backward_dq_row: { role: 'dq', fits: isForRows, tiles: dqRowTiles, check: checkDqRowTiles },
   flash_backward_dkv_row: { role: 'dkv', fits: isForRows, tiles: dkvRowTiles, check: checkDkvRowTiles },
+  flash_backward_dq_quad: { role: 'dq', fits: isForQuads, tiles: dqQuadTiles, check: checkDqQuadTiles },
+  flash_backward_dkv_quad: { role: 'dkv', fits: isForQuads, tiles: dkvQuadTiles, check: checkDkvQuadTiles },
   flash_backward_dq: { role: 'dq', fits: () => true, tiles: dqTiles, check: checkDqTiles },
   flash_backward_dkv: { role: 'dkv', fits: () => true, tiles: dkvTiles, check: checkDkvTiles },
   flash_backward_mask: { role: 'mask', fits: () => true, tiles: maskTiles, check: checkMaskTiles },
@@ -83,8 +88,48 @@ const common = (problem: BackwardProblem) => ({
   ...{ SKIP_ZEROS: skipsZeros(problem), DROPOUT: problem.dropout !== undefined },
 });
 
+const MOST_HEAD = 256; // elements of a head that invocations with subgroups hold
+
 function isForRows({ D, Dv }: BackwardProblem, { isSoftware, hasQuads }: DeviceFacts): boolean {
   return isSoftware && hasQuads && Math.max(D, Dv) <= 16 * MOST_BLOCKS;
+}
+
+function isForQuads({ D, Dv }: BackwardProblem, { isSoftware, hasQuads }: DeviceFacts): boolean {
+  return !isSoftware && hasQuads && Math.max(D, Dv) <= MOST_HEAD;
+}
+
+function dqQuadTiles(problem: BackwardProblem, facts: DeviceFacts): Choice {
+  const { N, D, Dv, dq } = problem;
+  const { dq: most } = quadClassOf(facts);
+  const shape = quadShape(N, Math.max(D, Dv), facts, (rows, vecs) => rows * vecs <= most) ?? leastShape(facts);
+  return quadTiles(problem, facts, shape, 'queries', [dq]);
+}
+
+/** Where not even one key's row fits, with its sums, several workgroups share the sums. */
+function dkvQuadTiles(problem: BackwardProblem, facts: DeviceFacts): Choice {
+  const { M, D, Dv, dk, dv } = problem;
+  const { dkv: most } = quadClassOf(facts);
+  const shapes = [1, 2, 4].flatMap((parts) => {
+    const isHeld = (rows: number, vecs: number) => 2 * rows * vecs + (2 * rows + 2) * Math.ceil(vecs / parts) <= most;
+    const shape = quadShape(M, Math.max(D, Dv), facts, isHeld);
+    return shape ? [{ ...shape, PARTS: parts }] : [];
+  });
+  return quadTiles(problem, facts, shapes[0] ?? { ...leastShape(facts), PARTS: 4 }, 'keys', [dk, dv]);
+}
+
+function quadTiles(
+  problem: BackwardProblem,
+  facts: DeviceFacts,
+  shape: QuadShape & { readonly PARTS?: number },
+  what: string,
+  outputs: readonly Layout[],
+): Choice {
+  const { D, Dv } = problem;
+  const { name, width } = quadClassOf(facts);
+  const vecs = (size: number) => Math.ceil(size / (4 * shape.LANES));
+  const tiles = { VEC4: isVec4(problem, outputs), WIDTH: width, SIZE: 64, ...shape, D_VECS: vecs(D), DV_VECS: vecs(Dv) };
+  const reason = `subgroups, class "${name}"; ${shape.LANES} lanes share ${shape.ROWS} ${what} of ${Math.max(D, Dv)}`;
+  return { variant: { ...common(problem), ...tiles }, reason };
 }
 
 /** As many rows an invocation as its compiler bears: it holds rows of two inputs and of one or two sums. */
@@ -179,4 +224,20 @@ function checkDqRowTiles(variant: Variant, facts: DeviceFacts, problem: Backward
 
 function checkDkvRowTiles(variant: Variant, facts: DeviceFacts, problem: BackwardProblem): void {
   checkRows('flash_backward_dkv_row', [MOST_ROWS, MOST_BLOCKS], variant, problem, isVec4(problem, [problem.dk, problem.dv]), facts);
+}
+
+function checkDqQuadTiles(variant: Variant, facts: DeviceFacts, problem: BackwardProblem): void {
+  checkQuadTiles('flash_backward_dq_quad', variant, problem, [problem.dq], facts);
+}
+
+function checkDkvQuadTiles(variant: Variant, facts: DeviceFacts, problem: BackwardProblem): void {
+  checkQuadTiles('flash_backward_dkv_quad', variant, problem, [problem.dk, problem.dv], facts);
+}
+
+function checkQuadTiles(kernel: string, variant: Variant, problem: BackwardProblem, outputs: readonly Layout[], facts: DeviceFacts): void {
+  const { D, Dv } = problem;
+  const { LANES, D_VECS, DV_VECS, PARTS = 1 } = numbers<'LANES' | 'D_VECS' | 'DV_VECS' | 'PARTS'>(variant);
+  const isRight = 4 * LANES * D_VECS >= D && 4 * LANES * DV_VECS >= Dv && [1, 2, 4].includes(PARTS);
+  const need = `4·LANES·D_VECS ≥ D = ${D}, 4·LANES·DV_VECS ≥ Dv = ${Dv}, PARTS 1, 2 or 4`;
+  checkLanes(kernel, variant, isRight, need, isVec4(problem, outputs), facts);
 }

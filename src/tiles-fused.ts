@@ -4,6 +4,7 @@ import { AttentionError } from './errors.ts';
 import { skipsZeros } from './kernels/context.ts';
 import { describeVariant, type Variant } from './kernels/kernel.ts';
 import { isVec4, type Problem } from './problem.ts';
+import { leastShape, quadClassOf, quadShape } from './quad-classes.ts';
 import { force } from './tile-checks.ts';
 import { checkBaselineTiles, checkDecodeTiles, checkQuadTiles, checkRowTiles } from './tile-checks-fused.ts';
 import { type Choice, chooseAlgorithm, type DeviceFacts } from './tiles.ts';
@@ -77,47 +78,13 @@ function baselineTiles(problem: Problem): Choice {
   return { variant, reason: `${rows} queries a workgroup for ${N}` };
 }
 
-/**
- * A class of GPUs for flash_forward_quad. `tile` is how many vec4 of q a lane may hold, ROWS · D_VECS: out takes as many again. Subgroup sizes
- * tell the classes apart as far as they can; vendors are a first guess at the size of the register file. `width` is the subgroup size to ask for.
- */
-interface QuadClass {
-  readonly name: string;
-  readonly fits: (facts: DeviceFacts) => boolean;
-  readonly tile: number;
-  readonly width: number; // 0: the compiler chooses
-}
-
-/** The first that fits. Registers / occupancy, in each vendor's unit, for f32 and D 64 and 128: Mesa 26.1, 24 Nov 2026. Only the last spills. */
-const QUAD_CLASSES: readonly QuadClass[] = [
-  {
-    name: 'AMD from RDNA 3 on', // 192 / 8 and 192 / 8. Only subgroups of 32 lanes issue multiply-adds in pairs
-    fits: ({ vendor, architecture }) => vendor === 'amd' && /^rdna-?[3-9]/.test(architecture),
-    tile: 16,
-    width: 32,
-  },
-  { name: 'NVIDIA', fits: ({ vendor }) => vendor === 'nvidia', tile: 16, width: 0 }, // 168 / 12 and 168 / 12
-  { name: 'Adreno', fits: ({ vendor }) => vendor === 'qualcomm', tile: 16, width: 0 }, // 48 / 4 and 48 / 4; tile 8: 32 / 6, multiply-adds 51% instead of 69%
-  // Apple M1 and M2 231 / 448; tile 16 spills 90. AMD RDNA 2 96 / 10; tile 16: 168 / 6
-  { name: 'subgroups of 32 lanes and more', fits: ({ subgroupSizes }) => subgroupSizes[0] >= 32, tile: 8, width: 0 },
-  // Intel Xe2 225 / 16; 32 lanes spill 56
-  { name: 'subgroups of 16 lanes', fits: (facts) => facts.canFixSubgroupSize && facts.subgroupSizes[0] === 16, tile: 8, width: 16 },
-  // Intel Arc and UHD 116 / 8 and 121 / 8; 16 lanes spill 58
-  { name: 'subgroups of 8 lanes', fits: (facts) => facts.canFixSubgroupSize && facts.subgroupSizes[0] === 8, tile: 8, width: 8 },
-  { name: 'others', fits: () => true, tile: 2, width: 0 }, // Intel Arc that takes 16 lanes by itself: 111 / 16, and 143 / 16 with 12 spills
-];
-
 /** As many rows as the class's tile holds, over as few lanes. */
 function quadTiles(problem: Problem, facts: DeviceFacts): Choice {
   const { N, D, Dv, q, k } = problem;
-  const { name, tile, width } = QUAD_CLASSES.find(({ fits }) => fits(facts))!;
-  const widths = [4, 8, 16].filter((lanes) => lanes === 4 || lanes <= facts.subgroupSizes[0]);
-  const shapes = [4, 2, 1].flatMap((rows) => widths.map((lanes) => ({ LANES: lanes, ROWS: rows })));
-  const isSmall = ({ LANES, ROWS }: { LANES: number; ROWS: number }) =>
-    ROWS <= 2 ** Math.ceil(Math.log2(N)) && ROWS * Math.ceil(Math.max(D, Dv) / (4 * LANES)) <= tile;
-  const shape = shapes.find(isSmall) ?? shapes.at(-1)!;
+  const { name, forward, width } = quadClassOf(facts);
+  const shape = quadShape(N, Math.max(D, Dv), facts, (rows, vecs) => rows * vecs <= forward) ?? leastShape(facts);
   const variant = {
-    ...{ Q: q.dtype, K: k.dtype, VEC4: isVec4(problem), WIDTH: facts.canFixSubgroupSize ? width : 0, SIZE: 64 },
+    ...{ Q: q.dtype, K: k.dtype, VEC4: isVec4(problem), WIDTH: width, SIZE: 64 },
     ...{ ...shape, D, DV: Dv, ...fusedFlags(problem) },
   };
   return { variant, reason: `subgroups, class "${name}"; ${shape.LANES} lanes share ${shape.ROWS} queries of ${Math.max(D, Dv)}` };

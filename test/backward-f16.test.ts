@@ -35,7 +35,9 @@ onDevices('backward in f16', (attention) => {
     [33, 65, 17, 41],
     [5, 70, 64, 64],
   ] as const;
-  const all = types.flatMap((pair) => sizes.flatMap((size) => ['baseline', 'row'].map((tier) => [...pair, tier, ...size] as const)));
+  const all = types.flatMap((pair) =>
+    sizes.flatMap((size) => ['baseline', 'row', 'quad'].map((tier) => [...pair, tier, ...size] as const)),
+  );
   test.for(all)('q %s, k %s, %s, N %d, M %d, D %d, Dv %d', async ([qType, kType, tier, N, M, D, Dv], { skip }) => {
     const on = attention();
     skip(!hasHalf(), 'needs shader-f16');

@@ -7,8 +7,10 @@ import { normalizeBackward } from '../src/backward-problem.ts';
 import { context } from '../src/kernels/context.ts';
 import { flashBackwardDelta } from '../src/kernels/flash_backward_delta.ts';
 import { flashBackwardDkv } from '../src/kernels/flash_backward_dkv.ts';
+import { flashBackwardDkvQuad } from '../src/kernels/flash_backward_dkv_quad.ts';
 import { flashBackwardDkvRow } from '../src/kernels/flash_backward_dkv_row.ts';
 import { flashBackwardDq } from '../src/kernels/flash_backward_dq.ts';
+import { flashBackwardDqQuad } from '../src/kernels/flash_backward_dq_quad.ts';
 import { flashBackwardDqRow } from '../src/kernels/flash_backward_dq_row.ts';
 import { flashBackwardMask } from '../src/kernels/flash_backward_mask.ts';
 import { flashBackwardSinks } from '../src/kernels/flash_backward_sinks.ts';
@@ -34,6 +36,8 @@ const BACKWARD = {
   flash_backward_dkv: flashBackwardDkv,
   flash_backward_dq_row: flashBackwardDqRow,
   flash_backward_dkv_row: flashBackwardDkvRow,
+  flash_backward_dq_quad: flashBackwardDqQuad,
+  flash_backward_dkv_quad: flashBackwardDkvQuad,
   flash_backward_mask: flashBackwardMask,
 };
 

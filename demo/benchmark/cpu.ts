@@ -1,7 +1,10 @@
 /** The CPU path in a Worker, so that the page stays alive. */
 
+import type { Pass } from './work.ts';
+
 export interface CpuRequest {
-  readonly shapes: readonly (readonly number[])[]; // of q [1,H,N,D], k and v [1,Hk,M,D]
+  readonly pass: Pass;
+  readonly shapes: readonly (readonly number[])[]; // of q [1,H,N,D], k and v [1,Hk,M,D]; unless forward of the gradient of out too
   readonly isCausal: boolean;
   readonly causalOffset: number;
   readonly repeats: number;
@@ -9,8 +12,8 @@ export interface CpuRequest {
 }
 
 export interface CpuResult {
-  readonly inputs: readonly Float32Array<ArrayBuffer>[]; // q, k, v
-  readonly out: Float64Array<ArrayBuffer>;
+  readonly inputs: readonly Float32Array<ArrayBuffer>[]; // of the shapes
+  readonly answers: readonly Float64Array<ArrayBuffer>[]; // forward: out; backward: dq, dk, dv; both: all four
   readonly times: readonly number[]; // milliseconds a call
   readonly calls: number; // a sample's
 }

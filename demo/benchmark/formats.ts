@@ -1,8 +1,9 @@
 /** A report as text: for people, for spreadsheets, for programs. */
-import type { Report, Row } from './measure.ts';
+import { nameOf, type Report, type Row } from './measure.ts';
 
 export const COLUMNS = [
   'path',
+  'pass',
   'kernels',
   'length',
   'queries',
@@ -57,7 +58,7 @@ export function display(row: Row): Record<keyof typeof HEADINGS, string> {
   const { path, length, median, least, most, first, gflops, gbps, bound, share, error, kernels } = row;
   const isReference = path === 'CPU reference';
   return {
-    path,
+    path: nameOf(row),
     length: String(length),
     median: `${time(median)} ms`,
     spread: `${time(least)} – ${time(most)}`,

@@ -2,9 +2,9 @@
 import { NO_WEBGPU } from '../engine.ts';
 import { byId, element, headRow, replace, scrolling } from '../ui/dom.ts';
 import { describeRoofline, display, HEADINGS, toCsv, toJson, toSvg } from './formats.ts';
-import { benchmark, type Progress, pathsOf, type Report } from './measure.ts';
+import { benchmark, countPaths, type Progress, type Report } from './measure.ts';
 import { timePlot } from './plot.ts';
-import type { BenchmarkOptions } from './work.ts';
+import { type BenchmarkOptions, PASSES } from './work.ts';
 
 const LENGTHS = [64, 128, 256, 512, 1024, 2048];
 const CHOSEN = [64, 128, 256, 512];
@@ -30,8 +30,10 @@ function readForm(): BenchmarkOptions {
   if (lengths.length === 0) throw new Error('Choose at least one length.');
   const queries = byId<HTMLSelectElement>('queries').value;
   const isChecked = (id: string) => byId<HTMLInputElement>(id).checked;
+  const passes = PASSES.filter((pass) => isChecked(pass));
+  if (passes.length === 0) throw new Error('Choose at least one pass.');
   return {
-    ...{ lengths, queries: queries ? Number(queries) : undefined, isCausal: isChecked('causal'), tune: isChecked('tune') },
+    ...{ passes, lengths, queries: queries ? Number(queries) : undefined, isCausal: isChecked('causal'), tune: isChecked('tune') },
     ...{ heads: number('heads'), keyHeads: number('key-heads'), headSize: number('head-size'), repeats: number('repeats') },
   };
 }
@@ -51,7 +53,7 @@ async function run(): Promise<void> {
     };
     report = await benchmark(options, { signal: cancel.signal, onProgress: showProgress, onReport });
     byId('status').textContent =
-      `Done: ${report.options.lengths.length} lengths on ${pathsOf(report.options).length} paths, every answer checked.`;
+      `Done: ${report.options.lengths.length} lengths on ${countPaths(report.options)} paths, every answer checked.`;
   } catch (error) {
     fail(error as Error);
   } finally {

@@ -12,13 +12,19 @@ import { describeAdapter } from '../engine.ts';
 import { CpuWorker } from './cpu.ts';
 import { greatestError, timeGpu, type Wait } from './gpu.ts';
 import { measureRoofline, type Roofline } from './roofline.ts';
-import { type BenchmarkOptions, bytesMoved, checkOptions, operations, type Work, workOf } from './work.ts';
+import { type BenchmarkOptions, bytesMoved, checkOptions, operations, type Pass, type Work, workOf } from './work.ts';
 
 export type Path = 'CPU reference' | GpuPath;
 type GpuPath = 'Explicit' | 'Fused' | 'Tuned';
-/** On the GPU: 'Tuned' is the fastest variant that tune measures on the device. */
-const gpuPaths = ({ tune }: BenchmarkOptions): readonly GpuPath[] => ['Explicit', 'Fused', ...(tune ? (['Tuned'] as const) : [])];
-export const pathsOf = (options: BenchmarkOptions): readonly Path[] => ['CPU reference', ...gpuPaths(options)];
+/** On the GPU: 'Tuned' is the fastest variant that tune measures on the device. Gradients come from the fused kernels alone. */
+const gpuPaths = (pass: Pass, { tune }: BenchmarkOptions): readonly GpuPath[] =>
+  pass === 'forward' ? ['Explicit', 'Fused', ...(tune ? (['Tuned'] as const) : [])] : ['Fused'];
+const pathsOf = (pass: Pass, options: BenchmarkOptions): readonly Path[] => ['CPU reference', ...gpuPaths(pass, options)];
+export const countPaths = (options: BenchmarkOptions): number => options.passes.flatMap((pass) => pathsOf(pass, options)).length;
+
+/** A path as people read it: with the pass, unless that is the usual one. */
+export const nameOf = ({ path, pass }: { path: Path; pass: Pass }): string =>
+  pass === 'forward' ? path : `${path}, ${pass === 'both' ? 'forward and backward' : pass}`;
 
 /** One path at one length. Times in milliseconds. */
 export interface Row extends Work {
@@ -31,7 +37,7 @@ export interface Row extends Work {
   readonly least: number;
   readonly most: number;
   readonly gflops: number; // by the median
-  readonly gbps: number; // by the median: q, k, v and out, each once
+  readonly gbps: number; // by the median: inputs and outputs, each once a pass
   readonly bound: 'multiply-adds' | 'bytes' | ''; // which of the device's two peaks is the nearer limit
   readonly share: number; // of that peak, 0 to 1; 0 for the reference
   readonly error: number; // the greatest difference from the f64 reference; 0 for the reference itself
@@ -107,8 +113,8 @@ export async function benchmark(
       ...{ date: new Date().toISOString(), options: { ...options, lengths }, device, roofline, rows, missing },
       ...(tuning && { tuning }),
     });
-    for (const length of lengths) {
-      await measureLength(workOf(length, options), { options, attention, cpu, wait, progress, roofline, rows, missing, tuned });
+    for (const work of worksOf(lengths, options)) {
+      await measureWork(work, { options, attention, cpu, wait, progress, roofline, rows, missing, tuned });
       onReport(report());
     }
     return report();
@@ -130,36 +136,39 @@ interface Run {
   readonly tuned: (tuning: Tuning) => void;
 }
 
-async function measureLength(work: Work, run: Run): Promise<void> {
+const worksOf = (lengths: readonly number[], options: BenchmarkOptions): Work[] =>
+  lengths.flatMap((length) => options.passes.map((pass) => workOf(length, pass, options)));
+
+async function measureWork(work: Work, run: Run): Promise<void> {
   const { attention, cpu, wait, progress, rows, missing, options } = run;
-  const { length, queries, heads, keyHeads, headSize, isCausal } = work;
+  const { pass, length, queries, heads, keyHeads, headSize, isCausal } = work;
   const { repeats } = options;
-  const shapes = [
+  const [likeQuery, likeKey] = [
     [1, heads, queries, headSize],
     [1, keyHeads, length, headSize],
-    [1, keyHeads, length, headSize],
-  ];
+  ] as const;
+  const shapes = [likeQuery, likeKey, likeKey, ...(pass === 'forward' ? [] : [likeQuery])];
   const attentionOptions: AttentionOptions = isCausal ? { isCausal, causalOffset: length - queries } : {};
   progress.report(work, 'CPU reference', 0);
-  const request = { shapes, isCausal, causalOffset: length - queries, repeats, budget: CPU_BUDGET };
+  const request = { pass, shapes, isCausal, causalOffset: length - queries, repeats, budget: CPU_BUDGET };
   const reference = await wait(cpu.run(request, (done) => progress.report(work, 'CPU reference', done / repeats)));
   progress.finish(work, 'CPU reference');
   const unmeasured = { kernels: '', first: 0, bound: '', share: 0, error: 0 } as const;
   rows.push({ path: 'CPU reference', ...work, ...statistics(reference, work), ...unmeasured });
 
-  const tensors = reference.inputs.map((data, i) => attention.upload(data, shapes[i]!)) as [GpuTensor, GpuTensor, GpuTensor];
-  for (const path of gpuPaths(options)) {
+  const tensors = reference.inputs.map((data, i) => attention.upload(data, shapes[i]!));
+  for (const path of gpuPaths(pass, options)) {
     progress.report(work, path, 0);
     let error = 0;
-    const check = (out: ArrayLike<number>) => {
-      error = greatestError(out, reference.out);
+    const check = (answers: readonly ArrayLike<number>[]) => {
+      error = Math.max(...reference.answers.map((expected, i) => greatestError(answers[i]!, expected)));
     };
     const onSample = (done: number) => progress.report(work, path, done / repeats);
     try {
-      const [q, k, v] = tensors;
+      const [q, k, v] = tensors as [GpuTensor, GpuTensor, GpuTensor];
       if (path === 'Tuned') run.tuned(await wait(attention.tune({ q, k, v, ...attentionOptions } as AttentionProblem)));
       const algorithm = ({ Explicit: 'explicit', Fused: 'fused', Tuned: 'auto' } as const)[path];
-      const gpu = await timeGpu(attention, tensors, { ...attentionOptions, algorithm }, { repeats, wait, check, onSample });
+      const gpu = await timeGpu(attention, pass, tensors, { ...attentionOptions, algorithm }, { repeats, wait, check, onSample });
       const figures = statistics(gpu, work);
       rows.push({
         path,
@@ -172,7 +181,7 @@ async function measureLength(work: Work, run: Run): Promise<void> {
       });
     } catch (failure) {
       if (!(failure instanceof AttentionError && (failure.code === 'limit' || failure.code === 'out-of-memory'))) throw failure;
-      missing.push(`${path} at length ${length}: ${failure.message}`);
+      missing.push(`${nameOf({ path, pass })} at length ${length}: ${failure.message}`);
     }
     progress.finish(work, path);
   }
@@ -225,8 +234,8 @@ class ProgressOf {
     options: BenchmarkOptions,
     private readonly listener: (progress: Progress) => void,
   ) {
-    const works = lengths.map((length) => workOf(length, options));
-    this.total = works.flatMap((work) => pathsOf(options).map((path) => this.cost(work, path))).reduce((sum, cost) => sum + cost, 0);
+    const costs = worksOf(lengths, options).flatMap((work) => pathsOf(work.pass, options).map((path) => this.cost(work, path)));
+    this.total = costs.reduce((sum, cost) => sum + cost, 0);
   }
 
   say(text: string): void {
@@ -238,7 +247,7 @@ class ProgressOf {
     const share = (this.done + Math.min(1, part) * this.cost(work, path)) / this.total;
     const seconds = (performance.now() - this.start) / 1000;
     const secondsLeft = share > 0.02 ? (seconds / share) * (1 - share) : undefined;
-    this.listener({ share, secondsLeft, text: `${path}, length ${work.length}` });
+    this.listener({ share, secondsLeft, text: `${nameOf({ path, pass: work.pass })}, length ${work.length}` });
   }
 
   finish(work: Work, path: Path): void {

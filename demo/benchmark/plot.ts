@@ -1,13 +1,16 @@
 import * as Plot from '@observablehq/plot';
-import type { Row } from './measure.ts';
+import { nameOf, type Row } from './measure.ts';
+import { PASSES } from './work.ts';
 
 /** Colours that can be told apart in both themes, with and without colour vision (Okabe and Ito). */
 const COLOURS = { 'CPU reference': '#d55e00', Explicit: '#b0609a', Fused: '#0072b2', Tuned: '#00805a' } as const;
 const DARK_COLOURS = { 'CPU reference': '#ff9d5c', Explicit: '#e29acb', Fused: '#66b8ee', Tuned: '#4fd1a5' } as const;
+/** Lines of a pass: dots and gaps. */
+const DASHES = { forward: '', backward: '2,4', both: '8,4' } as const;
 const NAME_HEIGHT = 16; // pixels: names beside the lines' ends keep this distance
 const MARGINS = 90; // pixels of the height that are not the plot's
 
-/** Time by length, log-log: a line a path, a rule from the fastest to the slowest run at each dot. */
+/** Time by length, log-log: a line a path and pass, a rule from the fastest to the slowest run at each dot. */
 export function timePlot(rows: readonly Row[], { width, isDark, ink }: { width: number; isDark: boolean; ink: string }): SVGSVGElement {
   const colours = isDark ? DARK_COLOURS : COLOURS;
   const lengths = [...new Set(rows.map(({ length }) => length))];
@@ -19,7 +22,7 @@ export function timePlot(rows: readonly Row[], { width, isDark, ink }: { width: 
     width,
     height,
     marginLeft: 64,
-    marginRight: 112,
+    marginRight: 112 + (rows.some(({ pass }) => pass !== 'forward') ? 88 : 0),
     inset: 8,
     marginBottom: 44,
     style: { color: ink, background: 'transparent', fontSize: '13px' },
@@ -34,13 +37,18 @@ export function timePlot(rows: readonly Row[], { width, isDark, ink }: { width: 
     color: { domain: Object.keys(colours), range: Object.values(colours) },
     marks: [
       Plot.ruleX(rows, { x: 'length', y1: 'least', y2: 'most', stroke: 'path', strokeWidth: 3, strokeOpacity: 0.5 }),
-      Plot.line(rows, { x: 'length', y: 'median', z: 'path', stroke: 'path', strokeWidth: 2 }),
+      ...PASSES.map((pass) =>
+        Plot.line(
+          rows.filter((row) => row.pass === pass),
+          { x: 'length', y: 'median', z: 'path', stroke: 'path', strokeWidth: 2, strokeDasharray: DASHES[pass] },
+        ),
+      ),
       Plot.dot(rows, { x: 'length', y: 'median', stroke: 'path', fill: 'path', symbol: 'path', r: 4.5 }),
       ...ends.map((row, i) =>
         Plot.text([row], {
           x: 'length',
           y: 'median',
-          text: 'path',
+          text: nameOf,
           fill: ink,
           textAnchor: 'start',
           dx: 12,

@@ -1,6 +1,11 @@
 /** What is measured: shapes, operations and bytes. */
 
+export const PASSES = ['forward', 'backward', 'both'] as const;
+/** `backward`: the gradients of q, k and v from out and the log-sum-exp; `both`: out and then these. */
+export type Pass = (typeof PASSES)[number];
+
 export interface BenchmarkOptions {
+  readonly passes: readonly Pass[];
   readonly lengths: readonly number[]; // keys
   readonly queries: number | undefined; // undefined: as many as keys
   readonly heads: number;
@@ -11,8 +16,9 @@ export interface BenchmarkOptions {
   readonly tune: boolean; // measure variants on the device first, and take the fastest
 }
 
-/** Attention of one length. */
+/** Attention of one length, or its gradients. */
 export interface Work {
+  readonly pass: Pass;
   readonly length: number; // keys
   readonly queries: number;
   readonly heads: number;
@@ -21,19 +27,23 @@ export interface Work {
   readonly isCausal: boolean;
 }
 
-export const workOf = (length: number, options: BenchmarkOptions): Work => {
+export const workOf = (length: number, pass: Pass, options: BenchmarkOptions): Work => {
   const { queries = length, heads, keyHeads, headSize, isCausal } = options;
-  return { length, queries, heads, keyHeads, headSize, isCausal };
+  return { pass, length, queries, heads, keyHeads, headSize, isCausal };
 };
 
 const MOST_BYTES = 2 ** 31;
 
-/** @throws Error for what would not fit into memory: the reference holds two N×M matrices of f64 a head */
+/** N×M matrices of f64 a head that the reference holds. */
+const MATRICES = { forward: 2, backward: 5, both: 5 };
+
+/** @throws Error for what would not fit into memory */
 export function checkOptions(options: BenchmarkOptions): void {
-  const { heads, keyHeads } = options;
+  const { heads, keyHeads, passes } = options;
   if (heads % keyHeads !== 0) throw new Error(`${keyHeads} key heads do not divide ${heads} heads.`);
   const most = Math.max(...options.lengths);
-  const bytes = 16 * heads * most * (options.queries ?? most);
+  const matrices = Math.max(...passes.map((pass) => MATRICES[pass]));
+  const bytes = 8 * matrices * heads * most * (options.queries ?? most);
   if (bytes > MOST_BYTES)
     throw new Error(
       `${heads} heads at length ${most} need ${(bytes / 2 ** 30).toFixed(1)} GB for the reference’s scores: at most ${MOST_BYTES / 2 ** 30} GB.`,
@@ -49,9 +59,17 @@ function seen({ queries, length, isCausal }: Work): number {
   return total;
 }
 
-/** Multiplications and additions of q·kᵀ and weights·v, for the scores that somebody sees. */
-export const operations = (work: Work): number => 4 * work.heads * seen(work) * work.headSize;
+/** Forward q·kᵀ and weights·v; backward q·kᵀ once more, dO·vᵀ, and the products that dq, dk and dv are. */
+const PRODUCTS = { forward: 2, backward: 5, both: 7 };
 
-/** Bytes of q, k, v and out in f32, each once: what has to be moved at least. */
-export const bytesMoved = ({ length, queries, heads, keyHeads, headSize }: Work): number =>
-  4 * headSize * (2 * heads * queries + 2 * keyHeads * length);
+/** Multiplications and additions of the matrix products, for the scores that somebody sees. */
+export const operations = (work: Work): number => 2 * PRODUCTS[work.pass] * work.heads * seen(work) * work.headSize;
+
+/** Tensors as large as q, and as many as large as k: forward q, k, v and out; backward these, dO, dq, dk and dv. */
+const TENSORS = { forward: [2, 2], backward: [4, 4], both: [6, 6] } as const;
+
+/** Bytes of the inputs and outputs in f32, each once a pass: what has to be moved at least. */
+export function bytesMoved({ pass, length, queries, heads, keyHeads, headSize }: Work): number {
+  const [likeQuery, likeKey] = TENSORS[pass];
+  return 4 * headSize * (likeQuery * heads * queries + likeKey * keyHeads * length);
+}

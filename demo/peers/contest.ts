@@ -3,7 +3,7 @@ import { callsOf } from '../benchmark/samples.ts';
 import { operations } from '../benchmark/work.ts';
 import type { Contestant } from './contestants.ts';
 import type { Ready } from './stage.ts';
-import { answerTo, type NamedWork, rowsToCheck } from './works.ts';
+import { answersOf, answerTo, type NamedWork, rowsToCheck } from './works.ts';
 
 /** A contestant's place, wherever it performs. */
 export interface Seat {
@@ -72,15 +72,15 @@ export async function contest(work: NamedWork, contestants: readonly Contestant[
   return toRows(work, entries, options);
 }
 
-export const describe = ({ set, length, queries, heads, keyHeads, headSize, isCausal }: NamedWork): string =>
-  `${set}: ${queries} queries, ${length} keys, ${heads} heads${heads === keyHeads ? '' : ` on ${keyHeads}`} of size ${headSize}${isCausal ? ', causal' : ''}`;
+export const describe = ({ set, pass, length, queries, heads, keyHeads, headSize, isCausal }: NamedWork): string =>
+  `${set}: ${pass === 'both' ? 'forward and gradient, ' : ''}${queries} queries, ${length} keys, ${heads} heads${heads === keyHeads ? '' : ` on ${keyHeads}`} of size ${headSize}${isCausal ? ', causal' : ''}`;
 
 /** Opens the seat, checks the answer, and warms up. */
 async function enter(entry: Entry, work: NamedWork, rows: readonly number[], expected: ArrayLike<number>, options: Options): Promise<void> {
   options.say(`${describe(work)}: ${entry.contestant.name} gets ready`);
   entry.seat = await options.open(entry.contestant);
   entry.ready = await entry.seat.prepare(work, rows);
-  const { error, isRight } = compare(entry.ready.answer, expected);
+  const { error, isRight } = compare(entry.ready.answer, expected, answersOf(work));
   entry.error = error;
   if (isRight) {
     entry.calls = callsOf(await entry.seat.sample(1));
@@ -107,15 +107,25 @@ async function attempt(entry: Entry, { limit }: Options, run: () => Promise<void
   }
 }
 
-/** The greatest difference, NaN if there is a value that is no number. */
-function compare(actual: Ready['answer'], expected: ArrayLike<number>): { error: number; isRight: boolean } {
+/**
+ * The greatest difference, NaN if there is a value that is no number.
+ * @param parts tensors of one size, each of which has to be right by its own largest value
+ */
+function compare(actual: Ready['answer'], expected: ArrayLike<number>, parts: number): { error: number; isRight: boolean } {
+  const size = expected.length / parts;
   let error = actual.length === expected.length ? 0 : Number.NaN;
-  let largest = 0;
-  for (let i = 0; i < expected.length; i++) {
-    error = Math.max(error, Math.abs((actual[i] ?? Number.NaN) - expected[i]!)); // Math.max keeps NaN
-    largest = Math.max(largest, Math.abs(expected[i]!));
+  let isRight = actual.length === expected.length;
+  for (let part = 0; part < parts; part++) {
+    let own = 0;
+    let largest = 0;
+    for (let i = part * size; i < (part + 1) * size; i++) {
+      own = Math.max(own, Math.abs((actual[i] ?? Number.NaN) - expected[i]!)); // Math.max keeps NaN
+      largest = Math.max(largest, Math.abs(expected[i]!));
+    }
+    error = Math.max(error, own);
+    isRight &&= own <= TOLERANCE * largest;
   }
-  return { error, isRight: error <= TOLERANCE * largest };
+  return { error, isRight };
 }
 
 function toRows(work: NamedWork, entries: readonly Entry[], { versions }: Options): Row[] {

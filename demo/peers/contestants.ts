@@ -8,6 +8,7 @@ export interface Contestant {
   readonly package?: string; // whose version is shown; ours has none
   readonly isGpu: boolean;
   readonly runsInNode: boolean;
+  readonly hasGradient?: true; // and not the answer alone
 }
 
 const jax = '@jax-js/jax';
@@ -17,9 +18,9 @@ const ours = { group: 'ours', module: 'ours', isGpu: true, runsInNode: true } as
 const onGpu = { group: 'ort', module: 'onnxruntime', package: ort, isGpu: true, runsInNode: false } as const;
 
 export const CONTESTANTS: readonly Contestant[] = [
-  { ...ours, name: 'webgpu-attention', variant: 'auto' },
+  { ...ours, name: 'webgpu-attention', variant: 'auto', hasGradient: true },
   { ...ours, name: 'webgpu-attention explicit', variant: 'explicit' },
-  { name: jax, group: 'jax', module: 'jax', variant: '', package: jax, isGpu: true, runsInNode: true },
+  { name: jax, group: 'jax', module: 'jax', variant: '', package: jax, isGpu: true, runsInNode: true, hasGradient: true },
   { name: tfjs, group: 'tfjs', module: 'tfjs', variant: '', package: tfjs, isGpu: true, runsInNode: false },
   { ...onGpu, name: `${ort} steps`, variant: 'steps' },
   { ...onGpu, name: `${ort} attention`, variant: 'attention' },

@@ -7,7 +7,7 @@ export interface Player {
   start(): Promise<void>;
   /** Starts that many calls one after another, and waits until the device has done them. */
   run(calls: number): Promise<void>;
-  /** The last call's answer, [1,H,N,D]: what is timed is what is checked. */
+  /** The last call's answer, [1,H,N,D]; with the gradients those of q, k and v behind it: what is timed is what is checked. */
   read(): Promise<Float32Array>;
   /** How attention is called, in words; known once it has run. */
   how(): string;

@@ -90,9 +90,9 @@ describe('the page', () => {
     expect(report.rows.length).toBe(6);
     const [header, ...lines] = readFileSync(`${stem}.csv`, 'utf8').trim().split('\r\n');
     expect(header).toBe(
-      'path,kernels,length,queries,heads,keyHeads,headSize,isCausal,runs,calls,first,median,least,most,gflops,gbps,bound,share,error',
+      'path,pass,kernels,length,queries,heads,keyHeads,headSize,isCausal,runs,calls,first,median,least,most,gflops,gbps,bound,share,error',
     );
-    expect(lines.map((line) => Number(line.split(',')[11]))).toEqual(report.rows.map(({ median }) => median));
+    expect(lines.map((line) => Number(line.split(',')[12]))).toEqual(report.rows.map(({ median }) => median));
     const svg = readFileSync(`${stem}.svg`, 'utf8');
     const parsed = await page.evaluate((text) => {
       const { documentElement } = new DOMParser().parseFromString(text, 'image/svg+xml');
@@ -107,6 +107,24 @@ describe('the page', () => {
     await expectAccessible(page);
     await page.close();
     rmSync(downloads, { recursive: true });
+    expect(problems).toEqual([]);
+  });
+
+  test('the passes: a row each, with names that say so', async () => {
+    const { page, problems } = await site.visit('benchmark.html');
+    for (const pass of ['backward', 'both']) await page.click(`#${pass}`);
+    await start(page, { lengths: [64], repeats: 1 });
+    await ended(page);
+    expect(await page.$eval('#status', (node) => node.textContent)).toBe('Done: 1 lengths on 7 paths, every answer checked.');
+    expect((await readTable(page, '#table tbody')).map(([path]) => path)).toEqual([
+      ...['CPU reference', 'Explicit', 'Fused'],
+      ...['CPU reference, backward', 'Fused, backward'],
+      ...['CPU reference, forward and backward', 'Fused, forward and backward'],
+    ]);
+    for (const pass of ['forward', 'backward', 'both']) await page.click(`#${pass}`);
+    await page.click('#start');
+    expect(await page.$eval('#status', (node) => node.textContent)).toBe('Choose at least one pass.');
+    await page.close();
     expect(problems).toEqual([]);
   });
 
@@ -182,10 +200,26 @@ describe('npm run bench', () => {
     for (const format of ['json', 'svg']) rmSync(`${stem}.${format}`);
   });
 
+  test('backward: five matrix products in place of two, and as many bytes again for the gradients', () => {
+    const { status, stdout } = bench('--passes', 'both,backward', '--lengths', '48', '--heads', '2', '--head-size', '16', '--repeats', '1');
+    expect(status).toBe(0);
+    const [, stem] = stdout.match(/Written: (.*)\.json and \.svg/)!;
+    const report = JSON.parse(readFileSync(`${stem}.json`, 'utf8')) as Report;
+    expectConsistent(report);
+    expect(report.rows.map(({ path, pass }) => [path, pass])).toEqual(
+      ['backward', 'both'].flatMap((pass) => ['CPU reference', 'Fused'].map((path) => [path, pass])),
+    );
+    expect(report.rows.map(operations)).toEqual([5, 5, 7, 7].map((products) => products * 2 * 2 * 48 * 48 * 16));
+    expect(report.rows.map(bytesMoved)).toEqual([8, 8, 12, 12].map((tensors) => tensors * 4 * 2 * 48 * 16));
+    expect(report.rows[1]!.kernels).toContain('flash_backward_dkv');
+    for (const format of ['json', 'svg']) rmSync(`${stem}.${format}`);
+  });
+
   test.each([
     [['--lengths', '12,x'], /--lengths is "x": need a whole number/],
     [['--heads', '0'], /--heads is "0"/],
     [['--heads', '8', '--key-heads', '3'], /3 key heads do not divide 8 heads/],
+    [['--passes', 'forward,sideways'], /--passes has "sideways": known are forward, backward, both/],
     [['--fast'], /Unknown option '--fast'/],
   ] as const)('%j is an error', (args, message) => {
     const { status, stderr } = bench(...args);

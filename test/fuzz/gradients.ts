@@ -44,17 +44,22 @@ export async function checkGradients(
 
 const force = (dq: string, dkv: string, constants: Record<string, number | boolean>) =>
   Object.fromEntries(Object.entries(constants).flatMap(([name, value]) => [`${dq}.${name}`, `${dkv}.${name}`].map((key) => [key, value])));
-const TIERS: Record<'baseline' | 'row', AttentionOptions['variant'] & object> = {
+const TIERS: Record<'baseline' | 'row' | 'quad', AttentionOptions['variant'] & object> = {
   baseline: {
     ...force('flash_backward_dq', 'flash_backward_dkv', { TILE_N: 16, TILE_M: 16, BLOCKS: 2, SKIP_ZEROS: true }),
     ...{ 'flash_backward_dq.KEYS': 8, 'flash_backward_dkv.QUERIES': 8 },
+  },
+  quad: {
+    ...force('flash_backward_dq_quad', 'flash_backward_dkv_quad', { LANES: 4, ROWS: 2, D_VECS: 4, DV_VECS: 4, SKIP_ZEROS: true }),
+    'flash_backward_dkv_quad.PARTS': 2,
   },
   row: force('flash_backward_dq_row', 'flash_backward_dkv_row', { SIZE: 4, ROWS: 1, D_BLOCKS: 4, DV_BLOCKS: 4, SKIP_ZEROS: true }),
 };
 
 /** One tier of those that can take the problem, always with the same tiles: compiling them takes a software device seconds. */
 function tierOf({ features }: GPUDevice, { D, Dv, seed }: FuzzProblem) {
-  const tier = features.has('subgroups') && Math.max(D, Dv) <= 64 && seed % 2 === 0 ? 'row' : 'baseline';
+  const canHold = features.has('subgroups') && Math.max(D, Dv) <= 64; // whole rows, in the registers of those tiles
+  const tier = canHold ? (['baseline', 'row', 'quad'] as const)[seed % 3]! : 'baseline';
   return [tier, TIERS[tier]] as const;
 }
 

@@ -7,19 +7,28 @@ export interface Case extends Shader {
   readonly problems: readonly string[]; // other problems that take the same shader
 }
 
-const PREFILL = { N: 1024, M: 1024 };
-const DECODE = { N: 1, M: 4096 };
+interface Phase {
+  readonly N: number;
+  readonly M: number;
+  readonly backward?: true;
+}
+
+const PHASES: Readonly<Record<string, Phase>> = {
+  prefill: { N: 1024, M: 1024 },
+  decode: { N: 1, M: 4096 },
+  backward: { N: 1024, M: 1024, backward: true },
+};
 
 export async function casesOf(adapter: LabAdapter, heads: readonly number[]): Promise<Case[]> {
   const cases = new Map<string, { label: string; problems: string[] }>();
-  for (const [phase, lengths] of Object.entries({ prefill: PREFILL, decode: DECODE })) {
+  for (const [name, phase] of Object.entries(PHASES)) {
     for (const D of heads) {
       for (const dtype of adapter.features.includes('shader-f16') ? (['f32', 'f16'] as const) : (['f32'] as const)) {
         for (const isCausal of [false, true]) {
-          const name = `${phase} D${D} ${dtype}${isCausal ? ' causal' : ''}`;
-          for (const { label, code } of await shadersOf(adapter, problemOf(lengths, D, dtype, isCausal))) {
+          const problem = `${name} D${D} ${dtype}${isCausal ? ' causal' : ''}`;
+          for (const { label, code } of await shadersOf(adapter, problemOf(phase, D, dtype, isCausal))) {
             const known = cases.get(code) ?? { label, problems: [] };
-            known.problems.push(name);
+            known.problems.push(problem);
             cases.set(code, known);
           }
         }
@@ -29,9 +38,9 @@ export async function casesOf(adapter: LabAdapter, heads: readonly number[]): Pr
   return [...cases].map(([code, { label, problems }]) => ({ name: `${label.split(' ')[0]} ${problems[0]}`, label, code, problems }));
 }
 
-function problemOf({ N, M }: { N: number; M: number }, D: number, dtype: 'f32' | 'f16', isCausal: boolean): AttentionProblem {
+function problemOf({ N, M, backward }: Phase, D: number, dtype: 'f32' | 'f16', isCausal: boolean): AttentionProblem {
   const k = { shape: [1, 8, M, D], dtype };
-  return { q: { shape: [1, 8, N, D], dtype }, k, v: k, isCausal, causalOffset: 'lower-right' };
+  return { q: { shape: [1, 8, N, D], dtype }, k, v: k, isCausal, causalOffset: 'lower-right', ...(backward && { backward }) };
 }
 
 /** One a step of the problem's plan. */

@@ -4,6 +4,8 @@ const OPTIONS = 'test/backward-options.test.ts';
 const PRODUCTS = ['flash_backward_dq', 'flash_backward_dkv'];
 const ALL = [...PRODUCTS, 'flash_backward_mask'];
 
+const QUADS = ['flash_backward_dq_quad', 'flash_backward_dkv_quad'];
+
 const FAULTS = [
   [ALL, 'wrong sign of delta', [['products - row.y', 'products + row.y']]],
   [ALL, 'delta missing', [['products - row.y', 'products']]],
@@ -59,6 +61,22 @@ const FAULTS = [
   [['flash_backward_sinks'], 'wrong sign', [['sum -=', 'sum +=']]],
   [['flash_backward_sinks'], 'one batch element only', [['b < params.batch', 'b < 1']]],
   [['flash_backward_sinks'], 'rows from the second round on dropped', [['n += SIZE', 'n += 16 * SIZE']], OPTIONS],
+  [QUADS, 'wrong sign of delta', [['product - row.y) * derivative', 'product + row.y) * derivative']]],
+  [QUADS, 'wrong sign of delta where every query sees every key', [['* (product - row.y)', '* (product + row.y)']]],
+  [QUADS, 'causal off by one', [['i32(m) <= position + params.right', 'i32(m) <= position + params.right + 1']]],
+  [QUADS, 'what not everyone sees taken for seen', [['<= whole_end', '<= whole_end + 3']]],
+  [QUADS, "the softcap's derivative missing", [['derivative = 1.0 - t * t;', '']]],
+  [['flash_backward_dq_quad'], 'scale applied twice', [['+ i] * params.scale', '+ i] * params.scale * params.scale']]],
+  [['flash_backward_dkv_quad'], 'scale applied twice', [['length, params.scale)', 'length, params.scale * params.scale)']]],
+  [['flash_backward_dkv_quad'], 'a GQA group not summed', [['h < (key_head + 1) * sharing', 'h < key_head * sharing + 1']]],
+  [['flash_backward_dq_quad'], 'GQA head map by modulo', [['h * params.key_heads / params.heads', 'h % params.key_heads']]],
+  [QUADS, 'dropout regenerated with another counter', [['place.head, 0)', 'place.h, 0)']]],
+  [['flash_backward_dkv_quad'], 'dropout forgotten in dv', [['Weights(weight * factor,', 'Weights(weight,']]],
+  [QUADS, 'ALiBi sign', [['s -= place.slope', 's += place.slope']]],
+  [QUADS, 'boolean mask inverted', [['byte == 0', 'byte != 0']]],
+  [QUADS, 'half a quad not summed', [['quadSwapY(select(pair.y, pair.x, is_below))', '0.0']], WHOLE],
+  [QUADS, 'a weight of 0 meets what is excluded', [['SKIP_ZEROS && weight == 0.0', 'false']]],
+  [['flash_backward_dkv_quad'], 'the second part of a long head lost', [['group.z * DK_PART', '0u']], WHOLE],
 ];
 
 export const BACKWARD_MUTANTS = FAULTS.flatMap(([files, what, replacements, tests = OPTIONS]) =>

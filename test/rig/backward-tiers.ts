@@ -2,26 +2,35 @@
 import type { AttentionOptions } from '../../src/index.ts';
 import { runsPlainKernels } from './tiers.ts';
 
+type Variant = NonNullable<AttentionOptions['variant']>;
+
 export interface BackwardTier {
   readonly name: string;
-  readonly variant: NonNullable<AttentionOptions['variant']>;
+  readonly variant: Variant;
 }
 
-const rowTier = (rows: number): BackwardTier => ({
-  name: 'row',
-  variant: { 'flash_backward_dq_row.ROWS': rows, 'flash_backward_dkv_row.ROWS': rows },
-});
-
 /**
- * @param width the longer of the heads' sizes: beyond 128 only the baseline has them
+ * @param width the longer of the heads' sizes: beyond 256 only the baseline has them, beyond 128 the row kernels have not
  * @param rows how many an invocation of the row kernels holds: more take a software device longer to compile
  */
 export function backwardTiersOf(device: GPUDevice, width: number, rows = 1): readonly BackwardTier[] {
-  const isLong = width > 128;
+  const hasQuads = device.features.has('subgroups');
   return [
-    ...(isLong || runsPlainKernels(device)
+    ...(runsPlainKernels(device) || width > 256
       ? [{ name: 'baseline', variant: { 'flash_backward_dq.STEP': 16, 'flash_backward_dkv.STEP': 16 } }]
       : []),
-    ...(!isLong && device.features.has('subgroups') ? [rowTier(rows)] : []),
+    ...(hasQuads && width <= 128
+      ? [{ name: 'row', variant: { 'flash_backward_dq_row.ROWS': rows, 'flash_backward_dkv_row.ROWS': rows } }]
+      : []),
+    ...(hasQuads && width <= 256 ? [{ name: 'quad', variant: quad(device, width) }] : []),
   ];
+}
+
+/** Over as many lanes as subgroups have; one of two variants takes a width, so that tests of many sizes compile few. */
+function quad({ adapterInfo }: GPUDevice, width: number): Variant {
+  const lanes = Math.min(16, Math.max(4, adapterInfo?.subgroupMinSize ?? 4));
+  const vecs = (width <= 64 ? 64 : 256) / (4 * lanes);
+  const shared = { ROWS: 2, D_VECS: vecs, DV_VECS: vecs, LANES: lanes };
+  const of = (kernel: string) => Object.fromEntries(Object.entries(shared).map(([name, value]) => [`${kernel}.${name}`, value]));
+  return { ...of('flash_backward_dq_quad'), ...of('flash_backward_dkv_quad'), 'flash_backward_dkv_quad.PARTS': width <= 64 ? 1 : 2 };
 }

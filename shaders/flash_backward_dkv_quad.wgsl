@@ -1,0 +1,348 @@
+// enable
+// flash_backward_dkv_quad: what flash_backward_dkv computes, for GPUs with subgroups: no workgroup memory, no barriers, as in flash_forward_quad.
+//
+//   q   [B,H,N,D]    k [B,Hk,M,D]    v [B,Hk,M,Dv]    gradient of out [B,H,N,Dv]    mask broadcast to [B,H,N,M]
+//   rows [B,H,N] of lse, delta, keys that exist, ALiBi's slope: from flash_backward_delta
+//   dk  [B,Hk,M,D]    dv [B,Hk,M,Dv]
+//
+// LANES neighbours, one quad or several, share ROWS keys of one key head and split the head's elements between them: of each 4 · LANES a lane
+// holds 4, in registers, of k, v, dk and dv. They walk over the query heads that read the key head. A step takes one query: each lane's parts of
+// q·k and of dO·v; swaps that sum them so that each lane has both of one key, key lane % ROWS, and makes its P ∘ R and dA; broadcasts of these to
+// the quad; their products with dO and q for the lane's elements. Where registers are few PARTS workgroups share these. Nothing depends on how wide a subgroup is.
+// Its twin on the CPU is src/reference/attention_backward.ts, its test test/backward.test.ts.
+// Source: T. Dao, FlashAttention-2, arXiv 2307.08691, algorithm 2.
+
+alias Q = f32; // storage of q and gradient
+alias K = f32; // storage of k, v, dk and dv
+alias Q_UNIT = Q; // with VEC4 vec4<Q>: what the bindings are arrays of
+alias K_UNIT = K;
+const VEC4: bool = false; // offsets, strides, D and Dv are multiples of 4: other Q_UNIT, K_UNIT, load_… and store_…
+const WIDTH: u32 = 0; // of a subgroup; 0: the compiler chooses. Above 0 @subgroup_size(WIDTH) stands before main
+const SIZE: u32 = 64; // invocations a workgroup
+const LANES: u32 = 4; // invocations that share rows: 4, 8 or 16, in one subgroup
+const ROWS: u32 = 2; // keys that they share: 1, 2 or 4
+const D_VECS: u32 = 4; // vec4 of a row of q and k that a lane holds; 4 · LANES · D_VECS ≥ D
+const DV_VECS: u32 = 4; // the same of v and gradient
+const PARTS: u32 = 1; // workgroups that share the elements of dk and dv, each of which makes all weights: 1, 2 or 4
+const DK_PART: u32 = (D_VECS + PARTS - 1) / PARTS; // vec4 of a row of dk that a lane sums
+const DV_PART: u32 = (DV_VECS + PARTS - 1) / PARTS;
+const SKIP_ZEROS: bool = true; // a weight of 0 skips its value: for problems that exclude elements, so that what lies there does not matter
+const DROPOUT: bool = false;
+const LOWEST: f32 = -3.4028234663852886e38; // the lowest finite f32
+const EXCLUDES: u32 = 0xff61b1e6; // bits of −3e38: an additive mask from here down to −∞ excludes
+const MINUS_INFINITY: u32 = 0xff800000;
+const EXCLUDES_F16: u32 = 0xfbff; // the same for f16: −65504 to −∞
+const MINUS_INFINITY_F16: u32 = 0xfc00;
+
+const_assert SIZE % LANES == 0 && (LANES == 4 || LANES == 8 || LANES == 16) && 4 % ROWS == 0;
+
+struct Params {
+  heads: u32, // H
+  key_heads: u32, // Hk
+  n: u32,
+  m: u32,
+  d: u32,
+  dv: u32,
+  scale: f32,
+  softcap: f32, // 0: off
+  left: i32, // keys seen before and after a query's position, 2^30: all
+  right: i32,
+  causal_offset: i32, // position of query 0 among the keys
+  is_lower_right: u32, // the offset is keys − n, and causal_offset is not used
+  mask_kind: u32, // 0: none, 1: boolean, 2: f32 added, 3: f16 added
+  q_offset: u32, // offsets and strides in elements
+  q_b: u32,
+  q_h: u32,
+  q_n: u32,
+  k_offset: u32,
+  k_b: u32,
+  k_h: u32,
+  k_m: u32,
+  v_offset: u32,
+  v_b: u32,
+  v_h: u32,
+  v_m: u32,
+  gradient_offset: u32,
+  gradient_b: u32,
+  gradient_h: u32,
+  gradient_n: u32,
+  mask_offset: u32,
+  mask_b: u32,
+  mask_h: u32,
+  mask_n: u32,
+  mask_m: u32,
+  seed_low: u32,
+  seed_high: u32,
+  drop_below: u32, // a weight whose random word is below this is dropped
+  keep_factor: f32, // of the weights that are kept
+  dk_offset: u32,
+  dk_b: u32,
+  dk_h: u32,
+  dk_m: u32,
+  dv_offset: u32,
+  dv_b: u32,
+  dv_h: u32,
+  dv_m: u32,
+}
+
+@group(0) @binding(0) var<storage, read> q: array<Q_UNIT>;
+@group(0) @binding(1) var<storage, read> k: array<K_UNIT>;
+@group(0) @binding(2) var<storage, read> v: array<K_UNIT>;
+@group(0) @binding(3) var<storage, read> gradient: array<Q_UNIT>;
+@group(0) @binding(4) var<storage, read> rows: array<vec4u>; // bits of lse and of delta, keys that exist, bits of ALiBi's slope
+@group(0) @binding(5) var<storage, read> mask: array<u32>; // bytes, or the bits of f32 or f16
+@group(0) @binding(6) var<storage, read_write> dk: array<K_UNIT>;
+@group(0) @binding(7) var<storage, read_write> dv: array<K_UNIT>;
+@group(0) @binding(8) var<uniform> params: Params;
+
+/// Which head is worked on, and what its queries see.
+struct Place {
+  head: u32, // b · H + h
+  b: u32,
+  h: u32,
+  length: u32, // keys that exist
+  offset: i32, // position of query 0 among the keys
+  slope: f32, // ALiBi's
+}
+
+fn place_of(b: u32, h: u32) -> Place {
+  let head = b * params.heads + h;
+  let row = rows[head * params.n];
+  let offset = select(params.causal_offset, i32(row.z) - i32(params.n), params.is_lower_right != 0);
+  return Place(head, b, h, row.z, offset, bitcast<f32>(row.w));
+}
+
+/// The two halves of a product of two u32: low, high.
+fn multiply(a: u32, b: u32) -> vec2u {
+  let low = (a & 0xffff) * (b & 0xffff);
+  let middle = (a >> 16) * (b & 0xffff) + (low >> 16);
+  let other = (a & 0xffff) * (b >> 16) + (middle & 0xffff);
+  return vec2u(a * b, (a >> 16) * (b >> 16) + (middle >> 16) + (other >> 16));
+}
+
+/// Philox4x32-10: J. Salmon et al., Parallel random numbers: as easy as 1, 2, 3, SC11.
+fn philox(counter: vec4u) -> vec4u {
+  var c = counter;
+  var key = vec2u(params.seed_low, params.seed_high);
+  for (var round = 0u; round < 10; round++) {
+    let x = multiply(0xd2511f53, c.x);
+    let z = multiply(0xcd9e8d57, c.z);
+    c = vec4u(z.y ^ c.y ^ key.x, z.x, x.y ^ c.w ^ key.y, x.x);
+    key += vec2u(0x9e3779b9, 0xbb67ae85);
+  }
+  return c;
+}
+
+/// Four elements of a row from d on; past the row's end its last ones again, which meet a 0 in what an invocation holds, or are never stored.
+fn load_q(row: u32, d: u32) -> vec4f { let e = row + min(vec4u(d, d + 1, d + 2, d + 3), vec4u(params.d - 1)); return vec4f(f32(q[e.x]), f32(q[e.y]), f32(q[e.z]), f32(q[e.w])); }
+fn load_k(row: u32, d: u32) -> vec4f { let e = row + min(vec4u(d, d + 1, d + 2, d + 3), vec4u(params.d - 1)); return vec4f(f32(k[e.x]), f32(k[e.y]), f32(k[e.z]), f32(k[e.w])); }
+fn load_v(row: u32, d: u32) -> vec4f { let e = row + min(vec4u(d, d + 1, d + 2, d + 3), vec4u(params.dv - 1)); return vec4f(f32(v[e.x]), f32(v[e.y]), f32(v[e.z]), f32(v[e.w])); }
+fn load_gradient(row: u32, d: u32) -> vec4f { let e = row + min(vec4u(d, d + 1, d + 2, d + 3), vec4u(params.dv - 1)); return vec4f(f32(gradient[e.x]), f32(gradient[e.y]), f32(gradient[e.z]), f32(gradient[e.w])); }
+fn store_dk(row: u32, d: u32, value: vec4f) { for (var i = 0u; i < 4 && d + i < params.d; i++) { dk[row + d + i] = K(value[i]); } }
+fn store_dv(row: u32, d: u32, value: vec4f) { for (var i = 0u; i < 4 && d + i < params.dv; i++) { dv[row + d + i] = K(value[i]); } }
+
+/// A row's part that a lane holds, 0 past the row's end.
+fn inside(value: vec4f, d: u32, size: u32) -> vec4f {
+  return select(vec4f(), value, d + vec4u(0, 1, 2, 3) < vec4u(size));
+}
+
+fn add_dot(sum: f32, a: vec4f, b: vec4f) -> f32 {
+  return fma(a.w, b.w, fma(a.z, b.z, fma(a.y, b.y, fma(a.x, b.x, sum))));
+}
+
+fn add_weighted(sum: vec4f, weight: f32, values: vec4f) -> vec4f {
+  if (SKIP_ZEROS && weight == 0.0) {
+    return sum;
+  }
+  return fma(vec4f(weight), values, sum);
+}
+
+/// Sums the lanes' parts of all rows; a lane gets row lane % ROWS.
+fn own_sum(parts: vec4f, lane: u32) -> f32 {
+  let ordered = vec4f(parts[0], parts[1 % ROWS], parts[2 % ROWS], parts[3 % ROWS]);
+  let is_odd = (lane & 1) != 0;
+  let pair = select(ordered.xz, ordered.yw, is_odd) + quadSwapX(select(ordered.yw, ordered.xz, is_odd));
+  let is_below = (lane & 2) != 0;
+  var sum = select(pair.x, pair.y, is_below) + quadSwapY(select(pair.y, pair.x, is_below));
+  if (LANES > 4) {
+    sum += subgroupShuffleXor(sum, 4);
+  }
+  if (LANES > 8) {
+    sum += subgroupShuffleXor(sum, 8);
+  }
+  return sum;
+}
+
+/// What the lanes of a quad have of their own rows: the r-th is row r's.
+fn all_rows(own: f32) -> vec4f {
+  return vec4f(quadBroadcast(own, 0), quadBroadcast(own, 1), quadBroadcast(own, 2), quadBroadcast(own, 3));
+}
+
+/// What dv and dk are made of, for one query and one key.
+struct Weights {
+  kept: f32, // P ∘ R
+  gradient: f32, // dA
+}
+
+/// A score with the mask's element, which is not loaded where the key is not seen.
+fn masked(s: f32, is_seen: bool, index: u32) -> f32 {
+  if (!is_seen) {
+    return LOWEST;
+  }
+  if (params.mask_kind == 1) {
+    let byte = (mask[index / 4] >> (8 * (index % 4))) & 0xff;
+    return select(s, LOWEST, byte == 0);
+  }
+  if (params.mask_kind == 2) {
+    let bits = mask[index];
+    return select(s + bitcast<f32>(bits), LOWEST, bits >= EXCLUDES && bits <= MINUS_INFINITY);
+  }
+  if (params.mask_kind == 3) {
+    let bits = (mask[index / 2] >> (16 * (index % 2))) & 0xffff;
+    return select(s + unpack2x16float(bits).x, LOWEST, bits >= EXCLUDES_F16 && bits <= MINUS_INFINITY_F16);
+  }
+  return s;
+}
+
+/// P ∘ R and dA of query n and key m, from their q·k and dO·v; exactly 0 where the query does not see the key.
+fn weights_of(dot: f32, product: f32, place: Place, n: u32, m: u32, row: vec2f, factor: f32) -> Weights {
+  let position = i32(n) + place.offset;
+  let is_seen = n < params.n && m < place.length && i32(m) <= position + params.right && i32(m) >= position - params.left;
+  var s = dot * params.scale;
+  var derivative = 1.0; // of the softcap
+  if (params.softcap > 0.0) {
+    let t = tanh(clamp(s / params.softcap, -15.0, 15.0));
+    s = params.softcap * t;
+    derivative = 1.0 - t * t;
+  }
+  s -= place.slope * f32(abs(position - i32(m)));
+  if (params.mask_kind != 0) {
+    let mask_row = params.mask_offset + place.b * params.mask_b + place.h * params.mask_h + n * params.mask_n;
+    s = masked(s, is_seen, mask_row + m * params.mask_m);
+  }
+  let is_excluded = bitcast<u32>(s) >= EXCLUDES && bitcast<u32>(s) <= MINUS_INFINITY;
+  let weight = select(0.0, exp(s - row.x), is_seen && !is_excluded);
+  return Weights(weight * factor, select(0.0, weight * (factor * product - row.y) * derivative, weight != 0.0));
+}
+
+/// lse and delta of query n; the row of a query that does not exist is never used.
+fn row_of(head: u32, n: u32) -> vec2f {
+  return bitcast<vec2f>(rows[head * params.n + min(n, params.n - 1)].xy);
+}
+
+/// Elements of a key's row of dk or dv: 0 where the key does not exist, whatever the queries hold.
+fn finished(sums: vec4f, m: u32, length: u32, factor: f32) -> vec4f {
+  return select(vec4f(), sums * factor, m < length);
+}
+
+@compute @workgroup_size(SIZE)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) index: u32) {
+  let b = group.y / params.key_heads;
+  let key_head = group.y % params.key_heads;
+  let first_m = group.x * (SIZE / LANES) * ROWS;
+  let lane = index % LANES;
+  let lanes_m = first_m + index / LANES * ROWS; // the first of its group's keys
+  let own_m = lanes_m + lane % ROWS; // the one whose weights this lane makes
+  let sharing = params.heads / params.key_heads; // query heads that read this key head
+  let k_base = params.k_offset + b * params.k_b + key_head * params.k_h;
+  let v_base = params.v_offset + b * params.v_b + key_head * params.v_h;
+
+  // The queries that see some key of the workgroup, and among them those that see every one, with scores that nothing changes: the same in every head.
+  let first_place = place_of(b, key_head * sharing);
+  let length = first_place.length;
+  let last_m = min(first_m + (SIZE / LANES) * ROWS, length) - 1; // not used where no key exists
+  let begin = u32(clamp(i32(first_m) - first_place.offset - params.right, 0, i32(params.n)));
+  let seen = u32(clamp(i32(last_m) - first_place.offset + params.left + 1, 0, i32(params.n)));
+  let end = select(0, seen, first_m < length);
+  let whole_begin = i32(last_m) - first_place.offset - params.right;
+  let whole_end = i32(first_m) - first_place.offset + params.left;
+
+  var keys: array<vec4f, ROWS * D_VECS>; // [ROWS][D_VECS]
+  var values: array<vec4f, ROWS * DV_VECS>; // [ROWS][DV_VECS]
+  var dk_sums: array<vec4f, ROWS * DK_PART>; // dk / scale: [ROWS][DK_PART]
+  var dv_sums: array<vec4f, ROWS * DV_PART>; // [ROWS][DV_PART]
+  let dk_first = select(group.z * DK_PART, 0, PARTS == 1); // the first of this part's vec4
+  let dv_first = select(group.z * DV_PART, 0, PARTS == 1);
+  for (var r = 0u; r < ROWS; r++) {
+    let m = min(lanes_m + r, max(length, 1) - 1); // keys past the last are computed, and stored as 0
+    for (var i = 0u; i < D_VECS; i++) {
+      let d = 4 * (LANES * i + lane);
+      keys[r * D_VECS + i] = inside(load_k(k_base + m * params.k_m, d), d, params.d);
+    }
+    for (var i = 0u; i < DV_VECS; i++) {
+      let e = 4 * (LANES * i + lane);
+      values[r * DV_VECS + i] = inside(load_v(v_base + m * params.v_m, e), e, params.dv);
+    }
+  }
+
+  for (var h = key_head * sharing; h < (key_head + 1) * sharing; h++) {
+    let place = place_of(b, h);
+    let is_plain = params.mask_kind == 0 && params.softcap == 0.0 && place.slope == 0.0 && !DROPOUT;
+    var q_row = params.q_offset + b * params.q_b + h * params.q_h + begin * params.q_n;
+    var gradient_row = params.gradient_offset + b * params.gradient_b + h * params.gradient_h + begin * params.gradient_n;
+    for (var n = begin; n < end; n++) {
+      var dots = vec4f();
+      for (var i = 0u; i < D_VECS; i++) {
+        let query = load_q(q_row, 4 * (LANES * i + lane));
+        for (var r = 0u; r < ROWS; r++) {
+          dots[r] = add_dot(dots[r], keys[r * D_VECS + i], query);
+        }
+      }
+      var products = vec4f();
+      for (var i = 0u; i < DV_VECS; i++) {
+        let part = load_gradient(gradient_row, 4 * (LANES * i + lane));
+        for (var r = 0u; r < ROWS; r++) {
+          products[r] = add_dot(products[r], values[r * DV_VECS + i], part);
+        }
+      }
+      let dot = own_sum(dots, lane);
+      let product = own_sum(products, lane);
+      let row = row_of(place.head, n);
+      var own = Weights();
+      if (is_plain && i32(n) >= whole_begin && i32(n) <= whole_end) {
+        let weight = exp(dot * params.scale - row.x);
+        own = Weights(weight, weight * (product - row.y));
+      } else {
+        var factor = 1.0; // dropout's
+        if (DROPOUT) {
+          let words = philox(vec4u(own_m / 4, n, place.head, 0));
+          factor = select(params.keep_factor, 0.0, words[own_m % 4] < params.drop_below);
+        }
+        own = weights_of(dot, product, place, n, own_m, row, factor);
+      }
+      let kept = all_rows(own.kept);
+      let weights = all_rows(own.gradient);
+      // Loaded once more: with one part compilers keep what they have, with several it is another part of the row.
+      for (var i = 0u; i < DV_PART; i++) {
+        let part = load_gradient(gradient_row, 4 * (LANES * (dv_first + i) + lane));
+        for (var r = 0u; r < ROWS; r++) {
+          dv_sums[r * DV_PART + i] = add_weighted(dv_sums[r * DV_PART + i], kept[r], part);
+        }
+      }
+      for (var i = 0u; i < DK_PART; i++) {
+        let query = load_q(q_row, 4 * (LANES * (dk_first + i) + lane));
+        for (var r = 0u; r < ROWS; r++) {
+          dk_sums[r * DK_PART + i] = add_weighted(dk_sums[r * DK_PART + i], weights[r], query);
+        }
+      }
+      q_row += params.q_n;
+      gradient_row += params.gradient_n;
+    }
+  }
+
+  let dk_base = params.dk_offset + b * params.dk_b + key_head * params.dk_h;
+  let dv_base = params.dv_offset + b * params.dv_b + key_head * params.dv_h;
+  for (var r = 0u; r < ROWS; r++) {
+    let m = lanes_m + r;
+    for (var i = 0u; i < DK_PART; i++) {
+      if (m < params.m) {
+        store_dk(dk_base + m * params.dk_m, 4 * (LANES * (dk_first + i) + lane), finished(dk_sums[r * DK_PART + i], m, length, params.scale));
+      }
+    }
+    for (var i = 0u; i < DV_PART; i++) {
+      if (m < params.m) {
+        store_dv(dv_base + m * params.dv_m, 4 * (LANES * (dv_first + i) + lane), finished(dv_sums[r * DV_PART + i], m, length, 1.0));
+      }
+    }
+  }
+}

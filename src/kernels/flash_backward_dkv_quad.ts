@@ -1,0 +1,27 @@
+import type { BackwardProblem } from '../backward-problem.ts';
+import { BACKWARD_INPUTS, backwardParams } from './flash_backward.ts';
+import { type Dispatch, type Kernel, numbers, uniform, type Variant, vec4Load, vec4Store, viewParams, write } from './kernel.ts';
+
+/** The gradients of k and v: the tier of GPUs with subgroups. */
+export const flashBackwardDkvQuad: Kernel = {
+  name: 'flash_backward_dkv_quad',
+  source: () => import('../../shaders/flash_backward_dkv_quad.wgsl?raw'),
+  bindings: [...BACKWARD_INPUTS, write('dk'), write('dv'), uniform('params')],
+  enable: ['subgroups'],
+  vec4: [
+    ...['alias Q_UNIT = vec4<Q>;', 'alias K_UNIT = vec4<K>;'],
+    ...[vec4Load('q', 'd'), vec4Load('k', 'd'), vec4Load('v', 'dv'), vec4Load('gradient', 'dv')],
+    ...[vec4Store('dk', 'd', 'K'), vec4Store('dv', 'dv', 'K')],
+  ],
+};
+
+export function flashBackwardDkvQuadDispatch(problem: BackwardProblem, variant: Variant, alignment: number): Dispatch {
+  const { B, Hk, M, dk, dv } = problem;
+  const { SIZE, LANES, ROWS, PARTS } = numbers<'SIZE' | 'LANES' | 'ROWS' | 'PARTS'>(variant);
+  return {
+    kernel: flashBackwardDkvQuad,
+    variant,
+    params: [...backwardParams(problem, alignment), ...viewParams('dk', dk, 'bhm', alignment), ...viewParams('dv', dv, 'bhm', alignment)],
+    grid: [Math.ceil(M / ((SIZE / LANES) * ROWS)), B * Hk, PARTS],
+  };
+}

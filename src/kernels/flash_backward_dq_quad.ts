@@ -1,0 +1,26 @@
+import type { BackwardProblem } from '../backward-problem.ts';
+import { BACKWARD_INPUTS, backwardParams } from './flash_backward.ts';
+import { type Dispatch, type Kernel, numbers, uniform, type Variant, vec4Load, vec4Store, viewParams, write } from './kernel.ts';
+
+/** The gradient of q: the tier of GPUs with subgroups. */
+export const flashBackwardDqQuad: Kernel = {
+  name: 'flash_backward_dq_quad',
+  source: () => import('../../shaders/flash_backward_dq_quad.wgsl?raw'),
+  bindings: [...BACKWARD_INPUTS, write('dq'), uniform('params')],
+  enable: ['subgroups'],
+  vec4: [
+    ...['alias Q_UNIT = vec4<Q>;', 'alias K_UNIT = vec4<K>;'],
+    ...[vec4Load('q', 'd'), vec4Load('k', 'd'), vec4Load('v', 'dv'), vec4Load('gradient', 'dv'), vec4Store('dq', 'd', 'Q')],
+  ],
+};
+
+export function flashBackwardDqQuadDispatch(problem: BackwardProblem, variant: Variant, alignment: number): Dispatch {
+  const { B, H, N, dq } = problem;
+  const { SIZE, LANES, ROWS } = numbers<'SIZE' | 'LANES' | 'ROWS'>(variant);
+  return {
+    kernel: flashBackwardDqQuad,
+    variant,
+    params: [...backwardParams(problem, alignment), ...viewParams('dq', dq, 'bhn', alignment)],
+    grid: [Math.ceil(N / ((SIZE / LANES) * ROWS)), B * H, 1],
+  };
+}
