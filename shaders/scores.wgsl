@@ -4,15 +4,16 @@
 //   q      [B,H,N,D]     k [B,Hk,M,D]     mask broadcast to [B,H,N,M]     key_lengths [B]     alibi_slopes [H]
 //   scores [B,H,N,M], dense; an excluded element is LOWEST
 //
-// A workgroup computes a tile of TILE_N queries × TILE_M keys of one head. It walks over D in steps of TILE_D that it keeps in
+// A workgroup computes TILES tiles of TILE_N queries × TILE_M keys of one head. In each it walks over D in steps of TILE_D that it keeps in
 // workgroup memory, transposed; an invocation holds 4·ROWS × 4·COLS sums in registers, so that a loaded value feeds 4 or 8 of them.
 // Source: A. Vaswani et al., Attention Is All You Need, arXiv 1706.03762, section 3.2.1.
 
 alias Q = f32; // storage of q
 alias K = f32; // storage of k
 const TILE_N: u32 = 16; // queries a workgroup
-const TILE_M: u32 = 16; // keys a workgroup
+const TILE_M: u32 = 16; // keys a tile
 const TILE_D: u32 = 16; // elements of a head a step
+const TILES: u32 = 1; // a workgroup: browsers zero its memory first, which takes a device on the CPU as long as a tile
 const ROWS: u32 = 1; // blocks of 4 queries an invocation, 1 or 2
 const COLS: u32 = 1; // blocks of 4 keys an invocation, 1 or 2
 const SIZE_X: u32 = TILE_M / (4 * COLS);
@@ -169,7 +170,6 @@ fn main(
   let b = group.z / params.heads;
   let h = group.z % params.heads;
   let first_n = group.y * TILE_N;
-  let first_m = group.x * TILE_M;
   let length = key_length(b);
   let offset = select(params.causal_offset, i32(length) - i32(params.n), params.is_lower_right != 0);
   let q_base = params.q_offset + b * params.q_b + h * params.q_h;
@@ -180,60 +180,64 @@ fn main(
     slope = alibi_slopes[params.alibi_offset + h];
   }
 
-  // A tile that no query sees is not computed.
+  let place = Place(b, h, length, offset, slope);
   let first_position = i32(first_n) + offset;
   let last_position = i32(min(first_n + TILE_N, params.n) - 1) + offset;
-  let is_seen = first_m < length && i32(first_m) <= last_position + params.right && i32(first_m + TILE_M) > first_position - params.left;
+  for (var tile = 0u; tile < TILES; tile++) {
+    let first_m = (group.x * TILES + tile) * TILE_M;
+    // A tile that no query sees is not computed.
+    let is_seen = first_m < length && i32(first_m) <= last_position + params.right && i32(first_m + TILE_M) > first_position - params.left;
 
-  var s00: mat4x4f; // [4 queries][4 keys]
-  var s01: mat4x4f;
-  var s10: mat4x4f;
-  var s11: mat4x4f;
-  if (is_seen) {
-    for (var first_d = 0u; first_d < params.d; first_d += TILE_D) {
-      for (var i = lane; i < TILE_D * TILE_N / 4; i += SIZE_X * SIZE_Y) {
-        let d = first_d + i % TILE_D;
-        let n = first_n + 4 * (i / TILE_D);
-        q_tile[(i % TILE_D) * (TILE_N / 4) + i / TILE_D] =
-          vec4f(load_q(q_base, n, d), load_q(q_base, n + 1, d), load_q(q_base, n + 2, d), load_q(q_base, n + 3, d));
-      }
-      for (var i = lane; i < TILE_D * TILE_M / 4; i += SIZE_X * SIZE_Y) {
-        let d = first_d + i % TILE_D;
-        let m = first_m + 4 * (i / TILE_D);
-        k_tile[(i % TILE_D) * (TILE_M / 4) + i / TILE_D] = vec4f(
-          load_k(k_base, m, d, length), load_k(k_base, m + 1, d, length), load_k(k_base, m + 2, d, length), load_k(k_base, m + 3, d, length));
-      }
-      workgroupBarrier();
-      for (var d = 0u; d < TILE_D; d++) {
-        let queries = q_tile[d * (TILE_N / 4) + local.y];
-        let keys = k_tile[d * (TILE_M / 4) + local.x];
-        s00 = add_products(s00, queries, keys);
-        if (COLS == 2) {
-          s01 = add_products(s01, queries, k_tile[d * (TILE_M / 4) + SIZE_X + local.x]);
+    // Initialised by hand: see flash_forward.wgsl.
+    var s00 = mat4x4f(); // [4 queries][4 keys]
+    var s01 = mat4x4f();
+    var s10 = mat4x4f();
+    var s11 = mat4x4f();
+    if (is_seen) {
+      for (var first_d = 0u; first_d < params.d; first_d += TILE_D) {
+        for (var i = lane; i < TILE_D * TILE_N / 4; i += SIZE_X * SIZE_Y) {
+          let d = first_d + i % TILE_D;
+          let n = first_n + 4 * (i / TILE_D);
+          q_tile[(i % TILE_D) * (TILE_N / 4) + i / TILE_D] =
+            vec4f(load_q(q_base, n, d), load_q(q_base, n + 1, d), load_q(q_base, n + 2, d), load_q(q_base, n + 3, d));
         }
-        if (ROWS == 2) {
-          let more = q_tile[d * (TILE_N / 4) + SIZE_Y + local.y];
-          s10 = add_products(s10, more, keys);
+        for (var i = lane; i < TILE_D * TILE_M / 4; i += SIZE_X * SIZE_Y) {
+          let d = first_d + i % TILE_D;
+          let m = first_m + 4 * (i / TILE_D);
+          k_tile[(i % TILE_D) * (TILE_M / 4) + i / TILE_D] = vec4f(
+            load_k(k_base, m, d, length), load_k(k_base, m + 1, d, length), load_k(k_base, m + 2, d, length), load_k(k_base, m + 3, d, length));
+        }
+        workgroupBarrier();
+        for (var d = 0u; d < TILE_D; d++) {
+          let queries = q_tile[d * (TILE_N / 4) + local.y];
+          let keys = k_tile[d * (TILE_M / 4) + local.x];
+          s00 = add_products(s00, queries, keys);
           if (COLS == 2) {
-            s11 = add_products(s11, more, k_tile[d * (TILE_M / 4) + SIZE_X + local.x]);
+            s01 = add_products(s01, queries, k_tile[d * (TILE_M / 4) + SIZE_X + local.x]);
+          }
+          if (ROWS == 2) {
+            let more = q_tile[d * (TILE_N / 4) + SIZE_Y + local.y];
+            s10 = add_products(s10, more, keys);
+            if (COLS == 2) {
+              s11 = add_products(s11, more, k_tile[d * (TILE_M / 4) + SIZE_X + local.x]);
+            }
           }
         }
+        workgroupBarrier();
       }
-      workgroupBarrier();
     }
-  }
 
-  let n = first_n + 4 * local.y;
-  let m = first_m + 4 * local.x;
-  let place = Place(b, h, length, offset, slope);
-  store(place, n, m, s00);
-  if (COLS == 2) {
-    store(place, n, m + 4 * SIZE_X, s01);
-  }
-  if (ROWS == 2) {
-    store(place, n + 4 * SIZE_Y, m, s10);
+    let n = first_n + 4 * local.y;
+    let m = first_m + 4 * local.x;
+    store(place, n, m, s00);
     if (COLS == 2) {
-      store(place, n + 4 * SIZE_Y, m + 4 * SIZE_X, s11);
+      store(place, n, m + 4 * SIZE_X, s01);
+    }
+    if (ROWS == 2) {
+      store(place, n + 4 * SIZE_Y, m, s10);
+      if (COLS == 2) {
+        store(place, n + 4 * SIZE_Y, m + 4 * SIZE_X, s11);
+      }
     }
   }
 }

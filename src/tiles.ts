@@ -58,16 +58,20 @@ export function chooseAlgorithm(problem: Problem): { algorithm: 'explicit' | 'fu
   return { algorithm: 'explicit', reason: `auto takes explicit: ${obstacle}` };
 }
 
+/** Of keys, a workgroup of scores on a software device, where zeroing its memory takes as long as a tile. */
+const MOST_TILES = 8;
+
 /** Tiles of the three explicit kernels. `problem.variant` overrides single values, as `'scores.TILE_N': 16`. */
 export function chooseExplicitTiles(problem: Problem, facts: DeviceFacts): Tiles<ExplicitKernel> {
   const { N, M, Dv, q, k } = problem;
   const scores = matmulTile(N, M);
   const context = matmulTile(N, Dv);
+  const tiles = facts.isSoftware ? Math.min(MOST_TILES, Math.ceil(M / scores.size)) : 1;
   const lanes = softmaxLanes(M, facts);
   const storage = { Q: q.dtype, K: k.dtype };
   const chosen = {
     scores: {
-      variant: { ...storage, TILE_N: scores.size, TILE_M: scores.size, TILE_D: 16, ROWS: scores.blocks, COLS: scores.blocks },
+      variant: { ...storage, TILE_N: scores.size, TILE_M: scores.size, TILE_D: 16, ROWS: scores.blocks, COLS: scores.blocks, TILES: tiles },
       reason: scores.reason,
     },
     softmax: {

@@ -23,13 +23,13 @@ export const scores: Kernel = {
 
 /** @param form how far to go: `'masked'` is what the softmax takes */
 export function scoresDispatch(problem: Problem, variant: Variant, alignment: number, form: Exclude<ScoresForm, 'weights'>): Dispatch {
-  const { TILE_N, TILE_M } = numbers<'TILE_N' | 'TILE_M'>(variant);
+  const { TILE_N, TILE_M, TILES } = numbers<'TILE_N' | 'TILE_M' | 'TILES'>(variant);
   const { B, H, N, M } = problem;
   return {
     kernel: scores,
     variant,
     params: scoresParams(scoresProblem(problem, form), alignment),
-    grid: [Math.ceil(M / TILE_M), Math.ceil(N / TILE_N), B * H],
+    grid: [Math.ceil(M / (TILE_M * TILES)), Math.ceil(N / TILE_N), B * H],
   };
 }
 

@@ -7,10 +7,10 @@ import { naiveScores } from '../rig/naive.ts';
 import { randomArray } from '../rig/random.ts';
 import { expectAsGoodAsNaive, LOWEST } from '../rig/tolerance.ts';
 
-const SMALL = { TILE_N: 16, TILE_M: 16, TILE_D: 16, ROWS: 1, COLS: 1 };
-const LARGE = { TILE_N: 64, TILE_M: 64, TILE_D: 16, ROWS: 2, COLS: 2 };
-const TALL = { TILE_N: 32, TILE_M: 16, TILE_D: 8, ROWS: 2, COLS: 1 };
-const WIDE = { TILE_N: 16, TILE_M: 32, TILE_D: 8, ROWS: 1, COLS: 2 };
+const SMALL = { TILE_N: 16, TILE_M: 16, TILE_D: 16, ROWS: 1, COLS: 1, TILES: 2 };
+const LARGE = { TILE_N: 64, TILE_M: 64, TILE_D: 16, ROWS: 2, COLS: 2, TILES: 1 };
+const TALL = { TILE_N: 32, TILE_M: 16, TILE_D: 8, ROWS: 2, COLS: 1, TILES: 3 };
+const WIDE = { TILE_N: 16, TILE_M: 32, TILE_D: 8, ROWS: 1, COLS: 2, TILES: 2 };
 const ALIGNMENT = 256;
 
 onDevices('scores', (attention) => {
