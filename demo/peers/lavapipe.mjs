@@ -42,6 +42,7 @@ export async function openNode() {
       sample: (calls) => stage.sample(contestant.name, calls),
       end: async () => {},
     }),
+    peak: stage.peak,
     close: () => server.close(),
   };
 }

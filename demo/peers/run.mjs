@@ -44,6 +44,7 @@ async function main() {
         const own = await contests.contest(work, chosen.filter(canDo(work)), { ...options, versions, say, open: stage.open });
         rows.push(...own);
         console.log(`\n${contests.describe(work)}\n${tables.table(own)}`);
+        if (stage.peak) console.log(tables.sharesOf(own, await stage.peak())); // in a browser that is what `npm run bench` says
       } finally {
         await stage.close();
       }

@@ -1,4 +1,5 @@
 /** Where contestants perform: a page for each of them in a browser, one process in Node. */
+import { measureRoofline } from '../benchmark/roofline.ts';
 import type { Contestant } from './contestants.ts';
 import type { Load, Player } from './player.ts';
 import { inputsOf, type NamedWork, pickRows } from './works.ts';
@@ -21,6 +22,14 @@ const enterers = {
 export async function adapter(): Promise<string> {
   const info = (await navigator.gpu.requestAdapter())?.info;
   return [info?.vendor, info?.architecture, info?.description].filter(Boolean).join(' ') || 'an adapter without a name';
+}
+
+/** Multiply-adds that the adapter can do, in GFLOP/s. */
+export async function peak(): Promise<number> {
+  const device = await (await navigator.gpu.requestAdapter())!.requestDevice();
+  const { gflops } = await measureRoofline(device, (promise) => promise);
+  device.destroy();
+  return gflops;
 }
 
 /** @throws Error when the contestant fails, or leaves the GPU out */

@@ -30,6 +30,13 @@ function cells({ contestant, version, status, message, error, first, times, medi
 
 const time = (milliseconds: number) => milliseconds.toFixed(milliseconds < 10 ? 3 : 1);
 
+/** How much of the adapter's multiply-adds our rows reach. @param peak in GFLOP/s */
+export const sharesOf = (rows: readonly Row[], peak: number): string =>
+  rows
+    .filter(({ isOurs, gflops }) => isOurs && gflops !== undefined)
+    .map(({ contestant, gflops }) => `${contestant}: ${((100 * gflops!) / peak).toFixed(0)}% of this adapter's ${peak.toFixed(1)} GFLOP/s`)
+    .join('\n');
+
 /** One line for each set and contestant of ours. */
 export const summaryLines = (summary: ReturnType<typeof summarize>): string[] =>
   Object.entries(summary).flatMap(([set, contestants]) =>
