@@ -63,17 +63,13 @@ export function chooseExplicitTiles(problem: Problem, facts: DeviceFacts): Tiles
   const { N, M, Dv, q, k } = problem;
   const scores = matmulTile(N, M);
   const context = matmulTile(N, Dv);
-  const lanes = softmaxLanes(M, facts);
   const storage = { Q: q.dtype, K: k.dtype };
   const chosen = {
     scores: {
       variant: { ...storage, TILE_N: scores.size, TILE_M: scores.size, TILE_D: 16, ROWS: scores.blocks, COLS: scores.blocks },
       reason: scores.reason,
     },
-    softmax: {
-      variant: { LANES: lanes, ROWS: Math.max(1, 64 / lanes) },
-      reason: `${lanes} invocations a row of ${M}${facts.isSoftware ? ', for a software device' : ''}`,
-    },
+    softmax: chooseRowTiles(M, facts),
     context: {
       variant: {
         ...{ ...storage, TILE_N: context.size, TILE_DV: context.size, TILE_M: 16, ROWS: context.blocks, COLS: context.blocks },
@@ -93,6 +89,13 @@ export function chooseProjectTiles({ rows, outWidth }: Projection, facts: Device
   return { variant, reason };
 }
 
+/** Lanes and rows a workgroup, for a kernel whose invocations share rows of `length`. */
+export function chooseRowTiles(length: number, facts: DeviceFacts): Choice {
+  const lanes = rowLanes(length, facts);
+  const reason = `${lanes} invocations a row of ${length}${facts.isSoftware ? ', for a software device' : ''}`;
+  return { variant: { LANES: lanes, ROWS: Math.max(1, 64 / lanes) }, reason };
+}
+
 /** Square tiles of a matrix product: large ones reuse each loaded value more, small ones waste less on small matrices. */
 function matmulTile(rows: number, cols: number): { size: number; blocks: number; reason: string } {
   if (Math.min(rows, cols) <= 32) return { size: 16, blocks: 1, reason: `tiles of 16: ${rows}×${cols} is small` };
@@ -104,7 +107,7 @@ function matmulTile(rows: number, cols: number): { size: number; blocks: number;
  * long rows faster than it meets at barriers: with N = M = 512 and H = 8, softmax in SwiftShader took 4 lanes 130 ms less than 64 lanes
  * (24 Nov 2026); 16 lanes keep the sum of a long row accurate.
  */
-function softmaxLanes(length: number, facts: DeviceFacts): number {
+function rowLanes(length: number, facts: DeviceFacts): number {
   if (facts.isSoftware) return length <= 1024 ? 4 : 16;
   return Math.min(facts.maxComputeInvocationsPerWorkgroup, 256, Math.max(4, 2 ** Math.ceil(Math.log2(length / 8))));
 }

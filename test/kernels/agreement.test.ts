@@ -1,7 +1,13 @@
 /** The shader's text and its TypeScript twin declare the same bindings and the same uniforms, in the same order. */
 import { describe, expect, test } from 'vitest';
+import { normalizeAdam } from '../../src/adam-options.ts';
 import { normalizeBackward } from '../../src/backward-problem.ts';
+import { dense } from '../../src/bind.ts';
+import { adam, adamDispatch } from '../../src/kernels/adam.ts';
 import { context, contextDispatch } from '../../src/kernels/context.ts';
+import { crossEntropy, crossEntropyDispatch } from '../../src/kernels/cross_entropy.ts';
+import { embedding, embeddingDispatch } from '../../src/kernels/embedding.ts';
+import { embeddingBackward, embeddingBackwardDispatch } from '../../src/kernels/embedding_backward.ts';
 import { flashBackwardDelta, flashBackwardDeltaDispatch } from '../../src/kernels/flash_backward_delta.ts';
 import { flashBackwardDkv, flashBackwardDkvDispatch } from '../../src/kernels/flash_backward_dkv.ts';
 import { flashBackwardDkvRow, flashBackwardDkvRowDispatch } from '../../src/kernels/flash_backward_dkv_row.ts';
@@ -45,6 +51,14 @@ const DISPATCHES: readonly Dispatch[] = [
   flashMergeDispatch(part, part, 'f32', 256, 65535),
   contextDispatch(problem, {}, 256),
   projectDispatch(normalizeProjection(matrix, matrix, undefined), {}, 256),
+  embeddingDispatch({ tokens: dense([1, 1]), table: dense([1, 1]), positions: dense([1, 1]), x: dense([1, 1, 1]) }, 256),
+  embeddingBackwardDispatch({ tokens: dense([1, 1]), dx: dense([1, 1, 1]), table: dense([1, 1]), positions: dense([1, 1]) }, 256),
+  crossEntropyDispatch(
+    { logits: dense([1, 1]), targets: dense([1]), losses: dense([1]), gradient: undefined, divisor: 1 },
+    { ROWS: 1 },
+    256,
+  ),
+  adamDispatch({ first: 0, count: 1 }, 1, 1, normalizeAdam('test')),
 ];
 const files = Object.keys(import.meta.glob('../../shaders/*.wgsl'));
 
@@ -61,6 +75,7 @@ test('every shader has its kernel here', () => {
         flashBackwardMask,
         flashBackwardSinks,
       ],
+      ...[embedding, embeddingBackward, crossEntropy, adam],
     ]
       .map(({ name }) => name)
       .sort(),
