@@ -82,7 +82,7 @@ export function chooseExplicitTiles(problem: Problem, facts: DeviceFacts): Tiles
 }
 
 /** Tiles of a linear projection. */
-export function chooseProjectTiles({ rows, outWidth }: Projection, facts: DeviceFacts): Choice {
+export function chooseProjectTiles({ rows, outWidth }: Pick<Projection, 'rows' | 'outWidth'>, facts: DeviceFacts): Choice {
   const { size, blocks, reason } = matmulTile(rows, outWidth);
   const variant = { TILE_N: size, TILE_O: size, TILE_I: 16, ROWS: blocks, COLS: blocks };
   checkFits('project', (size / (4 * blocks)) ** 2, projectBytes(variant), facts);
