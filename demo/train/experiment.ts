@@ -1,0 +1,233 @@
+/** The experiment: a word model that learns how places are, what it looks at while it does, and the controls. Page and command share it. */
+import {
+  type Attention,
+  createWordModel,
+  type HostTensor,
+  type WordModel,
+  type WordModelParameters,
+  type WordPlan,
+} from '../../src/index.ts';
+import {
+  type Choice,
+  drawing,
+  encode,
+  heldOutSentences,
+  LENGTH,
+  PLACES,
+  type Sentence,
+  sentenceOf,
+  trainingBatch,
+  VOCABULARY,
+} from './data.ts';
+
+export const WIDTH = 32;
+export const BATCH = 16;
+export const STEPS = 400;
+export const LEARNING_RATE = 2e-3;
+/** Positions learn more slowly, so that the model finds a place by what it is and not by where it stands. */
+const POSITION_RATE = 0.3;
+
+/** What GPU and CPU are made with alike. */
+export const modelOptions = (seed: number) => ({ vocabulary: VOCABULARY.length, length: LENGTH, width: WIDTH, seed });
+export const adamOptions = (learningRate: number) => ({ learningRate, positionRate: POSITION_RATE });
+
+/** The batches of a seed, one after another. */
+export function batches(seed: number): () => { tokens: number[]; targets: number[] } {
+  const below = drawing(seed + 2); // 1 draws the held-out sentences
+  return () => encode(trainingBatch(below, BATCH));
+}
+
+/** How the model does on sentences that it was not trained on. */
+export interface Evaluation {
+  readonly loss: number; // mean
+  readonly accuracy: number; // share of sentences whose most likely next word is right
+  readonly attention: number; // from the last word to the place, mean
+  readonly lowestPlace: number; // the lowest mean of the sentences of one place
+  readonly lowestSentence: number;
+}
+
+/** What the model makes of one sentence. */
+export interface Look {
+  readonly sentence: Sentence;
+  readonly weights: number[][]; // [N][N]: row n is what word n looks at
+  readonly words: readonly { readonly word: string; readonly probability: number }[]; // the most likely next words first
+  readonly probability: number; // of the right one
+}
+
+export class Experiment {
+  private readonly next: ReturnType<typeof batches>;
+  private steps = 0;
+
+  private constructor(
+    private readonly attention: Attention,
+    private readonly model: WordModel,
+    private readonly training: WordPlan,
+    private readonly looking: WordPlan,
+    readonly seed: number,
+  ) {
+    this.next = batches(seed);
+  }
+
+  static async create(attention: Attention, seed: number): Promise<Experiment> {
+    const model = await createWordModel(attention, modelOptions(seed));
+    try {
+      const training = await model.plan({ batch: BATCH, backward: true });
+      const looking = await model.plan({ batch: 1, returnWeights: true });
+      return new Experiment(attention, model, training, looking, seed);
+    } catch (error) {
+      model.destroy();
+      throw error;
+    }
+  }
+
+  /** Steps so far. */
+  get step(): number {
+    return this.steps;
+  }
+
+  /** Dispatches of a step: the plan's, and Adam's three. */
+  get dispatches(): number {
+    return this.training.kernels.length + 3;
+  }
+
+  /** One step of training on a fresh batch. @returns its mean loss before the step */
+  async train(learningRate = LEARNING_RATE): Promise<number> {
+    const { tokens, targets } = this.next();
+    this.steps++;
+    return this.training.train(tokens, targets, adamOptions(learningRate));
+  }
+
+  parameters(): Promise<WordModelParameters> {
+    return this.model.parameters();
+  }
+
+  async look(choice: Choice): Promise<Look> {
+    const sentence = sentenceOf(choice);
+    const { tokens, targets } = encode([sentence]);
+    const { logits, weights } = await this.looking.forward(tokens, targets);
+    const N = sentence.words.length;
+    const likely = probabilities(logits.data, (N - 1) * VOCABULARY.length);
+    const words = likely
+      .map((probability, token) => ({ word: VOCABULARY[token]!, probability }))
+      .sort((a, b) => b.probability - a.probability);
+    return {
+      sentence,
+      weights: square(weights!.data, N),
+      words: words.slice(0, 3),
+      probability: likely[VOCABULARY.indexOf(sentence.answer)]!,
+    };
+  }
+
+  /** On the held-out sentences; `change` first alters a copy of the parameters. */
+  async evaluate(change: (parameters: WordModelParameters) => Partial<WordModelParameters> = () => ({})): Promise<Evaluation> {
+    const sentences = heldOutSentences();
+    const { tokens, targets } = encode(sentences);
+    const parameters = await this.model.parameters();
+    const copy = await createWordModel(this.attention, modelOptions(0));
+    try {
+      copy.load({ ...parameters, ...change(parameters) });
+      const plan = await copy.plan({ batch: sentences.length, returnWeights: true });
+      const { logits, losses, weights } = await plan.forward(tokens, targets);
+      const right = sentences.filter(
+        ({ words, answer }, b) => likeliest(logits.data, (b * LENGTH + words.length - 1) * VOCABULARY.length) === answer,
+      );
+      return {
+        loss: Array.from(losses.data).reduce((sum, loss) => sum + loss, 0) / sentences.length,
+        accuracy: right.length / sentences.length,
+        ...attentionToPlaces(sentences, weights!.data),
+      };
+    } finally {
+      copy.destroy();
+    }
+  }
+
+  /** The positions' rows in another order: a model that finds places by what they are does not mind. */
+  evaluatePermuted(): Promise<Evaluation> {
+    return this.evaluate(({ positions }) => ({ positions: permuteRows(positions, this.seed) }));
+  }
+
+  /** Plain dot products of the words' vectors, without trainable weights: attention from the last word to the place, mean over the held-out sentences. */
+  async withoutWeights(scale: number): Promise<number> {
+    const sentences = heldOutSentences();
+    const { tokens: table, positions } = await this.model.parameters();
+    const { tokens } = encode(sentences);
+    const weights = await plainWeights(this.attention, vectorsOf(tokens, table, positions), [sentences.length, LENGTH], scale);
+    return attentionToPlaces(sentences, weights).attention;
+  }
+
+  /** What the words of one sentence look at by plain dot products of their vectors. */
+  async lookWithoutWeights(choice: Choice, scale: number): Promise<number[][]> {
+    const sentence = sentenceOf(choice);
+    const { tokens: table, positions } = await this.model.parameters();
+    const x = vectorsOf(encode([sentence]).tokens, table, positions);
+    return square(await plainWeights(this.attention, x, [1, LENGTH], scale), sentence.words.length);
+  }
+
+  destroy(): void {
+    this.model.destroy();
+  }
+}
+
+/** E[token] + P[position] of each word. */
+function vectorsOf(tokens: readonly number[], table: HostTensor, positions: HostTensor): Float32Array {
+  return Float32Array.from({ length: tokens.length * WIDTH }, (_, i) => {
+    const d = i % WIDTH;
+    const row = Math.floor(i / WIDTH);
+    return table.data[tokens[row]! * WIDTH + d]! + positions.data[(row % LENGTH) * WIDTH + d]!;
+  });
+}
+
+/** softmax(scale · x xᵀ) with the causal mask: [batch, length, length]. */
+async function plainWeights(attention: Attention, x: Float32Array, [batch, length]: readonly [number, number], scale: number) {
+  const input = attention.upload(x, [batch, 1, length, WIDTH]);
+  const { out, scores } = await attention.scaledDotProductAttention(input, input, input, {
+    scale,
+    isCausal: true,
+    returnScores: 'weights',
+  });
+  const { data } = await attention.download(scores!);
+  attention.release(input, out, scores!);
+  return data;
+}
+
+/** From each sentence's last word to its place. @param weights [batch, 1, LENGTH, LENGTH] */
+function attentionToPlaces(
+  sentences: readonly Sentence[],
+  weights: ArrayLike<number>,
+): Pick<Evaluation, 'attention' | 'lowestPlace' | 'lowestSentence'> {
+  const own = sentences.map(({ words, place }, b) => weights[(b * LENGTH + words.length - 1) * LENGTH + place]!);
+  const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
+  const places = PLACES.map((_, place) => mean(own.filter((_, b) => sentences[b]!.choice.place === place)));
+  return { attention: mean(own), lowestPlace: Math.min(...places), lowestSentence: Math.min(...own) };
+}
+
+/** The softmax of a row of logits. */
+function probabilities(logits: ArrayLike<number>, first: number): number[] {
+  const row = VOCABULARY.map((_, token) => logits[first + token]!);
+  const largest = Math.max(...row);
+  const shares = row.map((logit) => Math.exp(logit - largest));
+  const sum = shares.reduce((total, share) => total + share, 0);
+  return shares.map((share) => share / sum);
+}
+
+function likeliest(logits: ArrayLike<number>, first: number): string {
+  const row = VOCABULARY.map((_, token) => logits[first + token]!);
+  return VOCABULARY[row.indexOf(Math.max(...row))]!;
+}
+
+/** The first N rows and columns of [LENGTH, LENGTH]. */
+function square(weights: ArrayLike<number>, N: number): number[][] {
+  return Array.from({ length: N }, (_, n) => Array.from({ length: N }, (_, m) => weights[n * LENGTH + m]!));
+}
+
+/** A matrix with its rows shuffled. Source: R. Durstenfeld, Algorithm 235, 1964. */
+function permuteRows({ data, shape }: HostTensor, seed: number): HostTensor {
+  const [rows, width] = shape as [number, number];
+  const below = drawing(seed);
+  const order = Array.from({ length: rows }, (_, row) => row);
+  for (let i = rows - 1; i > 0; i--) {
+    const j = below(i + 1);
+    [order[i], order[j]] = [order[j]!, order[i]!];
+  }
+  return { data: Float32Array.from(data, (_, i) => data[order[Math.floor(i / width)]! * width + (i % width)]!), shape };
+}
