@@ -7,35 +7,8 @@ import {
   type WordModelParameters,
   type WordPlan,
 } from '../../src/index.ts';
-import {
-  type Choice,
-  drawing,
-  encode,
-  heldOutSentences,
-  LENGTH,
-  PLACES,
-  type Sentence,
-  sentenceOf,
-  trainingBatch,
-  VOCABULARY,
-} from './data.ts';
-
-export const WIDTH = 32;
-export const BATCH = 16;
-export const STEPS = 400;
-export const LEARNING_RATE = 2e-3;
-/** Positions learn more slowly, so that the model finds a place by what it is and not by where it stands. */
-const POSITION_RATE = 0.3;
-
-/** What GPU and CPU are made with alike. */
-export const modelOptions = (seed: number) => ({ vocabulary: VOCABULARY.length, length: LENGTH, width: WIDTH, seed });
-export const adamOptions = (learningRate: number) => ({ learningRate, positionRate: POSITION_RATE });
-
-/** The batches of a seed, one after another. */
-export function batches(seed: number): () => { tokens: number[]; targets: number[] } {
-  const below = drawing(seed + 2); // 1 draws the held-out sentences
-  return () => encode(trainingBatch(below, BATCH));
-}
+import { type Choice, drawing, encode, heldOutSentences, LENGTH, PLACES, type Sentence, sentenceOf, VOCABULARY } from './data.ts';
+import { adamOptions, BATCH, batches, LEARNING_RATE, modelOptions, WIDTH } from './model.ts';
 
 /** How the model does on sentences that it was not trained on. */
 export interface Evaluation {
@@ -57,6 +30,8 @@ export interface Look {
 export class Experiment {
   private readonly next: ReturnType<typeof batches>;
   private steps = 0;
+  /** A model for the held-out sentences, whose parameters may be altered. */
+  private copy: Promise<{ readonly model: WordModel; readonly plan: WordPlan }> | undefined;
 
   private constructor(
     private readonly attention: Attention,
@@ -123,22 +98,20 @@ export class Experiment {
     const sentences = heldOutSentences();
     const { tokens, targets } = encode(sentences);
     const parameters = await this.model.parameters();
-    const copy = await createWordModel(this.attention, modelOptions(0));
-    try {
-      copy.load({ ...parameters, ...change(parameters) });
-      const plan = await copy.plan({ batch: sentences.length, returnWeights: true });
-      const { logits, losses, weights } = await plan.forward(tokens, targets);
-      const right = sentences.filter(
-        ({ words, answer }, b) => likeliest(logits.data, (b * LENGTH + words.length - 1) * VOCABULARY.length) === answer,
-      );
-      return {
-        loss: Array.from(losses.data).reduce((sum, loss) => sum + loss, 0) / sentences.length,
-        accuracy: right.length / sentences.length,
-        ...attentionToPlaces(sentences, weights!.data),
-      };
-    } finally {
-      copy.destroy();
-    }
+    this.copy ??= createWordModel(this.attention, modelOptions(0)).then(async (model) => ({
+      model,
+      plan: await model.plan({ batch: sentences.length, returnWeights: true }),
+    }));
+    const { model, plan } = await this.copy;
+    model.load({ ...parameters, ...change(parameters) });
+    const { logits, losses, weights } = await plan.forward(tokens, targets);
+    const last = (b: number) => (b * LENGTH + sentences[b]!.words.length - 1) * VOCABULARY.length;
+    const right = sentences.filter(({ answer }, b) => likeliest(logits.data, last(b)) === answer);
+    return {
+      loss: Array.from(losses.data).reduce((sum, loss) => sum + loss, 0) / sentences.length,
+      accuracy: right.length / sentences.length,
+      ...attentionToPlaces(sentences, weights!.data),
+    };
   }
 
   /** The positions' rows in another order: a model that finds places by what they are does not mind. */
@@ -165,6 +138,10 @@ export class Experiment {
 
   destroy(): void {
     this.model.destroy();
+    void this.copy?.then(
+      ({ model }) => model.destroy(),
+      () => {}, // what could not be made needs no end
+    );
   }
 }
 

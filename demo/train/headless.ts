@@ -3,7 +3,8 @@ import { createAttention } from '../../src/index.ts';
 import { WordModelReference } from '../../src/reference/index.ts';
 import { describeAdapter } from '../engine.ts';
 import { PAGE_SENTENCE } from './data.ts';
-import { adamOptions, batches, type Evaluation, Experiment, LEARNING_RATE, type Look, modelOptions, WIDTH } from './experiment.ts';
+import { type Evaluation, Experiment, type Look } from './experiment.ts';
+import { adamOptions, batches, LEARNING_RATE, modelOptions, WIDTH } from './model.ts';
 
 export interface SeedReport {
   readonly seed: number;
