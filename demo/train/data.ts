@@ -104,11 +104,11 @@ export function trainingBatch(below: (limit: number) => number, size: number): S
   return Array.from({ length: size }, () => draw(below, ...TRAINING[below(TRAINING.length)]!));
 }
 
+const belowOfTests = drawing(1);
 /** 16 sentences of each pair that training never sees, always the same. */
-export function heldOutSentences(): Sentence[] {
-  const below = drawing(1);
-  return HELD_OUT.flatMap(([animal, place]) => Array.from({ length: 16 }, () => draw(below, animal, place)));
-}
+export const HELD_OUT_SENTENCES: readonly Sentence[] = HELD_OUT.flatMap(([animal, place]) =>
+  Array.from({ length: 16 }, () => draw(belowOfTests, animal, place)),
+);
 
 /** What the model reads: tokens filled up at the end, and the answer as the target of the last word. */
 export function encode(sentences: readonly Sentence[]): { tokens: number[]; targets: number[] } {

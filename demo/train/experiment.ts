@@ -7,8 +7,20 @@ import {
   type WordModelParameters,
   type WordPlan,
 } from '../../src/index.ts';
-import { type Choice, drawing, encode, heldOutSentences, LENGTH, PLACES, type Sentence, sentenceOf, VOCABULARY } from './data.ts';
+import {
+  type Choice,
+  drawing,
+  encode,
+  LENGTH,
+  PLACES,
+  HELD_OUT_SENTENCES as SENTENCES,
+  type Sentence,
+  sentenceOf,
+  VOCABULARY,
+} from './data.ts';
 import { adamOptions, BATCH, batches, LEARNING_RATE, modelOptions, WIDTH } from './model.ts';
+
+const TESTS = encode(SENTENCES);
 
 /** How the model does on sentences that it was not trained on. */
 export interface Evaluation {
@@ -95,22 +107,20 @@ export class Experiment {
 
   /** On the held-out sentences; `change` first alters a copy of the parameters. */
   async evaluate(change: (parameters: WordModelParameters) => Partial<WordModelParameters> = () => ({})): Promise<Evaluation> {
-    const sentences = heldOutSentences();
-    const { tokens, targets } = encode(sentences);
     const parameters = await this.model.parameters();
     this.copy ??= createWordModel(this.attention, modelOptions(0)).then(async (model) => ({
       model,
-      plan: await model.plan({ batch: sentences.length, returnWeights: true }),
+      plan: await model.plan({ batch: SENTENCES.length, returnWeights: true }),
     }));
     const { model, plan } = await this.copy;
     model.load({ ...parameters, ...change(parameters) });
-    const { logits, losses, weights } = await plan.forward(tokens, targets);
-    const last = (b: number) => (b * LENGTH + sentences[b]!.words.length - 1) * VOCABULARY.length;
-    const right = sentences.filter(({ answer }, b) => likeliest(logits.data, last(b)) === answer);
+    const { logits, losses, weights } = await plan.forward(TESTS.tokens, TESTS.targets);
+    const last = (b: number) => (b * LENGTH + SENTENCES[b]!.words.length - 1) * VOCABULARY.length;
+    const right = SENTENCES.filter(({ answer }, b) => likeliest(logits.data, last(b)) === answer);
     return {
-      loss: Array.from(losses.data).reduce((sum, loss) => sum + loss, 0) / sentences.length,
-      accuracy: right.length / sentences.length,
-      ...attentionToPlaces(sentences, weights!.data),
+      loss: Array.from(losses.data).reduce((sum, loss) => sum + loss, 0) / SENTENCES.length,
+      accuracy: right.length / SENTENCES.length,
+      ...attentionToPlaces(weights!.data),
     };
   }
 
@@ -121,11 +131,9 @@ export class Experiment {
 
   /** Plain dot products of the words' vectors, without trainable weights: attention from the last word to the place, mean over the held-out sentences. */
   async withoutWeights(scale: number): Promise<number> {
-    const sentences = heldOutSentences();
     const { tokens: table, positions } = await this.model.parameters();
-    const { tokens } = encode(sentences);
-    const weights = await plainWeights(this.attention, vectorsOf(tokens, table, positions), [sentences.length, LENGTH], scale);
-    return attentionToPlaces(sentences, weights).attention;
+    const weights = await plainWeights(this.attention, vectorsOf(TESTS.tokens, table, positions), [SENTENCES.length, LENGTH], scale);
+    return attentionToPlaces(weights).attention;
   }
 
   /** What the words of one sentence look at by plain dot products of their vectors. */
@@ -167,14 +175,11 @@ async function plainWeights(attention: Attention, x: Float32Array, [batch, lengt
   return data;
 }
 
-/** From each sentence's last word to its place. @param weights [batch, 1, LENGTH, LENGTH] */
-function attentionToPlaces(
-  sentences: readonly Sentence[],
-  weights: ArrayLike<number>,
-): Pick<Evaluation, 'attention' | 'lowestPlace' | 'lowestSentence'> {
-  const own = sentences.map(({ words, place }, b) => weights[(b * LENGTH + words.length - 1) * LENGTH + place]!);
+/** From each held-out sentence's last word to its place. @param weights [sentences, 1, LENGTH, LENGTH] */
+function attentionToPlaces(weights: ArrayLike<number>): Pick<Evaluation, 'attention' | 'lowestPlace' | 'lowestSentence'> {
+  const own = SENTENCES.map(({ words, place }, b) => weights[(b * LENGTH + words.length - 1) * LENGTH + place]!);
   const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
-  const places = PLACES.map((_, place) => mean(own.filter((_, b) => sentences[b]!.choice.place === place)));
+  const places = PLACES.map((_, place) => mean(own.filter((_, b) => SENTENCES[b]!.choice.place === place)));
   return { attention: mean(own), lowestPlace: Math.min(...places), lowestSentence: Math.min(...own) };
 }
 

@@ -6,7 +6,7 @@ import { largestDifference, trainOnCpu } from './cpu.ts';
 import { type Choice, PAGE_SENTENCE } from './data.ts';
 import { type Evaluation, Experiment } from './experiment.ts';
 import { STEPS } from './model.ts';
-import { lossPlot } from './plot.ts';
+import { type LossPlot, lossPlot } from './plot.ts';
 import { drawComposer, showLook, showTests } from './view.ts';
 
 const DRAW_MS = 150; // between two drawings while it trains
@@ -131,7 +131,7 @@ async function begin(): Promise<void> {
 
 async function draw(drawing: Training): Promise<void> {
   showProgress(drawing);
-  showPlot();
+  plot?.show(drawing.losses);
   await drawing.look();
 }
 
@@ -147,11 +147,15 @@ function showProgress({ experiment, losses }: Training): void {
   replace('progress-text', `Step ${experiment.step} of ${STEPS}, ${experiment.dispatches} dispatches each.${loss}`);
 }
 
-function showPlot(): void {
+let plot: LossPlot | undefined;
+
+/** Draws the axes anew, as wide as the page has room and in the theme's colours. */
+function drawPlot(): void {
   const ink = getComputedStyle(document.body).color;
   const accent = getComputedStyle(document.querySelector('a[href]')!).color;
-  const width = byId('plot').clientWidth || 640;
-  if (training) replace('plot', lossPlot(training.losses, { width, accent, ink }));
+  plot = lossPlot({ width: byId('plot').clientWidth, accent, ink });
+  plot.show(training?.losses ?? []);
+  replace('plot', plot.svg);
 }
 
 /** Trains until the end, or until it is paused. */
@@ -273,10 +277,10 @@ function connect(): void {
         drawn();
       });
   });
-  matchMedia('(prefers-color-scheme: dark)').addEventListener('change', showPlot);
+  matchMedia('(prefers-color-scheme: dark)').addEventListener('change', drawPlot);
   let drawnWidth = innerWidth;
   addEventListener('resize', () => {
-    if (innerWidth !== drawnWidth) showPlot(); // a phone's address bar changes the height alone
+    if (innerWidth !== drawnWidth) drawPlot(); // a phone's address bar changes the height alone
     drawnWidth = innerWidth;
   });
   addEventListener('pagehide', end);
@@ -286,5 +290,6 @@ function connect(): void {
 }
 
 setControls();
+drawPlot();
 connect();
 await start();

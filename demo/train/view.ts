@@ -73,7 +73,7 @@ export function showLook({ trained, untrained, plain }: Views): void {
   const bars = element('table', { class: 'views' }, caption, head, element('tbody', {}, ...rows));
   const region = document.querySelector('#bars .scroll');
   if (region) region.replaceChildren(bars);
-  else replace('bars', scrolling(bars, 'What “was” looks at'));
+  else replace('bars', scrolling(bars, 'Attention weights of “was”'));
   showMaps(words, versions);
 }
 
