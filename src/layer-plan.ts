@@ -24,6 +24,7 @@ interface Tensors {
   readonly dX?: GpuTensor;
 }
 
+type Make = (name: string, ...shape: number[]) => GpuTensor;
 type Sequences = Readonly<Record<'inputs' | 'outputs', Sequence>> & Partial<Record<'dOutputs' | 'dInputs', Sequence>>;
 
 export class LayerPlan implements TrainablePlan {
@@ -60,17 +61,31 @@ export class LayerPlan implements TrainablePlan {
 
   /** @throws AttentionError 'limit', 'compile', 'out-of-memory' */
   static async create(caller: string, layer: Layer, sizes: PlanSizes): Promise<LayerPlan> {
-    const { on } = layer;
-    const tensors = makeTensors(caller, layer, sizes);
-    const { heads: H, isCausal } = layer;
-    const views = headViews(tensors, sizes, H);
+    const { pool } = layer.on;
+    const made: GpuTensor[] = [];
+    const make = (name: string, ...shape: number[]): GpuTensor => {
+      made.push(pool.tensor(`${caller}: ${name}`, shape));
+      return made.at(-1)!;
+    };
+    try {
+      return await LayerPlan.compile(caller, layer, sizes, make);
+    } catch (error) {
+      for (const { buffer } of made) pool.recycle(buffer);
+      throw error;
+    }
+  }
+
+  private static async compile(caller: string, layer: Layer, sizes: PlanSizes, make: Make): Promise<LayerPlan> {
+    const { on, heads, isCausal } = layer;
+    const tensors = makeTensors(layer, sizes, make);
+    const views = headViews(tensors, sizes, heads);
     const attention = await on.plan({
       ...{ q: views.q, k: views.k, v: views.v, out: views.out, isCausal },
       ...(sizes.backward && { backward: { gradient: views.gradient!, dq: views.dq!, dk: views.dk!, dv: views.dv! } }),
       ...(sizes.returnWeights && { returnScores: 'weights' as const }),
     });
     const { workspaceBytes } = attention;
-    const workspace = workspaceBytes > 0 ? on.pool.tensor(`${caller}: workspace`, [workspaceBytes / 4]).buffer : undefined;
+    const workspace = workspaceBytes > 0 ? make('workspace', workspaceBytes / 4).buffer : undefined;
     const { lse, weights: scores } = tensors;
     const bound = { ...views, ...(lse && { lse }), ...(scores && { scores }), ...(workspace && { workspace }) };
     const forward = forwardOperations(layer, tensors, sizes);
@@ -145,8 +160,7 @@ export class LayerPlan implements TrainablePlan {
   }
 }
 
-function makeTensors(caller: string, { on, width, heads }: Layer, { batch, length, backward, returnWeights }: PlanSizes): Tensors {
-  const make = (name: string, ...shape: number[]) => on.pool.tensor(`${caller}: ${name}`, shape);
+function makeTensors({ width, heads }: Layer, { batch, length, backward, returnWeights }: PlanSizes, make: Make): Tensors {
   const rows = (name: string, times = 1) => make(name, batch, length, times * width);
   return {
     ...{ x: rows('x'), qkv: rows('qkv', 3), context: rows('context'), y: rows('y') },

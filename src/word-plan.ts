@@ -20,6 +20,7 @@ interface Tensors {
   readonly dLogits?: GpuTensor; // [batch, length, vocabulary]: with a backward pass
 }
 
+type Make = (name: string, shape: readonly number[], dtype?: 'u32') => GpuTensor;
 type Sequences = Readonly<Record<'embed' | 'classify', Sequence>> & Partial<Record<'dClassify' | 'dEmbed', Sequence>>;
 
 export class WordModelPlan implements WordPlan {
@@ -55,10 +56,25 @@ export class WordModelPlan implements WordPlan {
 
   /** @throws AttentionError 'limit', 'compile', 'out-of-memory' */
   static async create(caller: string, model: Words, sizes: PlanSizes): Promise<WordModelPlan> {
+    const { pool } = model.layer.on;
+    const layer = await model.layer.plan(sizes);
+    const made: GpuTensor[] = [];
+    const make = (name: string, shape: readonly number[], dtype?: 'u32'): GpuTensor => {
+      made.push(pool.tensor(`${caller}: ${name}`, shape, dtype));
+      return made.at(-1)!;
+    };
+    try {
+      return await WordModelPlan.compile(caller, model, layer, sizes, make);
+    } catch (error) {
+      layer.destroy();
+      for (const { buffer } of made) pool.recycle(buffer);
+      throw error;
+    }
+  }
+
+  private static async compile(caller: string, model: Words, layer: LayerPlan, sizes: PlanSizes, make: Make): Promise<WordModelPlan> {
     const { batch, length, backward } = sizes;
     const { on } = model.layer;
-    const layer = await model.layer.plan(sizes);
-    const make = (name: string, shape: readonly number[], dtype?: 'u32') => on.pool.tensor(`${caller}: ${name}`, shape, dtype);
     const rows = [batch, length];
     const tensors: Tensors = {
       ...{ tokens: make('tokens', rows, 'u32'), targets: make('targets', rows, 'u32') },

@@ -248,6 +248,7 @@ onDevices('trainable', (attention) => {
       const model = await createWordModel(own, WORDS);
       plan = await model.plan({ batch: BATCH, backward: true });
       (await model.plan({ batch: 2, returnWeights: true })).destroy();
+      await expect(model.plan({ batch: 2 ** 24, backward: true })).rejects.toThrow(expect.objectContaining({ code: 'limit' }));
       model.destroy();
     }
     expect(live).toBeLessThanOrEqual(32 + 2); // the pool's, and what is bound for absent tensors
