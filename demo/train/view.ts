@@ -13,7 +13,7 @@ export interface Views {
 
 const FIELDS = [
   ['opening', 'Opening', OPENINGS],
-  ['isInverted', 'Order', ['who sat where', 'where who sat']],
+  ['isInverted', 'Order', ['who first', 'place first']],
   ['adjective', 'Adjective', ADJECTIVES],
   ['animal', 'Who', ANIMALS],
   ['verb', 'Verb', VERBS],
