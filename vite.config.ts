@@ -40,7 +40,7 @@ const demo: UserConfig = {
     outDir: '../dist-demo',
     emptyOutDir: true,
     modulePreload: { polyfill: false }, // it would be an inline script
-    rolldownOptions: { input: ['demo/index.html', 'demo/benchmark.html'] },
+    rolldownOptions: { input: ['demo/index.html', 'demo/train.html', 'demo/benchmark.html'] },
   },
   worker: { format: 'es' },
 };

@@ -3,7 +3,7 @@
 // be views of transposed matrices.
 //
 //   x [rows, width]     w [width, out_width]     bias [out_width]
-//   y [rows, out_width], dense
+//   y [rows, out_width], dense; with `accumulates` the product is added to what is there
 //
 // A workgroup computes a tile of TILE_N rows × TILE_O outputs. It walks over the width in steps of TILE_I that it keeps in workgroup
 // memory; an invocation holds 4·ROWS × 4·COLS sums in registers.
@@ -32,6 +32,8 @@ struct Params {
   w_row: u32,
   w_col: u32,
   bias_offset: u32,
+  y_offset: u32,
+  accumulates: u32,
 }
 
 @group(0) @binding(0) var<storage, read> x: array<f32>;
@@ -68,7 +70,11 @@ fn store(first_n: u32, first_o: u32, sums: mat4x4f) {
         if (params.has_bias != 0) {
           value += bias[params.bias_offset + o];
         }
-        y[(first_n + i) * params.out_width + o] = value;
+        let at = params.y_offset + (first_n + i) * params.out_width + o;
+        if (params.accumulates != 0) {
+          value += y[at];
+        }
+        y[at] = value;
       }
     }
   }

@@ -1,7 +1,7 @@
 /** Between arrays in the computer's memory and the bytes of a buffer. */
 import { AttentionError, quote } from './errors.ts';
 import { fromHalf, toHalf } from './half.ts';
-import { byteLength, type DType, elementCount, type Layout } from './tensor.ts';
+import { byteLength, type DType, elementCount, type Layout, rowMajor } from './tensor.ts';
 
 /** What `upload` accepts. */
 export type HostData = Float32Array | Float64Array | Uint16Array | Uint32Array | Uint8Array | readonly number[];
@@ -44,6 +44,8 @@ export function gather(bytes: ArrayBuffer, { shape, strides, dtype }: Layout): F
   const source = new { f32: Float32Array, f16: Uint16Array, bool: Uint8Array, u32: Uint32Array }[dtype](bytes);
   const decode = { f32: Number, f16: fromHalf, bool: (value: number) => Number(value !== 0), u32: Number }[dtype];
   const count = elementCount(shape);
+  const isDense = rowMajor(shape).every((stride, axis) => shape[axis] === 1 || stride === strides[axis]);
+  if (source instanceof Float32Array && isDense) return source.slice(0, count);
   const out = dtype === 'u32' ? new Float64Array(count) : new Float32Array(count); // f64 holds every u32
   const index = new Array<number>(shape.length).fill(0);
   for (let i = 0, at = 0; i < count; i++) {

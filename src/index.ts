@@ -1,3 +1,4 @@
+export type { AdamOptions } from './adam-options.ts';
 export type {
   Attention,
   AttentionGradients,
@@ -15,4 +16,23 @@ export type { AttentionPlan, AttentionTensors, BackwardTensors } from './plan.ts
 export { type SelfAttentionOptions, selfAttention } from './self-attention.ts';
 export type { Rows, SelfAttentionResult } from './self-attention-problem.ts';
 export type { DType, GpuTensor, HostTensor, TensorLayout } from './tensor.ts';
+export {
+  createTrainableSelfAttention,
+  createWordModel,
+  type PlannedKernel,
+  type Trainable,
+  type TrainablePlan,
+  type TrainablePlanOptions,
+  type TrainableSelfAttention,
+  type WordModel,
+  type WordOutput,
+  type WordPlan,
+} from './trainable.ts';
+export type {
+  SelfAttentionParameters,
+  TrainableOptions,
+  WordAdamOptions,
+  WordModelOptions,
+  WordModelParameters,
+} from './trainable-options.ts';
 export type { TunedVariant, Tuning } from './tuning.ts';

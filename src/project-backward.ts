@@ -66,7 +66,7 @@ function productsOf({ gradient, x, weights }: Record<'gradient' | 'x' | 'weights
 
   const facts = deviceFacts(device, false);
   const product = (sizes: readonly [number, number, number], left: Matrix, right: Matrix): Step => {
-    const { variant, reason } = chooseProjectTiles({ ...projection, rows: sizes[0], width: sizes[1], outWidth: sizes[2] }, facts);
+    const { variant, reason } = chooseProjectTiles({ rows: sizes[0], outWidth: sizes[2] }, facts);
     return { ...productDispatch(sizes, left, right, variant, device.limits.minStorageBufferOffsetAlignment), reason };
   };
   const rowsOf = (name: string, layout: Layout): Matrix => ({ layout, row: rowStride(`${caller}: ${name}`, layout), col: 1 });

@@ -67,17 +67,13 @@ export function chooseExplicitTiles(problem: Problem, facts: DeviceFacts): Tiles
   const scores = matmulTile(N, M);
   const context = matmulTile(N, Dv);
   const tiles = facts.isSoftware ? Math.min(MOST_TILES, Math.ceil(M / scores.size)) : 1;
-  const lanes = softmaxLanes(M, facts);
   const storage = { Q: q.dtype, K: k.dtype };
   const chosen = {
     scores: {
       variant: { ...storage, TILE_N: scores.size, TILE_M: scores.size, TILE_D: 16, ROWS: scores.blocks, COLS: scores.blocks, TILES: tiles },
       reason: scores.reason,
     },
-    softmax: {
-      variant: { LANES: lanes, ROWS: Math.max(1, 64 / lanes) },
-      reason: `${lanes} invocations a row of ${M}${facts.isSoftware ? ', for a software device' : ''}`,
-    },
+    softmax: chooseRowTiles(M, facts),
     context: {
       variant: {
         ...{ ...storage, TILE_N: context.size, TILE_DV: context.size, TILE_M: 16, ROWS: context.blocks, COLS: context.blocks },
@@ -90,11 +86,18 @@ export function chooseExplicitTiles(problem: Problem, facts: DeviceFacts): Tiles
 }
 
 /** Tiles of a linear projection. */
-export function chooseProjectTiles({ rows, outWidth }: Projection, facts: DeviceFacts): Choice {
+export function chooseProjectTiles({ rows, outWidth }: Pick<Projection, 'rows' | 'outWidth'>, facts: DeviceFacts): Choice {
   const { size, blocks, reason } = matmulTile(rows, outWidth);
   const variant = { TILE_N: size, TILE_O: size, TILE_I: 16, ROWS: blocks, COLS: blocks };
   checkFits('project', (size / (4 * blocks)) ** 2, projectBytes(variant), facts);
   return { variant, reason };
+}
+
+/** Lanes and rows a workgroup, for a kernel whose invocations share rows of `length`. */
+export function chooseRowTiles(length: number, facts: DeviceFacts): Choice {
+  const lanes = rowLanes(length, facts);
+  const reason = `${lanes} invocations a row of ${length}${facts.isSoftware ? ', for a software device' : ''}`;
+  return { variant: { LANES: lanes, ROWS: Math.max(1, 64 / lanes) }, reason };
 }
 
 /** Square tiles of a matrix product: large ones reuse each loaded value more, small ones waste less on small matrices. */
@@ -108,7 +111,7 @@ function matmulTile(rows: number, cols: number): { size: number; blocks: number;
  * long rows faster than it meets at barriers: with N = M = 512 and H = 8, softmax in SwiftShader took 4 lanes 130 ms less than 64 lanes
  * (24 Nov 2026); 16 lanes keep the sum of a long row accurate.
  */
-function softmaxLanes(length: number, facts: DeviceFacts): number {
+function rowLanes(length: number, facts: DeviceFacts): number {
   if (facts.isSoftware) return length <= 1024 ? 4 : 16;
   return Math.min(facts.maxComputeInvocationsPerWorkgroup, 256, Math.max(4, 2 ** Math.ceil(Math.log2(length / 8))));
 }

@@ -3,19 +3,25 @@ import { interpolateViridis } from 'd3-scale-chromatic';
 import type { Value } from '../engine.ts';
 import { element, format, headRow, number } from './dom.ts';
 
+/** [query][key]: with the CPU's beside each, or alone. */
+type Weights = readonly (readonly (Value | number)[])[];
+
 export interface HeatMap {
   readonly label: string;
   readonly words: readonly string[];
-  readonly weights: readonly (readonly Value[])[]; // [query][key]
+  readonly weights: Weights;
   readonly isCausal: boolean;
+  readonly largest?: number; // the weight of the brightest shade; default the largest of all
 }
+
+const numberOf = (weight: Value | number): number => (typeof weight === 'number' ? weight : weight.value);
 
 /**
  * Rows ask, columns are looked at. Shades are viridis, which is perceptually uniform, from 0 to the largest weight.
  * One cell at a time can be reached with Tab; the arrow keys move on from there.
  */
-export function heatMap({ label, words, weights, isCausal }: HeatMap): HTMLElement {
-  const largest = Math.max(...weights.flat().map(({ value }) => value), Number.MIN_VALUE);
+export function heatMap({ label, words, weights, isCausal, largest: given }: HeatMap): HTMLElement {
+  const largest = given ?? Math.max(...weights.flat().map(numberOf), Number.MIN_VALUE);
   const reading = element(
     'p',
     { class: 'reading muted', 'aria-live': 'polite' },
@@ -25,12 +31,9 @@ export function heatMap({ label, words, weights, isCausal }: HeatMap): HTMLEleme
     const cells = row.map((weight, m) => {
       const isExcluded = isCausal && m > n;
       const cell = element('td', { class: isExcluded ? 'excluded' : undefined, tabindex: n === 0 && m === 0 ? 0 : -1 });
-      cell.append(isExcluded ? element('span', {}, '—') : element('span', {}, number(weight)));
-      if (!isExcluded) shade(cell, weight.value / largest);
-      const text = isExcluded
-        ? `“${words[n]}” may not look at “${words[m]}”: it comes later.`
-        : `“${words[n]}” looks at “${words[m]}” with weight ${format(weight.value)} (CPU ${format(weight.cpu)}).`;
-      const read = () => reading.replaceChildren(text);
+      if (isExcluded) cell.append(element('span', {}, '—'));
+      else fill(cell, weight, largest);
+      const read = () => reading.replaceChildren(describe(words[n]!, words[m]!, shown.get(cell)));
       cell.addEventListener('mouseenter', read);
       cell.addEventListener('focus', read);
       return cell;
@@ -40,7 +43,29 @@ export function heatMap({ label, words, weights, isCausal }: HeatMap): HTMLEleme
   const table = element('table', { role: 'grid' }, element('caption', {}, label), headRow('', ...words), element('tbody', {}, ...rows));
   moveWithArrows(table, rows);
   const scroll = element('div', { class: 'scroll' }, table);
-  return element('div', { class: 'heat' }, scroll, legend(largest), reading);
+  const isCompact = typeof weights[0]?.[0] === 'number';
+  return element('div', { class: isCompact ? 'heat compact' : 'heat' }, scroll, legend(largest, given === undefined), reading);
+}
+
+/** What stands in a cell now. */
+const shown = new WeakMap<Element, Value | number>();
+
+function fill(cell: HTMLElement, weight: Value | number, largest: number): void {
+  shown.set(cell, weight);
+  cell.replaceChildren(element('span', {}, typeof weight === 'number' ? weight.toFixed(2) : number(weight)));
+  shade(cell, numberOf(weight) / largest);
+}
+
+function describe(query: string, key: string, weight: Value | number | undefined): string {
+  if (weight === undefined) return `“${query}” may not look at “${key}”: it comes later.`;
+  const cpu = typeof weight === 'number' ? '' : ` (CPU ${format(weight.cpu)})`;
+  return `“${query}” looks at “${key}” with weight ${format(numberOf(weight))}${cpu}.`;
+}
+
+/** Other weights for the same words, in place: what has the focus keeps it. */
+export function refill(map: HTMLElement, weights: Weights, largest: number): void {
+  for (const [n, row] of [...map.querySelectorAll('tbody tr')].entries())
+    for (const [m, cell] of [...row.querySelectorAll('td')].entries()) if (shown.has(cell)) fill(cell, weights[n]![m]!, largest);
 }
 
 function shade(cell: HTMLElement, share: number): void {
@@ -48,11 +73,11 @@ function shade(cell: HTMLElement, share: number): void {
   cell.style.setProperty('--on-shade', share > 0.43 ? '#000000' : '#ffffff'); // at least 4.5 : 1 on every shade of viridis
 }
 
-function legend(largest: number): HTMLElement {
+function legend(largest: number, isLargest: boolean): HTMLElement {
   const gradient = element('i', { 'aria-hidden': 'true' });
   const stops = Array.from({ length: 11 }, (_, i) => interpolateViridis(i / 10));
   gradient.style.setProperty('--gradient', `linear-gradient(to right, ${stops.join(', ')})`);
-  return element('div', { class: 'legend' }, '0', gradient, `${format(largest)}, the largest weight`);
+  return element('div', { class: 'legend' }, '0', gradient, isLargest ? `${format(largest)}, the largest weight` : String(largest));
 }
 
 function moveWithArrows(table: HTMLTableElement, rows: readonly HTMLTableRowElement[]): void {

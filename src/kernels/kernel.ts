@@ -28,6 +28,9 @@ export type Param = readonly [name: string, type: 'u32' | 'i32' | 'f32', value: 
 /** Workgroups in x, y and z. */
 export type Grid = readonly [number, number, number];
 
+/** Workgroups for `count` elements, 64 a workgroup: at most WebGPU's default limit, the shader's invocations go on to others from there. */
+export const linearGrid = (count: number): Grid => [Math.min(Math.ceil(count / 64), 65535), 1, 1];
+
 /** One launch of a kernel. */
 export interface Dispatch {
   readonly kernel: Kernel;

@@ -70,6 +70,12 @@ export function projectDispatch({ rows, width, outWidth, x, w, bias }: Projectio
   return productDispatch([rows, width, outWidth], left, { layout: w, row: w.strides[0]!, col: 1 }, variant, alignment, bias);
 }
 
+/** Where a product goes, when not to the beginning of its own buffer. */
+export interface ProductTarget {
+  readonly y?: Layout; // dense
+  readonly accumulates?: boolean; // added to what is there
+}
+
 /** x [rows, width] · w [width, outWidth] */
 export function productDispatch(
   [rows, width, outWidth]: readonly [number, number, number],
@@ -78,6 +84,7 @@ export function productDispatch(
   variant: Variant,
   alignment: number,
   bias?: Layout,
+  { y, accumulates = false }: ProductTarget = {},
 ): Dispatch {
   const { TILE_N, TILE_O } = numbers<'TILE_N' | 'TILE_O'>(variant);
   return {
@@ -95,6 +102,8 @@ export function productDispatch(
       ['w_row', 'u32', w.row],
       ['w_col', 'u32', w.col],
       ['bias_offset', 'u32', elementOffset(bias, alignment)],
+      ['y_offset', 'u32', elementOffset(y, alignment)],
+      ['accumulates', 'u32', Number(accumulates)],
     ],
     grid: [Math.ceil(outWidth / TILE_O), Math.ceil(rows / TILE_N), 1],
   };

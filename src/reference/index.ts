@@ -1,7 +1,15 @@
+export type { AdamOptions } from '../adam-options.ts';
 export { AttentionError, type AttentionErrorCode } from '../errors.ts';
 export type { Dropout, ScoresForm } from '../options.ts';
 export type { Rows, SelfAttentionOptions, SelfAttentionResult } from '../self-attention-problem.ts';
 export type { HostTensor } from '../tensor.ts';
+export type {
+  SelfAttentionParameters,
+  TrainableOptions,
+  WordAdamOptions,
+  WordModelOptions,
+  WordModelParameters,
+} from '../trainable-options.ts';
 export { type ReferenceOptions, type ReferenceOutput, scaledDotProductAttention } from './attention.ts';
 export {
   backward,
@@ -13,3 +21,5 @@ export { merge } from './flash_merge.ts';
 export type { BooleanTensor, Integers } from './host.ts';
 export { selfAttention } from './self-attention.ts';
 export { naiveSoftmax, normalizeBySum, type Precision, softmax } from './softmax.ts';
+export { TrainableReference } from './trainable.ts';
+export { type ReferenceWordOutput, WordModelReference } from './word-model.ts';

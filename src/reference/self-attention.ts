@@ -41,7 +41,7 @@ export function selfAttention(inputs: Rows, options: SelfAttentionOptions = {}):
 }
 
 /** [B,a,b,c] → [B,b,a,c]. */
-function swapMiddle(x: ArrayLike<number>, B: number, a: number, b: number, c: number): Float64Array {
+export function swapMiddle(x: ArrayLike<number>, B: number, a: number, b: number, c: number): Float64Array {
   const y = new Float64Array(B * a * b * c);
   for (let n = 0; n < B; n++) {
     for (let i = 0; i < a; i++) {

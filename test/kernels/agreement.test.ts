@@ -1,11 +1,19 @@
 /** The shader's text and its TypeScript twin declare the same bindings and the same uniforms, in the same order. */
 import { describe, expect, test } from 'vitest';
+import { normalizeAdam } from '../../src/adam-options.ts';
 import { normalizeBackward } from '../../src/backward-problem.ts';
+import { dense } from '../../src/bind.ts';
+import { adam, adamDispatch } from '../../src/kernels/adam.ts';
 import { context, contextDispatch } from '../../src/kernels/context.ts';
+import { crossEntropy, crossEntropyDispatch } from '../../src/kernels/cross_entropy.ts';
+import { embedding, embeddingDispatch } from '../../src/kernels/embedding.ts';
+import { embeddingBackward, embeddingBackwardDispatch } from '../../src/kernels/embedding_backward.ts';
 import { flashBackwardDelta, flashBackwardDeltaDispatch } from '../../src/kernels/flash_backward_delta.ts';
 import { flashBackwardDkv, flashBackwardDkvDispatch } from '../../src/kernels/flash_backward_dkv.ts';
+import { flashBackwardDkvQuad, flashBackwardDkvQuadDispatch } from '../../src/kernels/flash_backward_dkv_quad.ts';
 import { flashBackwardDkvRow, flashBackwardDkvRowDispatch } from '../../src/kernels/flash_backward_dkv_row.ts';
 import { flashBackwardDq, flashBackwardDqDispatch } from '../../src/kernels/flash_backward_dq.ts';
+import { flashBackwardDqQuad, flashBackwardDqQuadDispatch } from '../../src/kernels/flash_backward_dq_quad.ts';
 import { flashBackwardDqRow, flashBackwardDqRowDispatch } from '../../src/kernels/flash_backward_dq_row.ts';
 import { flashBackwardMask, flashBackwardMaskDispatch } from '../../src/kernels/flash_backward_mask.ts';
 import { flashBackwardSinks, flashBackwardSinksDispatch } from '../../src/kernels/flash_backward_sinks.ts';
@@ -36,8 +44,10 @@ const DISPATCHES: readonly Dispatch[] = [
   flashDecodeDispatch(problem, { SPLITS: 1, ROWS: 1 }, 256),
   flashBackwardDeltaDispatch(backward, 256, 65535),
   flashBackwardDqDispatch(backward, {}, 256),
+  flashBackwardDqQuadDispatch(backward, {}, 256),
   flashBackwardDqRowDispatch(backward, {}, 256),
   flashBackwardDkvDispatch(backward, {}, 256),
+  flashBackwardDkvQuadDispatch(backward, {}, 256),
   flashBackwardDkvRowDispatch(backward, {}, 256),
   flashBackwardMaskDispatch(backward, {}, 256),
   flashBackwardSinksDispatch(backward, 256),
@@ -45,6 +55,14 @@ const DISPATCHES: readonly Dispatch[] = [
   flashMergeDispatch(part, part, 'f32', 256, 65535),
   contextDispatch(problem, {}, 256),
   projectDispatch(normalizeProjection(matrix, matrix, undefined), {}, 256),
+  embeddingDispatch({ tokens: dense([1, 1]), table: dense([1, 1]), positions: dense([1, 1]), x: dense([1, 1, 1]) }, 256),
+  embeddingBackwardDispatch({ tokens: dense([1, 1]), dx: dense([1, 1, 1]), table: dense([1, 1]), positions: dense([1, 1]) }, 256),
+  crossEntropyDispatch(
+    { logits: dense([1, 1]), targets: dense([1]), losses: dense([1]), gradient: undefined, divisor: 1 },
+    { ROWS: 1 },
+    256,
+  ),
+  adamDispatch({ first: 0, count: 1 }, 1, 1, normalizeAdam('test')),
 ];
 const files = Object.keys(import.meta.glob('../../shaders/*.wgsl'));
 
@@ -56,11 +74,14 @@ test('every shader has its kernel here', () => {
         flashBackwardDelta,
         flashBackwardDq,
         flashBackwardDkv,
+        flashBackwardDkvQuad,
         flashBackwardDkvRow,
+        flashBackwardDqQuad,
         flashBackwardDqRow,
         flashBackwardMask,
         flashBackwardSinks,
       ],
+      ...[embedding, embeddingBackward, crossEntropy, adam],
     ]
       .map(({ name }) => name)
       .sort(),

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import { normalizeProjection, projectDispatch } from '../../src/kernels/project.ts';
+import { normalizeProjection, productDispatch, projectDispatch } from '../../src/kernels/project.ts';
 import { project as referenceProject } from '../../src/reference/project.ts';
+import { checkLayout } from '../../src/tensor.ts';
 import { onDevices, place } from '../rig/gpu.ts';
 import { runKernel } from '../rig/kernel.ts';
 import { naiveProject } from '../rig/naive.ts';
@@ -38,6 +39,17 @@ onDevices('project', (attention) => {
     const y = await attention().project({ ...cache, shape: [2, 1, 2], strides: [3, 7, 1] }, w);
     expect([...(await attention().download(y)).data]).toEqual([3, 7]);
     attention().release(cache, w, y);
+  });
+
+  test('a product added to what lies somewhere in a buffer', async () => {
+    const { device } = attention();
+    const [x, w] = [place(device, [1, 2, 3, 4], [2, 2]), place(device, [1, 0, 1, 1], [2, 2])];
+    const y = place(device, [100, 200, 300, 400], [2, 2], { offset: 256 + 20 });
+    const matrix = ({ tensor }: typeof x) => ({ layout: checkLayout('test', tensor, 'input'), row: 2, col: 1 });
+    const into = { y: matrix(y).layout, accumulates: true };
+    const dispatch = productDispatch([2, 2, 2], matrix(x), matrix(w), SMALL, 256, undefined, into);
+    await runKernel(attention(), dispatch, { x: x.tensor, w: w.tensor, y: y.tensor });
+    expect([...(await y.read())]).toEqual([103, 202, 307, 404]);
   });
 
   describe.each([

@@ -192,6 +192,30 @@ export const MUTANTS = [
   ...each(['flash_merge'], 'a part not rescaled', [['sum += of_part * f32(a_out', 'sum += f32(a_out']], DECODE),
   ...each(['flash_merge'], "a part's sum forgotten", [['params.has_sums != 0', 'false']], DECODE),
   ...each(['flash_merge'], 'the last split forgotten', [['part < params.parts', 'part + 1 < params.parts']], DECODE),
+  ...[
+    [
+      'adam',
+      'without bias correction',
+      [
+        [' / params.correction1', ''],
+        [' / params.correction2', ''],
+      ],
+    ],
+    ['adam', 'the second moment takes the place of the first', [['moments[params.total + at] = v', 'moments[at] = v']]],
+    [
+      'embedding_backward',
+      'only the last of repeated words counts',
+      [['sum += dx[params.dx_offset + row', 'sum = dx[params.dx_offset + row']],
+    ],
+    ['embedding_backward', 'positions of the first sentence only', [['b < params.batch', 'b < 1']]],
+    ['cross_entropy', 'maximum not subtracted', [['exp(logits[base + c] - row_max)', 'exp(logits[base + c])']]],
+    ['cross_entropy', 'gradient not divided by the batch', [['wrong / params.divisor', 'wrong']]],
+    ['cross_entropy', 'a row without a target counts', [['let counts = target_class < params.classes', 'let counts = true']]],
+    ['project', 'overwrites what it should add to', [['params.accumulates != 0', 'false']]],
+  ].map(([file, what, replacements]) => {
+    const test = file.replace('_backward', '');
+    return { what, file, replacements, tests: [`test/kernels/${test}.test.ts`] };
+  }),
   ...BACKWARD_MUTANTS,
 ];
 

@@ -1,0 +1,95 @@
+// enable
+// cross_entropy: what a row of logits loses for its target, and the gradient of the losses' sum over divisor:
+//
+//   loss = −ln softmax(logits)[target]     gradient = (softmax(logits) − one-hot(target)) / divisor
+//
+//   logits [rows, classes], dense     targets [rows], u32: the right class; a row whose target is `classes` or more has loss and gradient 0
+//   losses [rows]     gradient [rows, classes], dense
+//
+// LANES invocations share a row, ROWS rows share a workgroup. Each lane walks over every LANES-th class three times: for the maximum, which cancels
+// but keeps every exponent ≤ 0; for the sum; and to write.
+// Source: I. Goodfellow et al., Deep Learning, 2016, section 6.2.2.3.
+
+const LANES: u32 = 16; // invocations a row, a power of 2
+const ROWS: u32 = 4; // rows a workgroup
+const LOWEST: f32 = -3.4028234663852886e38; // the lowest finite f32
+
+const_assert countOneBits(LANES) == 1;
+
+struct Params {
+  rows: u32,
+  classes: u32,
+  has_gradient: u32,
+  divisor: f32,
+  logits_offset: u32, // offsets in elements
+  targets_offset: u32,
+  losses_offset: u32,
+  gradient_offset: u32,
+}
+
+@group(0) @binding(0) var<storage, read> logits: array<f32>;
+@group(0) @binding(1) var<storage, read> targets: array<u32>;
+@group(0) @binding(2) var<storage, read_write> losses: array<f32>;
+@group(0) @binding(3) var<storage, read_write> gradient: array<f32>;
+@group(0) @binding(4) var<uniform> params: Params;
+
+var<workgroup> partial: array<f32, ROWS * LANES>; // [ROWS][LANES]
+
+@compute @workgroup_size(LANES, ROWS)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
+  let slot = local.y * LANES;
+  let row = group.x * ROWS + local.y;
+  let is_row = row < params.rows;
+  let classes = select(0u, params.classes, is_row); // a row past the end takes part in the barriers only
+  let base = params.logits_offset + row * params.classes;
+
+  var row_max = LOWEST;
+  for (var c = lane; c < classes; c += LANES) {
+    row_max = max(row_max, logits[base + c]);
+  }
+  partial[slot + lane] = row_max;
+  workgroupBarrier();
+  for (var half = LANES / 2; half > 0; half /= 2) {
+    if (lane < half) {
+      partial[slot + lane] = max(partial[slot + lane], partial[slot + lane + half]);
+    }
+    workgroupBarrier();
+  }
+  row_max = partial[slot];
+  workgroupBarrier();
+
+  var row_sum = 0.0;
+  for (var c = lane; c < classes; c += LANES) {
+    row_sum += exp(logits[base + c] - row_max);
+  }
+  partial[slot + lane] = row_sum;
+  workgroupBarrier();
+  for (var half = LANES / 2; half > 0; half /= 2) {
+    if (lane < half) {
+      partial[slot + lane] += partial[slot + lane + half];
+    }
+    workgroupBarrier();
+  }
+  row_sum = partial[slot];
+
+  if (!is_row) {
+    return;
+  }
+  let target_class = targets[params.targets_offset + row];
+  let counts = target_class < params.classes;
+  if (lane == 0) {
+    var loss = 0.0;
+    if (counts) {
+      loss = log(row_sum) - (logits[base + target_class] - row_max);
+    }
+    losses[params.losses_offset + row] = loss;
+  }
+  if (params.has_gradient == 0) {
+    return;
+  }
+  for (var c = lane; c < classes; c += LANES) {
+    let wrong = exp(logits[base + c] - row_max) / row_sum - select(0.0, 1.0, c == target_class);
+    gradient[params.gradient_offset + row * params.classes + c] = select(0.0, wrong / params.divisor, counts);
+  }
+}

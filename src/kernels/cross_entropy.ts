@@ -1,0 +1,42 @@
+import type { Layout } from '../tensor.ts';
+import { type Dispatch, elementOffset, type Kernel, numbers, read, uniform, type Variant, write } from './kernel.ts';
+
+/** The loss of each row of logits, and the gradient. */
+export const crossEntropy: Kernel = {
+  name: 'cross_entropy',
+  source: () => import('../../shaders/cross_entropy.wgsl?raw'),
+  bindings: [read('logits'), read('targets'), write('losses'), write('gradient'), uniform('params')],
+};
+
+/** Dense tensors: logits [..., classes], targets and losses one number a row, gradient as the logits or absent. */
+export interface CrossEntropy {
+  readonly logits: Layout;
+  readonly targets: Layout;
+  readonly losses: Layout;
+  readonly gradient: Layout | undefined;
+  readonly divisor: number; // of the losses' sum: how many rows count, for their mean
+}
+
+export function crossEntropyDispatch(
+  { logits, targets, losses, gradient, divisor }: CrossEntropy,
+  variant: Variant,
+  alignment: number,
+): Dispatch {
+  const classes = logits.shape.at(-1)!;
+  const rows = logits.shape.slice(0, -1).reduce((product, size) => product * size, 1);
+  return {
+    kernel: crossEntropy,
+    variant,
+    params: [
+      ['rows', 'u32', rows],
+      ['classes', 'u32', classes],
+      ['has_gradient', 'u32', Number(gradient !== undefined)],
+      ['divisor', 'f32', divisor],
+      ['logits_offset', 'u32', elementOffset(logits, alignment)],
+      ['targets_offset', 'u32', elementOffset(targets, alignment)],
+      ['losses_offset', 'u32', elementOffset(losses, alignment)],
+      ['gradient_offset', 'u32', elementOffset(gradient, alignment)],
+    ],
+    grid: [Math.ceil(rows / numbers<'ROWS'>(variant).ROWS), 1, 1],
+  };
+}

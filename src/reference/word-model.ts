@@ -1,0 +1,112 @@
+import type { HostTensor } from '../tensor.ts';
+import {
+  checkParameters,
+  checkTokens,
+  checkWhole,
+  initialTables,
+  MATRICES,
+  normalizeWordAdam,
+  normalizeWordModel,
+  TABLES,
+  type WordAdamOptions,
+  type WordModelOptions,
+  type WordModelParameters,
+} from '../trainable-options.ts';
+import { crossEntropy } from './cross_entropy.ts';
+import { embedding, embeddingBackward } from './embedding.ts';
+import { project, projectBackward } from './project.ts';
+import { ReferenceParameters, TrainableReference } from './trainable.ts';
+
+/** What the model computes of a batch of sentences. */
+export interface ReferenceWordOutput {
+  readonly logits: HostTensor; // [batch, length, vocabulary]
+  readonly losses: HostTensor; // [batch, length], 0 where there is no target
+  readonly weights: HostTensor; // [batch, heads, length, length]
+}
+
+/** A model that learns which word comes next, on the CPU, in f64: the synchronous twin of `createWordModel`, from the same seed. */
+export class WordModelReference {
+  private readonly options: Required<WordModelOptions>;
+  private readonly layer: TrainableReference;
+  private readonly tables: ReferenceParameters<(typeof TABLES)[number]>;
+
+  /** @throws AttentionError 'option', 'shape' */
+  constructor(options: WordModelOptions) {
+    this.options = normalizeWordModel('WordModelReference', options);
+    const { width, heads, isCausal, seed } = this.options;
+    this.layer = new TrainableReference({ width, heads, isCausal, seed });
+    this.tables = ReferenceParameters.of(initialTables(this.options));
+  }
+
+  parameters(): WordModelParameters {
+    return { ...this.layer.parameters(), ...this.tables.tensors('values') };
+  }
+
+  /** Of the last step of training; 0 before the first. */
+  gradients(): WordModelParameters {
+    return { ...this.layer.gradients(), ...this.tables.tensors('gradients') };
+  }
+
+  /** Sets some or all parameters; Adam begins anew. */
+  load(parameters: Partial<WordModelParameters>): void {
+    const { width } = this.options;
+    const own = this.tables.tensors('values');
+    const shapes = { ...mapShapes(own), ...Object.fromEntries(MATRICES.map((name) => [name, [width, width]])) };
+    checkParameters('load', parameters, shapes);
+    const some = (names: readonly string[]) => Object.fromEntries(Object.entries(parameters).filter(([name]) => names.includes(name)));
+    this.tables.load(some(TABLES));
+    this.layer.load(some(MATRICES));
+  }
+
+  /**
+   * @param tokens  batch · length integers from 0 to below `vocabulary`
+   * @param targets as many, −1 where there is none. Default: none at all
+   */
+  forward(tokens: ArrayLike<number>, targets?: ArrayLike<number>): ReferenceWordOutput {
+    const none = { length: tokens?.length ?? 0 };
+    const { logits, losses, weights } = this.run('forward', tokens, targets ?? Array.from(none, () => -1));
+    const { length, vocabulary } = this.options;
+    const batch = tokens.length / length;
+    return {
+      logits: { data: logits, shape: [batch, length, vocabulary] },
+      losses: { data: losses, shape: [batch, length] },
+      weights,
+    };
+  }
+
+  /** One step of training: forward, backward, Adam. @returns the losses' sum over the batch, before the step */
+  train(tokens: ArrayLike<number>, targets: ArrayLike<number>, options: WordAdamOptions = {}): number {
+    const { positionRate, ...adam } = normalizeWordAdam('train', options);
+    const { y, losses, dLogits } = this.run('train', tokens, targets);
+    const { width, vocabulary, length } = this.options;
+    const { values, gradients } = this.tables;
+    const classes = projectBackward(dLogits, y.data, values.classWeights, width, vocabulary);
+    const { data: dX } = this.layer.backward({ data: classes.x, shape: y.shape });
+    const embedded = embeddingBackward(dX, tokens, vocabulary, length);
+    gradients.classWeights.set(classes.weights);
+    gradients.classBias.set(classes.bias);
+    gradients.tokens.set(embedded.table);
+    gradients.positions.set(embedded.positions);
+    this.layer.update(adam);
+    const slower = { ...adam, learningRate: positionRate * adam.learningRate };
+    this.tables.update((name) => (name === 'positions' ? slower : adam));
+    return losses.reduce((sum, loss) => sum + loss, 0) / (tokens.length / length);
+  }
+
+  private run(caller: string, tokens: ArrayLike<number>, targets: ArrayLike<number>) {
+    const { width, vocabulary, length } = this.options;
+    const batch = (tokens?.length ?? 0) / length;
+    checkWhole(caller, `tokens.length / ${length}`, batch);
+    const read = checkTokens(caller, 'tokens', tokens, batch * length, vocabulary);
+    const right = checkTokens(caller, 'targets', targets, batch * length, vocabulary);
+    const { values } = this.tables;
+    const x = { data: embedding(read, values.tokens, values.positions, width), shape: [batch, length, width] };
+    const { y, weights } = this.layer.forward(x);
+    const logits = project(y.data, values.classWeights, values.classBias, width, vocabulary);
+    const { losses, gradient } = crossEntropy(logits, right, vocabulary, batch);
+    return { y, weights, logits, losses, dLogits: gradient };
+  }
+}
+
+const mapShapes = (tensors: Readonly<Record<string, HostTensor>>) =>
+  Object.fromEntries(Object.entries(tensors).map(([name, { shape }]) => [name, shape]));

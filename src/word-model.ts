@@ -1,0 +1,131 @@
+/** The smallest model around a layer of trainable self-attention: words in, the next word's logits and losses out. Loaded when it is first used. */
+import type { Attention } from './api.ts';
+import { AttentionError } from './errors.ts';
+import { ParameterSet } from './parameters.ts';
+import { submit } from './sequence.ts';
+import type { GpuTensor, HostTensor } from './tensor.ts';
+import type { TrainablePlanOptions, WordModel } from './trainable.ts';
+import { checkAttention, type Layer, makeLayer } from './trainable-layer.ts';
+import {
+  checkParameters,
+  initialTables,
+  MATRICES,
+  normalizePlan,
+  normalizeWordAdam,
+  normalizeWordModel,
+  TABLES,
+  type WordAdamOptions,
+  type WordModelOptions,
+  type WordModelParameters,
+} from './trainable-options.ts';
+import { WordModelPlan } from './word-plan.ts';
+
+type Shapes = Readonly<Record<string, readonly number[]>>;
+
+export async function makeWordModel(caller: string, attention: Attention, options: WordModelOptions): Promise<Words> {
+  const normal = normalizeWordModel(caller, options);
+  checkAttention(caller, attention);
+  const { width, heads, isCausal, seed } = normal;
+  const layer = await makeLayer(caller, attention, { width, heads, isCausal, seed });
+  const initial = initialTables(normal);
+  const shapes = Object.fromEntries(TABLES.map((name) => [name, initial[name].shape]));
+  try {
+    const tables = await attention.lifeline.wait(caller, ParameterSet.create(caller, attention, shapes));
+    const model = new Words(normal, layer, tables, shapes, attention.pool.upload([1], [1]));
+    model.load(initial);
+    return model;
+  } catch (error) {
+    layer.destroy();
+    throw error;
+  }
+}
+
+export class Words implements WordModel {
+  readonly vocabulary: number;
+  readonly length: number;
+  private readonly plans = new Set<WordModelPlan>();
+  private isDestroyed = false;
+
+  constructor(
+    { vocabulary, length }: Required<WordModelOptions>,
+    readonly layer: Layer,
+    readonly tables: ParameterSet,
+    private readonly shapes: Shapes,
+    readonly one: GpuTensor, // [1]: what sums are products with
+  ) {
+    this.vocabulary = vocabulary;
+    this.length = length;
+  }
+
+  async plan(options: Omit<TrainablePlanOptions, 'length'>): Promise<WordModelPlan> {
+    const caller = 'plan';
+    this.check(caller);
+    if (options !== null && typeof options === 'object' && 'length' in options)
+      throw new AttentionError('option', `${caller}: length is the model's, ${this.length}: need no other`);
+    const sizes = normalizePlan(caller, { ...options, length: this.length });
+    const plan = await this.layer.on.lifeline.wait(caller, WordModelPlan.create(caller, this, sizes));
+    this.plans.add(plan);
+    return plan;
+  }
+
+  async parameters(): Promise<WordModelParameters> {
+    this.check('parameters');
+    return this.join(await this.layer.parameters(), 'values');
+  }
+
+  async gradients(): Promise<WordModelParameters> {
+    this.check('gradients');
+    return this.join(await this.layer.gradients(), 'gradients');
+  }
+
+  load(parameters: Partial<WordModelParameters>): void {
+    this.check('load');
+    const { width } = this.layer;
+    const all = { ...this.shapes, ...Object.fromEntries(MATRICES.map((name) => [name, [width, width]])) };
+    const checked = checkParameters('load', parameters, all);
+    for (const [name, data] of checked) if (name in this.shapes) this.tables.write(name, data);
+    const matrices = MATRICES.filter((name) => parameters[name]).map((name) => [name, parameters[name]]);
+    this.layer.load(Object.fromEntries(matrices) as Partial<WordModelParameters>);
+    this.tables.restart();
+  }
+
+  encodeUpdate(pass: GPUComputePassEncoder, options: WordAdamOptions = {}): void {
+    this.check('encodeUpdate');
+    const { positionRate, ...adam } = normalizeWordAdam('encodeUpdate', options);
+    this.layer.encodeUpdate(pass, adam);
+    this.tables.encodeUpdate(pass, [
+      { range: this.tables.range('tokens', 'classBias'), options: adam },
+      { range: this.tables.range('positions', 'positions'), options: { ...adam, learningRate: positionRate * adam.learningRate } },
+    ]);
+  }
+
+  async update(options: WordAdamOptions = {}): Promise<void> {
+    normalizeWordAdam('update', options);
+    await submit(this.layer.on, 'update', (pass) => this.encodeUpdate(pass, options));
+  }
+
+  destroy(): void {
+    if (this.isDestroyed) return;
+    this.isDestroyed = true;
+    for (const plan of this.plans) plan.destroy();
+    this.layer.destroy();
+    this.tables.destroy();
+    this.layer.on.pool.recycle(this.one.buffer);
+  }
+
+  /** @throws AttentionError 'device-lost' */
+  check(caller: string): void {
+    this.layer.on.lifeline.check(caller);
+    if (this.isDestroyed) throw new AttentionError('device-lost', `${caller}: this model was destroyed`);
+  }
+
+  forget(plan: WordModelPlan): void {
+    this.plans.delete(plan);
+  }
+
+  private async join(matrices: object, of: 'values' | 'gradients'): Promise<WordModelParameters> {
+    const own = await this.tables.read(of);
+    const tables = TABLES.map((name): [string, HostTensor] => [name, { data: own.get(name)!, shape: this.shapes[name]! }]);
+    return { ...matrices, ...Object.fromEntries(tables) } as unknown as WordModelParameters;
+  }
+}

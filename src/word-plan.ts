@@ -1,0 +1,202 @@
+/** A word model compiled for a number of sentences: its layer's plan, and what comes before and after it. */
+import { dense } from './bind.ts';
+import { AttentionError } from './errors.ts';
+import { crossEntropyDispatch } from './kernels/cross_entropy.ts';
+import { embeddingDispatch } from './kernels/embedding.ts';
+import { embeddingBackwardDispatch } from './kernels/embedding_backward.ts';
+import type { LayerPlan } from './layer-plan.ts';
+import { layoutOf, type Operand, type Operation, product, rowsOf, Sequence, submit, transposed } from './sequence.ts';
+import type { GpuTensor, HostTensor } from './tensor.ts';
+import { chooseRowTiles, deviceFacts } from './tiles.ts';
+import type { PlannedKernel, WordOutput, WordPlan } from './trainable.ts';
+import { checkTokens, normalizeWordAdam, type PlanSizes, type WordAdamOptions } from './trainable-options.ts';
+import type { Words } from './word-model.ts';
+
+interface Tensors {
+  readonly tokens: GpuTensor; // u32 [batch, length]
+  readonly targets: GpuTensor; // u32 [batch, length]
+  readonly logits: GpuTensor; // [batch, length, vocabulary]
+  readonly losses: GpuTensor; // [batch, length]
+  readonly dLogits?: GpuTensor; // [batch, length, vocabulary]: with a backward pass
+}
+
+type Make = (name: string, shape: readonly number[], dtype?: 'u32') => GpuTensor;
+type Sequences = Readonly<Record<'embed' | 'classify', Sequence>> & Partial<Record<'dClassify' | 'dEmbed', Sequence>>;
+
+export class WordModelPlan implements WordPlan {
+  readonly tokens: GpuTensor;
+  readonly targets: GpuTensor;
+  readonly logits: GpuTensor;
+  readonly losses: GpuTensor;
+  readonly weights?: GpuTensor;
+  readonly kernels: readonly PlannedKernel[];
+  private isDestroyed = false;
+
+  private constructor(
+    private readonly model: Words,
+    private readonly batch: number,
+    private readonly layer: LayerPlan,
+    private readonly tensors: Tensors,
+    private readonly sequences: Sequences,
+  ) {
+    const { tokens, targets, logits, losses } = tensors;
+    this.tokens = tokens;
+    this.targets = targets;
+    this.logits = logits;
+    this.losses = losses;
+    if (layer.weights) this.weights = layer.weights;
+    const { embed, classify, dClassify, dEmbed } = sequences;
+    const { kernels } = layer;
+    const ahead = kernels.length - layer.backwardKernels;
+    this.kernels = [
+      ...[...embed.kernels, ...kernels.slice(0, ahead), ...classify.kernels],
+      ...[...(dClassify?.kernels ?? []), ...kernels.slice(ahead), ...(dEmbed?.kernels ?? [])],
+    ];
+  }
+
+  /** @throws AttentionError 'limit', 'compile', 'out-of-memory' */
+  static async create(caller: string, model: Words, sizes: PlanSizes): Promise<WordModelPlan> {
+    const { pool } = model.layer.on;
+    const layer = await model.layer.plan(sizes);
+    const made: GpuTensor[] = [];
+    const make = (name: string, shape: readonly number[], dtype?: 'u32'): GpuTensor => {
+      made.push(pool.tensor(`${caller}: ${name}`, shape, dtype));
+      return made.at(-1)!;
+    };
+    try {
+      return await WordModelPlan.compile(caller, model, layer, sizes, make);
+    } catch (error) {
+      layer.destroy();
+      for (const { buffer } of made) pool.recycle(buffer);
+      throw error;
+    }
+  }
+
+  private static async compile(caller: string, model: Words, layer: LayerPlan, sizes: PlanSizes, make: Make): Promise<WordModelPlan> {
+    const { batch, length, backward } = sizes;
+    const { on } = model.layer;
+    const rows = [batch, length];
+    const tensors: Tensors = {
+      ...{ tokens: make('tokens', rows, 'u32'), targets: make('targets', rows, 'u32') },
+      ...{ logits: make('logits', [...rows, model.vocabulary]), losses: make('losses', rows) },
+      ...(backward && { dLogits: make('dLogits', [...rows, model.vocabulary]) }),
+    };
+    const { embed, classify, dClassify, dEmbed } = operations(model, layer, tensors, batch);
+    const sequences: Sequences = {
+      embed: await Sequence.create(caller, on, embed),
+      classify: await Sequence.create(caller, on, classify),
+      ...(dClassify && { dClassify: await Sequence.create(caller, on, dClassify) }),
+      ...(dEmbed && { dEmbed: await Sequence.create(caller, on, dEmbed) }),
+    };
+    return new WordModelPlan(model, batch, layer, tensors, sequences);
+  }
+
+  encode(pass: GPUComputePassEncoder): void {
+    this.check('encode');
+    this.sequences.embed.encode(pass);
+    this.layer.encode(pass);
+    this.sequences.classify.encode(pass);
+  }
+
+  encodeBackward(pass: GPUComputePassEncoder): void {
+    this.check('encodeBackward');
+    const { dClassify, dEmbed } = this.sequences;
+    if (!dClassify || !dEmbed) throw new AttentionError('option', 'encodeBackward: this plan was made without backward: true');
+    dClassify.encode(pass);
+    this.layer.encodeBackward(pass);
+    dEmbed.encode(pass);
+  }
+
+  async forward(tokens: ArrayLike<number>, targets?: ArrayLike<number>): Promise<WordOutput> {
+    const none = { length: this.batch * this.model.length };
+    this.write('forward', tokens, targets ?? Array.from(none, () => -1));
+    const { on } = this.model.layer;
+    await submit(on, 'forward', (pass) => this.encode(pass));
+    const download = (tensor: GpuTensor): Promise<HostTensor> => on.download(tensor);
+    const [logits, losses] = await Promise.all([download(this.logits), download(this.losses)]);
+    return { logits, losses, ...(this.weights && { weights: await download(this.weights) }) };
+  }
+
+  async train(tokens: ArrayLike<number>, targets: ArrayLike<number>, options: WordAdamOptions = {}): Promise<number> {
+    const caller = 'train';
+    normalizeWordAdam(caller, options);
+    if (!this.tensors.dLogits) throw new AttentionError('option', `${caller}: this plan was made without backward: true`);
+    this.write(caller, tokens, targets);
+    const { on } = this.model.layer;
+    await submit(on, caller, (pass) => {
+      this.encode(pass);
+      this.encodeBackward(pass);
+      this.model.encodeUpdate(pass, options);
+    });
+    const { data } = await on.download(this.losses);
+    return (data as Float32Array).reduce((sum, loss) => sum + loss, 0) / this.batch;
+  }
+
+  destroy(): void {
+    if (this.isDestroyed) return;
+    this.isDestroyed = true;
+    this.model.forget(this);
+    this.layer.destroy();
+    for (const sequence of Object.values(this.sequences)) sequence.destroy();
+    for (const { buffer } of Object.values(this.tensors) as GpuTensor[]) this.model.layer.on.pool.recycle(buffer);
+  }
+
+  private check(caller: string): void {
+    this.model.check(caller);
+    if (this.isDestroyed) throw new AttentionError('device-lost', `${caller}: this plan was destroyed`);
+  }
+
+  private write(caller: string, tokens: ArrayLike<number>, targets: ArrayLike<number>): void {
+    this.check(caller);
+    const { vocabulary, length, layer } = this.model;
+    const check = (name: 'tokens' | 'targets', values: ArrayLike<number>) =>
+      checkTokens(caller, name, values, this.batch * length, vocabulary).buffer;
+    const bytes = { tokens: check('tokens', tokens), targets: check('targets', targets) };
+    layer.on.pool.write(this.tokens.buffer, 0, bytes.tokens);
+    layer.on.pool.write(this.targets.buffer, 0, bytes.targets);
+  }
+}
+
+type Operations = Readonly<Record<'embed' | 'classify', Operation[]>> & Partial<Record<'dClassify' | 'dEmbed', Operation[]>>;
+
+/** What comes before and after the layer, in both directions. */
+function operations(model: Words, plan: LayerPlan, tensors: Tensors, batch: number): Operations {
+  const { tables, layer, vocabulary, length, one } = model;
+  const { on, width } = layer;
+  const alignment = on.device.limits.minStorageBufferOffsetAlignment;
+  const rows = batch * length;
+  const { tokens, targets, logits, losses, dLogits } = tensors;
+  const { x, y, dX, dY } = plan;
+  const table = (name: string, of: 'values' | 'gradients' = 'values') => tables.tensor(name, of);
+  const embedded = { tokens, table: table('tokens'), positions: table('positions'), x };
+  const layouts = { tokens: layoutOf(tokens), table: layoutOf(embedded.table), positions: layoutOf(embedded.positions), x: layoutOf(x) };
+  const { variant, reason } = chooseRowTiles(vocabulary, deviceFacts(on.device, false));
+  const gradient = dLogits && layoutOf(dLogits);
+  const lost = { logits: layoutOf(logits), targets: layoutOf(targets), losses: layoutOf(losses), gradient, divisor: batch };
+  const ahead: Operations = {
+    embed: [{ dispatch: embeddingDispatch(layouts, alignment), reason: 'tokens and positions', tensors: embedded }],
+    classify: [
+      product(on, [rows, width, vocabulary], rowsOf(y), rowsOf(table('classWeights')), logits, { bias: table('classBias') }),
+      {
+        ...{ dispatch: crossEntropyDispatch(lost, variant, alignment), reason },
+        tensors: { logits, targets, losses, ...(dLogits && { gradient: dLogits }) },
+      },
+    ],
+  };
+  if (!dLogits || !dX || !dY) return ahead;
+  const ones: Operand = { tensor: one, layout: dense([1]), row: 0, col: 0 }; // one element for every row
+  const dClassify: Operation[] = [
+    product(on, [rows, vocabulary, width], rowsOf(dLogits), transposed(rowsOf(table('classWeights'))), dY),
+    product(on, [width, rows, vocabulary], transposed(rowsOf(y)), rowsOf(dLogits), table('classWeights', 'gradients')),
+    product(on, [1, rows, vocabulary], ones, rowsOf(dLogits), table('classBias', 'gradients')),
+  ];
+  const places = { table: layoutOf(table('tokens', 'gradients')), positions: layoutOf(table('positions', 'gradients')) };
+  const dEmbed: Operation[] = [
+    {
+      dispatch: embeddingBackwardDispatch({ tokens: layoutOf(tokens), dx: layoutOf(dX), ...places }, alignment),
+      reason: 'gathers: no atomics',
+      tensors: { tokens, dx: dX, gradient: tables.gradients },
+    },
+  ];
+  return { ...ahead, dClassify, dEmbed };
+}
