@@ -23,8 +23,7 @@ const pathsOf = (pass: Pass, options: BenchmarkOptions): readonly Path[] => ['CP
 export const countPaths = (options: BenchmarkOptions): number => options.passes.flatMap((pass) => pathsOf(pass, options)).length;
 
 /** A path as people read it: with the pass, unless that is the usual one. */
-export const nameOf = ({ path, pass }: { path: Path; pass: Pass }): string =>
-  pass === 'forward' ? path : `${path}, ${pass === 'both' ? 'forward and backward' : pass}`;
+export const nameOf = ({ path, pass }: { path: Path; pass: Pass }): string => (pass === 'forward' ? path : `${path}, ${pass}`);
 
 /** One path at one length. Times in milliseconds. */
 export interface Row extends Work {

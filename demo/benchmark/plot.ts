@@ -22,7 +22,7 @@ export function timePlot(rows: readonly Row[], { width, isDark, ink }: { width: 
     width,
     height,
     marginLeft: 64,
-    marginRight: 112 + (rows.some(({ pass }) => pass !== 'forward') ? 88 : 0),
+    marginRight: 112 + (rows.some(({ pass }) => pass !== 'forward') ? 68 : 0),
     inset: 8,
     marginBottom: 44,
     style: { color: ink, background: 'transparent', fontSize: '13px' },

@@ -119,7 +119,7 @@ describe('the page', () => {
     expect((await readTable(page, '#table tbody')).map(([path]) => path)).toEqual([
       ...['CPU reference', 'Explicit', 'Fused'],
       ...['CPU reference, backward', 'Fused, backward'],
-      ...['CPU reference, forward and backward', 'Fused, forward and backward'],
+      ...['CPU reference, both', 'Fused, both'],
     ]);
     for (const pass of ['forward', 'backward', 'both']) await page.click(`#${pass}`);
     await page.click('#start');
