@@ -244,11 +244,11 @@ onDevices('options', (attention) => {
 
   test('query heads read key head ⌊h·Hk/H⌋', async () => {
     const on = attention();
-    // one key, so out is its value: 6 heads read 2 value heads as 0,0,0,1,1,1
+    // each key head has one key that counts, not the same: 6 heads read 2 as 0,0,0,1,1,1, keys and values alike
     const tensors = [
-      on.upload(new Float32Array(6), [1, 6, 1, 1]),
-      on.upload([0, 0], [1, 2, 1, 1]),
-      on.upload([5, 9], [1, 2, 1, 1]),
+      on.upload(new Float32Array(6).fill(1), [1, 6, 1, 1]),
+      on.upload([100, 0, 0, 100], [1, 2, 2, 1]),
+      on.upload([5, 1, 1, 9], [1, 2, 2, 1]),
     ] as const;
     for (const way of ways()) {
       const { out } = await on.scaledDotProductAttention(...tensors, way);
