@@ -1,6 +1,8 @@
-/** Gives Node what a browser has: navigator.gpu and WebGPU's constants, from the npm package `webgpu` in the folder GPU_LAB. */
+/** Gives Node what a browser has: navigator.gpu and WebGPU constants, from the npm package `webgpu` in the folder GPU_LAB, and the outside cases. */
+import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
+import { casesFolder } from './outside.ts';
 
 if (!globalThis.navigator?.gpu) {
   const { create, globals } = createRequire(join(process.env.GPU_LAB!, 'package.json'))('webgpu') as {
@@ -12,3 +14,10 @@ if (!globalThis.navigator?.gpu) {
   Object.assign(globalThis, globals, { keptGpu: gpu });
   Object.defineProperty(globalThis, 'navigator', { value: { gpu }, configurable: true });
 }
+
+/** The outside cases, which a browser asks the tests' server for, from their folder. */
+const { fetch } = globalThis;
+globalThis.fetch = async (input, init) => {
+  const [, path] = String(input).match(/^\/@outside-cases\/(.*)/) ?? [];
+  return path === undefined ? fetch(input, init) : new Response(new Uint8Array(await readFile(join(casesFolder!, path))));
+};

@@ -10,6 +10,7 @@ export default defineConfig({
       'test/kernels/*.test.ts',
       'test/attention.test.ts',
       'test/backward{,-options,-f16}.test.ts',
+      'test/cases/torch-backward.test.ts',
       'test/variants.test.ts',
       'test/contract/{options,plan,f16,long}.test.ts',
     ],
