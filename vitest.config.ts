@@ -15,13 +15,14 @@ export default defineConfig({
         extends: true,
         test: {
           name: 'browser',
+          maxWorkers: 2, // pages, in one browser: most of the time goes into compiling shaders, which takes one core a page
           sequence: { groupOrder: 0 },
           include: ['test/**/*.test.ts'],
           exclude: ['test/node/**', 'test/demo/**', 'test/rig/**', 'test/fuzz/**', 'test/mutants/**'],
           browser: {
             enabled: true,
             headless: true,
-            isolate: false, // one page for all files: cheaper, and a hung dispatch cannot block the teardown of an iframe
+            isolate: false, // files share a page: cheaper, and a hung dispatch cannot block the teardown of an iframe
             screenshotFailures: false,
             connectTimeout: 120_000, // the launcher may try several sets of flags
             provider: puppeteerProvider(),

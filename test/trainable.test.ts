@@ -1,5 +1,5 @@
 /** Trainable self-attention and the word model around it: against their CPU twins, and what a step costs. */
-import { describe, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import {
   type Attention,
   createAttention,
@@ -12,6 +12,7 @@ import {
   type WordPlan,
 } from '../src/index.ts';
 import { TrainableReference, WordModelReference } from '../src/reference/index.ts';
+import { counting } from './rig/counting.ts';
 import { onDevices, runPass } from './rig/gpu.ts';
 import { random, randomArray } from './rig/random.ts';
 import { expectWithin, greatestError } from './rig/tolerance.ts';
@@ -38,33 +39,6 @@ const tensor = (seed: number, ...shape: number[]): HostTensor => ({
 });
 const dataOf = (tensors: object): Record<string, ArrayLike<number>> =>
   Object.fromEntries(Object.entries(tensors as Record<string, HostTensor>).map(([name, { data }]) => [name, data]));
-
-/** Counts the calls of methods that make or dispatch something, while `act` runs. */
-async function counting(device: GPUDevice, act: () => Promise<unknown>): Promise<Record<string, number>> {
-  const counts: Record<string, number> = {};
-  const watched: [object, string][] = [
-    ...['createBuffer', 'createBindGroup', 'createShaderModule', 'createComputePipelineAsync'].map((name): [object, string] => [
-      device,
-      name,
-    ]),
-    [GPUComputePassEncoder.prototype, 'dispatchWorkgroups'],
-    [device.queue, 'submit'],
-  ];
-  const undo = watched.map(([target, name]) => {
-    const own = Object.getOwnPropertyDescriptor(target, name);
-    const original = (target as Record<string, (...args: unknown[]) => unknown>)[name]!;
-    counts[name] = 0;
-    const counted = function (this: unknown, ...args: unknown[]) {
-      counts[name]!++;
-      return original.apply(this, args);
-    };
-    Object.defineProperty(target, name, { configurable: true, writable: true, value: counted });
-    return () => (own ? Object.defineProperty(target, name, own) : Reflect.deleteProperty(target, name));
-  });
-  await act();
-  for (const each of undo) each();
-  return counts;
-}
 
 onDevices('trainable', (attention) => {
   test.each([
@@ -302,31 +276,5 @@ onDevices('trainable', (attention) => {
     layer.destroy();
     await fails(() => layer.parameters(), 'device-lost', 'parameters: this layer was destroyed');
     await fails(() => model.plan({ batch: 1 }), 'device-lost', 'plan: this model was destroyed');
-  });
-});
-
-describe('the reference', () => {
-  test('its gradients are those of finite differences', () => {
-    const { tokens, targets } = sentences(7);
-    const twin = new WordModelReference(WORDS);
-    const start = twin.parameters();
-    const loss = (parameters: typeof start) => {
-      const model = new WordModelReference(WORDS);
-      model.load(parameters);
-      const { data } = model.forward(tokens, targets).losses;
-      return Array.from(data).reduce((sum, value) => sum + value, 0) / BATCH;
-    };
-    twin.train(tokens, targets);
-    for (const [name, gradient] of Object.entries(twin.gradients())) {
-      const sizes = Array.from(gradient.data, Math.abs);
-      const at = sizes.indexOf(Math.max(...sizes));
-      const moved = (by: number) => {
-        const tensor = start[name as keyof typeof start];
-        const data = Float64Array.from(tensor.data);
-        data[at]! += by;
-        return loss({ ...start, [name]: { data, shape: tensor.shape } });
-      };
-      expect((moved(1e-4) - moved(-1e-4)) / 2e-4 / gradient.data[at]!, name).toBeCloseTo(1, 5);
-    }
   });
 });

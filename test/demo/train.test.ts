@@ -55,11 +55,9 @@ function watch(): void {
 }
 
 const seen = (page: Page) => page.evaluate('window.seen') as Promise<{ live: number; tasks: number[] }>;
-/** Tasks stay below 100 ms; but for two at most, which a machine that has other work holds up. */
-function expectResponsive(tasks: readonly number[]): void {
-  expect(Math.max(0, ...tasks)).toBeLessThan(200);
-  expect(tasks.filter((duration) => duration >= 100).length).toBeLessThanOrEqual(2);
-}
+
+/** The main thread is never held up for 100 ms. */
+const expectResponsive = (tasks: readonly number[]) => expect(tasks.filter((duration) => duration >= 100)).toEqual([]);
 
 const textOf = (page: Page, selector: string) => page.$eval(selector, (node) => node.textContent ?? '');
 

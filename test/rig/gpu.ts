@@ -16,21 +16,26 @@ export async function requestDefaultDevice(): Promise<GPUDevice> {
   return adapter.requestDevice();
 }
 
+/** One Attention a kind for all suites of a page: what a suite compiled, the next need not compile again. */
+const shared = new Map<Kind, Promise<Attention>>();
+
+const create = async (kind: Kind): Promise<Attention> =>
+  createAttention(kind === 'default device' ? { device: await requestDefaultDevice() } : {});
+
 /** Declares a suite on both kinds of device; the Attention is there once a test runs. No device error may be left at its end. */
 export function onDevices(name: string, suite: (attention: () => Attention) => void, kinds: readonly Kind[] = DEVICES): void {
   describe.each(kinds)(`${name}, %s`, (kind) => {
     let attention: Attention;
-    let device: GPUDevice;
     const uncaptured: string[] = [];
+    const listener = ({ error }: GPUUncapturedErrorEvent) => uncaptured.push(error.message);
     beforeAll(async () => {
-      attention = await createAttention(kind === 'default device' ? { device: await requestDefaultDevice() } : {});
-      device = attention.device;
-      device.addEventListener('uncapturederror', ({ error }) => uncaptured.push(error.message));
+      if (!shared.has(kind)) shared.set(kind, create(kind));
+      attention = await shared.get(kind)!;
+      attention.device.addEventListener('uncapturederror', listener);
     });
     afterAll(async () => {
-      await device.queue.onSubmittedWorkDone();
-      attention.destroy();
-      device.destroy();
+      await attention.device.queue.onSubmittedWorkDone();
+      attention.device.removeEventListener('uncapturederror', listener);
       expect(uncaptured).toEqual([]);
     });
     suite(() => attention);

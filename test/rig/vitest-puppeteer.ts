@@ -10,7 +10,7 @@ const live = new Set<PuppeteerProvider>();
 
 class PuppeteerProvider implements BrowserProvider {
   readonly name = 'puppeteer';
-  readonly supportsParallelism = false;
+  readonly supportsParallelism = true;
   private browser: Promise<Browser> | undefined;
   private readonly pages = new Map<string, Page>();
 

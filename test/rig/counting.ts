@@ -1,0 +1,26 @@
+/** Counts the calls of methods that make or dispatch something, while `act` runs. */
+export async function counting(device: GPUDevice, act: () => Promise<unknown>): Promise<Record<string, number>> {
+  const counts: Record<string, number> = {};
+  const watched: [object, string][] = [
+    ...['createBuffer', 'createBindGroup', 'createShaderModule', 'createComputePipelineAsync'].map((name): [object, string] => [
+      device,
+      name,
+    ]),
+    [GPUComputePassEncoder.prototype, 'dispatchWorkgroups'],
+    [device.queue, 'submit'],
+  ];
+  const undo = watched.map(([target, name]) => {
+    const own = Object.getOwnPropertyDescriptor(target, name);
+    const original = (target as Record<string, (...args: unknown[]) => unknown>)[name]!;
+    counts[name] = 0;
+    const counted = function (this: unknown, ...args: unknown[]) {
+      counts[name]!++;
+      return original.apply(this, args);
+    };
+    Object.defineProperty(target, name, { configurable: true, writable: true, value: counted });
+    return () => (own ? Object.defineProperty(target, name, own) : Reflect.deleteProperty(target, name));
+  });
+  await act();
+  for (const each of undo) each();
+  return counts;
+}
