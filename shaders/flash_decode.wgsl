@@ -532,13 +532,15 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
   let begin = seen_begin + group.x * split_keys;
   let end = min(begin + split_keys, seen_end);
 
-  var queries: array<mat4x4f, ROWS * D_BLOCKS>; // [ROWS][D_BLOCKS]
-  var sums: array<mat4x4f, ROWS * DV_BLOCKS>; // out, unnormalised: [ROWS][DV_BLOCKS]
+  var loaded: array<mat4x4f, ROWS * D_BLOCKS>; // [ROWS][D_BLOCKS]
   for (var i = 0u; i < ROWS * D_BLOCKS; i++) {
     let row = min(first_row + i / D_BLOCKS, group_rows() - 1);
     let q_row = params.q_offset + b * params.q_b + (first_head + row / params.n) * params.q_h + row % params.n * params.q_n;
-    queries[i] = load_query(q_row, i % D_BLOCKS * 4 * COLS * LANES + d);
+    loaded[i] = load_query(q_row, i % D_BLOCKS * 4 * COLS * LANES + d);
   }
+  // Copies, here and below: an array that is read with a variable anywhere stays in memory everywhere.
+  var queries = loaded;
+  var sums: array<mat4x4f, ROWS * DV_BLOCKS>; // out, unnormalised: [ROWS][DV_BLOCKS]
   var of_rows: array<Place, ROWS>;
   for (var i = 0u; i < ROWS; i++) {
     let row = min(first_row + i, group_rows() - 1); // past the last one it again, which nobody stores
@@ -572,6 +574,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
 
   // The slots' maxima and sums; then row by row, block by block, their parts of out.
   var finished = rows;
+  var parts = sums;
   if (index % LANES == 0) {
     for (var r = 0u; r < ROWS; r++) {
       stats[slot * ROWS + r] = vec2f(finished[r].largest, finished[r].sum);
@@ -620,7 +623,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
       }
     }
     for (var block = 0u; block < DV_BLOCKS; block++) {
-      let own = sums[r * DV_BLOCKS + block];
+      let own = parts[r * DV_BLOCKS + block];
       for (var i = 0u; i < COLS; i++) {
         scratch[i * SIZE + index] = own[i] * own_factor;
       }

@@ -415,6 +415,18 @@ fn wildness(value: u32, end: u32) -> u32 {
   return wild;
 }
 
+/// A query's products with four keys, one by one.
+fn dots_of(query: u32, keys: vec4u) -> vec4f {
+  var dots = vec4f();
+  for (var d = 0u; d < params.d; d += 16) {
+    let block = load_query(query, d);
+    for (var x = 0u; x < 4; x++) {
+      dots[x] = add_dot(dots[x], block, load_key(keys[x], d));
+    }
+  }
+  return dots;
+}
+
 @compute @workgroup_size(SIZE)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) index: u32) {
   let b = group.y / params.heads;
@@ -443,15 +455,18 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
   let whole_begin = last_position - params.left;
   let whole_end = min(first_position + params.right + 1, i32(length));
 
-  var queries: array<mat4x4f, ROWS * D_BLOCKS>; // [ROWS][D_BLOCKS]
-  var sums: array<mat4x4f, ROWS * DV_BLOCKS>; // out, unnormalised: [ROWS][DV_BLOCKS]
+  var loaded: array<mat4x4f, ROWS * D_BLOCKS>; // [ROWS][D_BLOCKS]
   for (var i = 0u; i < ROWS * D_BLOCKS; i++) {
-    queries[i] = load_query(q_base + min(own_n + i / D_BLOCKS, params.n - 1) * params.q_n, i % D_BLOCKS * 16);
+    loaded[i] = load_query(q_base + min(own_n + i / D_BLOCKS, params.n - 1) * params.q_n, i % D_BLOCKS * 16);
   }
+  // Copies, here and below: an array that is read with a variable anywhere stays in memory everywhere.
+  var queries = loaded;
+  var sums: array<mat4x4f, ROWS * DV_BLOCKS>; // out, unnormalised: [ROWS][DV_BLOCKS]
   var rows: array<Row, 8>;
   for (var i = 0u; i < ROWS; i++) {
     rows[i].largest = LOWEST;
   }
+  var is_tame = true; // no step so far had a value that is not finite
 
   for (var first_m = begin; first_m < end; first_m += 4) {
     let m = min(first_m + lane, length - 1); // a key that does not exist is not loaded: its place is taken by one that does, with weight 0
@@ -475,26 +490,43 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
       }
     }
     let value = v_base + m * params.v_m;
-    // Infinity times a weight of 0 is not 0: where not all keys are seen and one is not finite, all count as zeros first, and are added one by one.
-    var is_tame = true;
+    // Infinity times a weight of 0 is not 0: where not all keys are seen and one is not finite, all count as zeros here, and are added at the end.
+    var kept_bits = 0xffffffffu;
     if (SKIP_ZEROS) {
       let own = wildness(value, select(params.dv, 0, is_whole));
       let two = own | quadSwapX(own);
-      is_tame = (two | quadSwapY(two)) == 0;
+      let is_finite = (two | quadSwapY(two)) == 0;
+      kept_bits = select(0u, 0xffffffffu, is_finite);
+      is_tame = is_tame & is_finite;
     }
-    add_weighted_values(&sums, &kept, value, select(0u, 0xffffffffu, is_tame));
-    if (SKIP_ZEROS) {
-      for (var i = select(ROWS * DV_BLOCKS, 0, !is_tame); i < ROWS * DV_BLOCKS; i++) {
-        for (var x = 0u; x < 4; x++) {
-          let block = load_value(v_base + min(first_m + (lane ^ x), length - 1) * params.v_m, i % DV_BLOCKS * 16);
-          sums[i] = add_seen(sums[i], kept[i / DV_BLOCKS].weights[x], block);
+    add_weighted_values(&sums, &kept, value, kept_bits);
+  }
+
+  var finished = rows;
+  var whole = sums;
+  if (SKIP_ZEROS) {
+    for (var first_m = select(begin, end, is_tame); first_m < end; first_m += 4) {
+      let keys = min(vec4u(first_m) + (vec4u(lane) ^ vec4u(0, 1, 2, 3)), vec4u(length - 1));
+      let values = v_base + keys * params.v_m;
+      let is_whole = is_plain && i32(first_m) >= whole_begin && i32(first_m) + 4 <= whole_end;
+      let limit = select(params.dv, 0, is_whole);
+      if ((wildness(values.x, limit) | wildness(values.y, limit) | wildness(values.z, limit) | wildness(values.w, limit)) != 0) {
+        for (var r = 0u; r < ROWS; r++) {
+          let dots = dots_of(q_base + min(own_n + r, params.n - 1) * params.q_n, k_base + keys * params.k_m);
+          var weights = weights_of(row_scores(dots, place, own_n + r, first_m, lane), finished[r].largest);
+          if (DROPOUT) {
+            weights = dropped(weights, place.head, own_n + r, first_m, lane);
+          }
+          for (var i = 0u; i < DV_BLOCKS * 4; i++) {
+            let block = load_value(values[i % 4], i / 4 * 16);
+            whole[r * DV_BLOCKS + i / 4] = add_seen(whole[r * DV_BLOCKS + i / 4], weights[i % 4], block);
+          }
         }
       }
     }
   }
 
   let out_base = params.out_offset + b * params.out_b + h * params.out_h;
-  var finished = rows;
   for (var r = 0u; r < ROWS && own_n + r < params.n; r++) {
     var total = finished[r].sum;
     var largest = finished[r].largest;
@@ -513,7 +545,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
     }
     let row = out_base + (own_n + r) * params.out_n;
     for (var block = 0u; block < DV_BLOCKS; block++) {
-      let elements = sums[r * DV_BLOCKS + block];
+      let elements = whole[r * DV_BLOCKS + block];
       store_out(row, 16 * block, elements[0] * normaliser);
       store_out(row, 16 * block + 4, elements[1] * normaliser);
       store_out(row, 16 * block + 8, elements[2] * normaliser);

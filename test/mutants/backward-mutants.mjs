@@ -34,7 +34,7 @@ const FAULTS = [
   [ALL, 'ALiBi sign', [['s -= place.slope', 's += place.slope']]],
   [PRODUCTS, 'boolean mask inverted', [['byte == 0', 'byte != 0']]],
   [ALL, 'what is excluded still counts', [['is_seen & !is_excluded', 'is_seen']]],
-  [PRODUCTS, 'a weight of 0 meets what is excluded', [['SKIP_ZEROS && weight == 0.0', 'false']]],
+  [PRODUCTS, 'a weight of 0 meets what is excluded', [['result = select(result, sum, weight == 0.0);', '']]],
   [
     PRODUCTS,
     'one row past the end written',

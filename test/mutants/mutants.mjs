@@ -5,6 +5,7 @@ const SCORES = ['scores', 'flash_forward', 'flash_forward_quad', 'flash_forward_
 const OPTIONS = 'test/contract/options.test.ts';
 const WHOLE = 'test/attention.test.ts';
 const BANDS = 'test/contract/bands.test.ts';
+const NOT_FINITE = 'test/contract/not-finite.test.ts';
 const DECODE = ['test/kernels/flash_decode.test.ts'];
 
 const each = (files, what, replacements, tests) => files.map((file) => ({ what, file, replacements, tests }));
@@ -37,6 +38,7 @@ export const MUTANTS = [
       ['m >= place.length', 'm + 1 >= place.length'],
       ['m < place.length', 'm + 1 < place.length'],
       ['i32(place.length));', 'i32(place.length) - 1);'],
+      ['params.right + 1, i32(place.length))', 'params.right + 1, i32(place.length) - 1)'],
       ['i32(place.length) - 1)', 'i32(place.length) - 2)'],
     ],
     [WHOLE],
@@ -95,7 +97,7 @@ export const MUTANTS = [
   ...each(
     ['flash_forward'],
     'rescale of the accumulator forgotten',
-    [['let rise = exp(row_max - new_max);', 'let rise = vec4f(1.0);']],
+    [['let rise = select(exp(row_max - new_max), vec4f(1.0), row_max == new_max);', 'let rise = vec4f(1.0);']],
     [WHOLE],
   ),
   ...each(['flash_forward_quad'], 'rescale of the accumulator forgotten', [['(*sums)[r * DV_VECS + i] *= rise;', '']], [WHOLE]),
@@ -134,12 +136,19 @@ export const MUTANTS = [
     [['words, words.yxwz, (lane & 1) != 0', 'words, words.yxwz, (lane & 1) == 0']],
     [OPTIONS],
   ),
-  ...each(['flash_forward_row'], 'infinity times a weight of 0', [['select(0u, 0xffffffffu, is_tame)', '0xffffffffu']], [OPTIONS]),
+  ...each(['flash_forward_row'], 'infinity times a weight of 0', [['select(0u, 0xffffffffu, is_finite)', '0xffffffffu']], [NOT_FINITE]),
+  ...each(['flash_forward_row'], 'values that are not finite dropped', [['select(begin, end, is_tame)', 'end']], [NOT_FINITE]),
   ...each(
     ['flash_forward_row'],
-    'values that are not finite dropped',
-    [['select(ROWS * DV_BLOCKS, 0, !is_tame)', 'ROWS * DV_BLOCKS']],
-    [OPTIONS],
+    'dropout forgotten beside a value that is not finite',
+    [['weights = dropped(weights, place.head', 'let unused = dropped(weights, place.head']],
+    [NOT_FINITE],
+  ),
+  ...each(
+    ['flash_forward_row'],
+    'steps beside a value that is not finite not rescaled',
+    [['first_m, lane), finished[r].largest)', 'first_m, lane), 0.0 * finished[r].largest)']],
+    [NOT_FINITE],
   ),
   ...each(
     ['flash_forward_row'],

@@ -7,6 +7,8 @@ import { puppeteerProvider, stallWatchdog } from '../rig/vitest-puppeteer.ts';
 import { MUTANTS, mutate } from './mutants.mjs';
 
 const mutant = MUTANTS[Number(process.env.MUTANT)]!;
+/** Kernels that a device takes only where it has no subgroups. */
+const PLAIN = ['flash_forward', 'flash_backward_dq', 'flash_backward_dkv'];
 
 /** Hands out one shader with its fault. */
 const faulty: Plugin = {
@@ -24,6 +26,7 @@ export default defineConfig({
     include: mutant.tests,
     reporters: ['default', plainSummary],
     bail: 1,
+    testNamePattern: PLAIN.includes(mutant.file) ? /default device/ : undefined,
     testTimeout: 30_000,
     browser: {
       enabled: true,
