@@ -15,7 +15,8 @@ export default defineConfig({
         extends: true,
         test: {
           name: 'browser',
-          maxWorkers: 2, // pages, in one browser: most of the time goes into compiling shaders, which takes one core a page
+          // Pages, in one browser: most of the time goes into compiling shaders, which takes one core a page. Firefox slows its hidden pages down.
+          maxWorkers: process.env.BROWSER === 'firefox' ? 1 : 2,
           sequence: { groupOrder: 0 },
           include: ['test/**/*.test.ts'],
           exclude: ['test/node/**', 'test/demo/**', 'test/rig/**', 'test/fuzz/**', 'test/mutants/**'],

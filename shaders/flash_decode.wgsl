@@ -538,7 +538,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
     let q_row = params.q_offset + b * params.q_b + (first_head + row / params.n) * params.q_h + row % params.n * params.q_n;
     loaded[i] = load_query(q_row, i % D_BLOCKS * 4 * COLS * LANES + d);
   }
-  // Copies, here and below: an array that is read with a variable anywhere stays in memory everywhere.
+  // Copies, here and below: an array that is indexed with a variable anywhere stays in memory everywhere.
   var queries = loaded;
   var sums: array<mat4x4f, ROWS * DV_BLOCKS>; // out, unnormalised: [ROWS][DV_BLOCKS]
   var of_rows: array<Place, ROWS>;

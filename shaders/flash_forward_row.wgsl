@@ -459,14 +459,14 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
   for (var i = 0u; i < ROWS * D_BLOCKS; i++) {
     loaded[i] = load_query(q_base + min(own_n + i / D_BLOCKS, params.n - 1) * params.q_n, i % D_BLOCKS * 16);
   }
-  // Copies, here and below: an array that is read with a variable anywhere stays in memory everywhere.
+  // Copies, here and below: an array that is indexed with a variable anywhere stays in memory everywhere.
   var queries = loaded;
   var sums: array<mat4x4f, ROWS * DV_BLOCKS>; // out, unnormalised: [ROWS][DV_BLOCKS]
   var rows: array<Row, 8>;
   for (var i = 0u; i < ROWS; i++) {
     rows[i].largest = LOWEST;
   }
-  var is_tame = true; // no step so far had a value that is not finite
+  var is_tame = true; // no step so far had its values taken for zeros
 
   for (var first_m = begin; first_m < end; first_m += 4) {
     let m = min(first_m + lane, length - 1); // a key that does not exist is not loaded: its place is taken by one that does, with weight 0
@@ -503,7 +503,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
   }
 
   var finished = rows;
-  var whole = sums;
+  var complete = sums;
   if (SKIP_ZEROS) {
     for (var first_m = select(begin, end, is_tame); first_m < end; first_m += 4) {
       let keys = min(vec4u(first_m) + (vec4u(lane) ^ vec4u(0, 1, 2, 3)), vec4u(length - 1));
@@ -519,7 +519,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
           }
           for (var i = 0u; i < DV_BLOCKS * 4; i++) {
             let block = load_value(values[i % 4], i / 4 * 16);
-            whole[r * DV_BLOCKS + i / 4] = add_seen(whole[r * DV_BLOCKS + i / 4], weights[i % 4], block);
+            complete[r * DV_BLOCKS + i / 4] = add_seen(complete[r * DV_BLOCKS + i / 4], weights[i % 4], block);
           }
         }
       }
@@ -545,7 +545,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
     }
     let row = out_base + (own_n + r) * params.out_n;
     for (var block = 0u; block < DV_BLOCKS; block++) {
-      let elements = whole[r * DV_BLOCKS + block];
+      let elements = complete[r * DV_BLOCKS + block];
       store_out(row, 16 * block, elements[0] * normaliser);
       store_out(row, 16 * block + 4, elements[1] * normaliser);
       store_out(row, 16 * block + 8, elements[2] * normaliser);

@@ -63,9 +63,12 @@ export interface Attention {
    * @throws AttentionError 'shape', 'dtype', 'limit', 'device-lost'
    */
   upload(data: HostData, shape: readonly number[], dtype?: DType): GpuTensor;
-  /** A view's elements, dense and row-major: Float32Array (of u32: Float64Array, which holds every one). */
+  /**
+   * A view's elements, dense and row-major: Float32Array (of u32: Float64Array, which holds every one).
+   * @throws AttentionError 'shape', 'dtype', 'option', 'out-of-memory', 'device-lost'
+   */
   download(tensor: GpuTensor): Promise<HostTensor>;
-  /** A tensor with undefined content. Default f32. */
+  /** A tensor with undefined content. Default f32. @throws AttentionError 'shape', 'dtype', 'limit', 'device-lost' */
   empty(shape: readonly number[], dtype?: DType): GpuTensor;
   /** Gives the tensors' buffers back to the pool. Neither a released tensor nor another view of its buffer can be used any more. */
   release(...tensors: GpuTensor[]): void;
@@ -84,9 +87,14 @@ export interface Attention {
    * @param weights [width, out], f32
    * @param bias    [out], f32; default none
    * @returns [..., out]. The caller releases it.
+   * @throws AttentionError of any code but 'unsupported'
    */
   project(x: GpuTensor, weights: GpuTensor, bias?: GpuTensor): Promise<GpuTensor>;
-  /** Compiles a problem for callers who record into their own passes, on their own buffers. */
+  /**
+   * Compiles a problem for callers who record into their own passes, on their own buffers.
+   * @returns kernels with what was chosen and why, the workspace they need, and `encode`
+   * @throws AttentionError of any code
+   */
   plan(problem: AttentionProblem): Promise<AttentionPlan>;
   /**
    * Gradients of scaled dot-product attention, from the gradient of out and what the forward pass read and wrote. The weights are made again
@@ -106,6 +114,7 @@ export interface Attention {
    * @param x        [..., width], f32
    * @param weights  [width, out], f32
    * @returns all three, dense. The caller releases them.
+   * @throws AttentionError of any code but 'unsupported'
    */
   projectBackward(gradient: GpuTensor, x: GpuTensor, weights: GpuTensor): Promise<ProjectionGradients>;
   /**
@@ -113,6 +122,7 @@ export interface Attention {
    * different devices. Without sinks: each part would count them again.
    * @param parts out [B,H,N,Dv] and lse [B,H,N] as `scaledDotProductAttention` with `returnLse` gives them, all of one shape and type
    * @returns the same for all keys together. The caller releases it.
+   * @throws AttentionError of any code; 'unsupported' for f16 on a device without the feature `shader-f16`
    */
   merge(parts: readonly { out: GpuTensor; lse: GpuTensor }[]): Promise<{ out: GpuTensor; lse: GpuTensor }>;
   /**

@@ -50,13 +50,15 @@ export interface TrainablePlan {
   forward(x: HostTensor): Promise<HostTensor>;
   /** Uploads dY, runs `encodeBackward`, downloads dX. @throws as `forward` and `encodeBackward` */
   backward(dY: HostTensor): Promise<HostTensor>;
+  /** Frees the plan's buffers; the layer stays. */
   destroy(): void;
 }
 
 /** What is trained on one device: parameters, their gradients and Adam's memory of them. */
 export interface Trainable<Parameters, Options> {
+  /** Downloads every parameter. @throws AttentionError 'device-lost' */
   parameters(): Promise<Parameters>;
-  /** Of the last backward pass; 0 before the first. */
+  /** Of the last backward pass; 0 before the first. @throws AttentionError 'device-lost' */
   gradients(): Promise<Parameters>;
   /** Sets some or all parameters; Adam begins anew. @throws AttentionError 'option', 'shape', 'dtype' */
   load(parameters: Partial<Parameters>): void;
@@ -65,7 +67,7 @@ export interface Trainable<Parameters, Options> {
    * 65th dispatch. @throws AttentionError 'option', 'device-lost'
    */
   encodeUpdate(pass: GPUComputePassEncoder, options?: Options): void;
-  /** One step of Adam, submitted. */
+  /** One step of Adam, submitted. @throws as `encodeUpdate` */
   update(options?: Options): Promise<void>;
   /** Frees the parameters and every plan. */
   destroy(): void;
@@ -95,9 +97,9 @@ export interface WordPlan {
   readonly losses: GpuTensor; // [batch, length]
   readonly weights?: GpuTensor; // [batch, heads, length, length]
   readonly kernels: readonly PlannedKernel[];
-  /** Records logits, losses and weights, from tokens and targets. */
+  /** Records logits, losses and weights, from tokens and targets. @throws AttentionError 'device-lost' after `destroy` */
   encode(pass: GPUComputePassEncoder): void;
-  /** Records the gradients of the losses' sum over `batch`, of what the last `encode` left. @throws AttentionError 'option' without `backward` */
+  /** Records the gradients of the losses' sum divided by `batch`, of what the last `encode` left. @throws AttentionError 'option' without `backward`, 'device-lost' */
   encodeBackward(pass: GPUComputePassEncoder): void;
   /**
    * Uploads sentences, runs `encode`, downloads what came out.
@@ -108,9 +110,12 @@ export interface WordPlan {
   forward(tokens: ArrayLike<number>, targets?: ArrayLike<number>): Promise<WordOutput>;
   /**
    * One step of training in one submission: forward, backward, Adam.
-   * @returns the losses' sum over `batch`, before the step
+   * @param tokens, targets as `forward` takes them
+   * @returns the losses' sum divided by `batch`, before the step
+   * @throws AttentionError 'option', also without `backward`, 'shape', 'device-lost'
    */
   train(tokens: ArrayLike<number>, targets: ArrayLike<number>, options?: WordAdamOptions): Promise<number>;
+  /** Frees the plan's buffers; the model stays. */
   destroy(): void;
 }
 

@@ -38,6 +38,9 @@ export interface ReferenceGradients {
  *
  * A row that sees no key has gradients of 0.
  * @param gradient [B,H,N,Dv], of out
+ * @param forward q [B,H,N,D], k [B,Hk,M,D], v [B,Hk,M,Dv], and out and lse as `scaledDotProductAttention` with `returnLse` gives them
+ * @param options those of the forward pass; `maskGradient`: also of an additive mask
+ * @returns q, k and v; mask if asked for; sinks if there are some
  * @throws AttentionError 'shape', 'dtype' or 'option', as on the GPU
  */
 export function backward(gradient: HostTensor, forward: ReferenceForward, options: ReferenceBackwardOptions = {}): ReferenceGradients {

@@ -7,6 +7,8 @@ import { isExcluded, LOWEST } from './scores.ts';
  * Attention over the union of the parts' keys, in f64, from attention over each part and its log-sum-exp: the twin of `shaders/flash_merge.wgsl`.
  * A part whose row saw no key (log-sum-exp the lowest finite f32) has no share.
  * @param parts out [B,H,N,Dv] and lse [B,H,N], all of the same shape
+ * @returns the same for all keys together
+ * @throws AttentionError 'shape', 'dtype'
  */
 export function merge(parts: readonly { out: HostTensor; lse: HostTensor }[]): { out: HostTensor; lse: HostTensor } {
   if (!Array.isArray(parts) || parts.length === 0)

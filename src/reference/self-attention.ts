@@ -12,6 +12,7 @@ import { project } from './project.ts';
 /**
  * Self-attention on the CPU, in f64: the synchronous twin of the package's `selfAttention`, with the same options and result.
  * @param inputs [N,in] or [B,N,in]: one row a word
+ * @throws AttentionError 'shape', 'dtype', 'option', 'unsupported', as on the GPU
  */
 export function selfAttention(inputs: Rows, options: SelfAttentionOptions = {}): SelfAttentionResult {
   const problem = normalizeSelfAttention(inputs, options);

@@ -10,6 +10,7 @@ export type Precision = 'f64' | 'f32';
  * @param scores rows of `length`, masked
  * @param sinks  one more score for each row, in the denominator alone; default none
  * @returns weights, rows that sum to 1 (to less with a sink, to 0 where every element is excluded), and the natural log of each row's denominator
+ * @throws AttentionError 'shape' where `scores` are no whole rows
  */
 export function softmax(
   scores: ArrayLike<number>,
@@ -38,6 +39,9 @@ export function softmax(
 /**
  * For teaching: each score divided by its row's sum. Not a distribution when scores are negative, and NaN or infinite when they sum to 0.
  * @param scores rows of `length`
+ * @param precision default f64
+ * @returns rows of `length`
+ * @throws AttentionError 'shape', 'option'
  */
 export function normalizeBySum(scores: ArrayLike<number>, length: number, precision: Precision = 'f64'): Float64Array {
   return divideBySum(Float64Array.from(scores, rounding(precision)), length, precision);
@@ -47,6 +51,9 @@ export function normalizeBySum(scores: ArrayLike<number>, length: number, precis
  * For teaching: exp(s) / Σ exp(s) without subtracting the maximum. In f32 exp overflows above 88.7 (∞ / ∞ is NaN)
  * and underflows below −103.9 (0 / 0 is NaN when the whole row does).
  * @param scores rows of `length`
+ * @param precision default f64
+ * @returns rows of `length`
+ * @throws AttentionError 'shape', 'option'
  */
 export function naiveSoftmax(scores: ArrayLike<number>, length: number, precision: Precision = 'f64'): Float64Array {
   const round = rounding(precision);

@@ -87,6 +87,7 @@ export class TrainableReference {
     this.weights = ReferenceParameters.of(initialLayer(this.options));
   }
 
+  /** Copies of every parameter. */
   parameters(): SelfAttentionParameters {
     return this.weights.tensors('values');
   }
@@ -96,6 +97,7 @@ export class TrainableReference {
     return this.weights.tensors('gradients');
   }
 
+  /** Sets some or all parameters; Adam begins anew. @throws AttentionError 'option', 'shape', 'dtype' */
   load(parameters: Partial<SelfAttentionParameters>): void {
     this.weights.load(parameters);
   }
@@ -103,6 +105,7 @@ export class TrainableReference {
   /**
    * @param x [B,N,width]
    * @returns y of x's shape, and the attention weights [B,H,N,N]
+   * @throws AttentionError 'shape', 'dtype'
    */
   forward(x: HostTensor): { readonly y: HostTensor; readonly weights: HostTensor } {
     const { width, heads, isCausal } = this.options;
@@ -120,7 +123,7 @@ export class TrainableReference {
     return { y: { data: project(context, outputWeights, undefined, width, width), shape: x.shape }, weights: scores! };
   }
 
-  /** @param dY the gradient of what the last `forward` gave; @returns that of its x. @throws AttentionError 'option' before a forward pass */
+  /** @param dY the gradient of what the last `forward` gave; @returns that of its x. @throws AttentionError 'option' before a forward pass, 'shape', 'dtype' */
   backward(dY: HostTensor): HostTensor {
     if (!this.pass) throw new AttentionError('option', 'backward: there was no forward pass yet');
     const { width, heads, isCausal } = this.options;

@@ -38,6 +38,7 @@ export class WordModelReference {
     this.tables = ReferenceParameters.of(initialTables(this.options));
   }
 
+  /** Copies of every parameter. */
   parameters(): WordModelParameters {
     return { ...this.layer.parameters(), ...this.tables.tensors('values') };
   }
@@ -47,7 +48,7 @@ export class WordModelReference {
     return { ...this.layer.gradients(), ...this.tables.tensors('gradients') };
   }
 
-  /** Sets some or all parameters; Adam begins anew. */
+  /** Sets some or all parameters; Adam begins anew. @throws AttentionError 'option', 'shape', 'dtype' */
   load(parameters: Partial<WordModelParameters>): void {
     const { width } = this.options;
     const own = this.tables.tensors('values');
@@ -61,6 +62,7 @@ export class WordModelReference {
   /**
    * @param tokens  batch · length integers from 0 to below `vocabulary`
    * @param targets as many, −1 where there is none. Default: none at all
+   * @throws AttentionError 'shape', 'option'
    */
   forward(tokens: ArrayLike<number>, targets?: ArrayLike<number>): ReferenceWordOutput {
     const none = { length: tokens?.length ?? 0 };
@@ -74,7 +76,7 @@ export class WordModelReference {
     };
   }
 
-  /** One step of training: forward, backward, Adam. @returns the losses' sum over the batch, before the step */
+  /** One step of training: forward, backward, Adam. @returns the losses' sum divided by the batch, before the step. @throws AttentionError 'shape', 'option' */
   train(tokens: ArrayLike<number>, targets: ArrayLike<number>, options: WordAdamOptions = {}): number {
     const { positionRate, ...adam } = normalizeWordAdam('train', options);
     const { y, losses, dLogits } = this.run('train', tokens, targets);

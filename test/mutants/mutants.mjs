@@ -1,4 +1,4 @@
-/** Faults of the shaders' text that the tests must notice. Each is [what, file, replacements, tests]. */
+/** Faults of the shaders' text that the tests must notice. Each is { what, file, replacements, tests }. */
 import { BACKWARD_MUTANTS } from './backward-mutants.mjs';
 
 const SCORES = ['scores', 'flash_forward', 'flash_forward_quad', 'flash_forward_row'];
@@ -24,7 +24,6 @@ export const MUTANTS = [
     'causal off by one',
     [
       ['i32(m) > position + params.right', 'i32(m) > position + params.right + 1'],
-      ['i32(m) <= position + params.right', 'i32(m) <= position + params.right + 1'],
       ['min(position + params.right + 1', 'min(position + params.right + 2'],
       ['min(position + params.right,', 'min(position + params.right + 1,'],
     ],
@@ -35,11 +34,8 @@ export const MUTANTS = [
     SCORES.filter((file) => file !== 'flash_forward_quad'),
     'last key dropped',
     [
-      ['m >= place.length', 'm + 1 >= place.length'],
-      ['m < place.length', 'm + 1 < place.length'],
-      ['i32(place.length));', 'i32(place.length) - 1);'],
-      ['params.right + 1, i32(place.length))', 'params.right + 1, i32(place.length) - 1)'],
       ['i32(place.length) - 1)', 'i32(place.length) - 2)'],
+      ['params.right + 1, i32(place.length))', 'params.right + 1, i32(place.length) - 1)'],
     ],
     [WHOLE],
   ),
@@ -138,6 +134,12 @@ export const MUTANTS = [
   ),
   ...each(['flash_forward_row'], 'infinity times a weight of 0', [['select(0u, 0xffffffffu, is_finite)', '0xffffffffu']], [NOT_FINITE]),
   ...each(['flash_forward_row'], 'values that are not finite dropped', [['select(begin, end, is_tame)', 'end']], [NOT_FINITE]),
+  ...each(
+    ['flash_forward_row'],
+    'the block of another row beside a value that is not finite',
+    [['complete[r * DV_BLOCKS + i / 4]', 'complete[r + i / 4]']],
+    [NOT_FINITE],
+  ),
   ...each(
     ['flash_forward_row'],
     'dropout forgotten beside a value that is not finite',

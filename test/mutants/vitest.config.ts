@@ -27,7 +27,7 @@ export default defineConfig({
     reporters: ['default', plainSummary],
     bail: 1,
     testNamePattern: PLAIN.includes(mutant.file) ? /default device/ : undefined,
-    testTimeout: 30_000,
+    testTimeout: 60_000,
     browser: {
       enabled: true,
       headless: true,

@@ -20,7 +20,10 @@ export async function counting(device: GPUDevice, act: () => Promise<unknown>): 
     Object.defineProperty(target, name, { configurable: true, writable: true, value: counted });
     return () => (own ? Object.defineProperty(target, name, own) : Reflect.deleteProperty(target, name));
   });
-  await act();
-  for (const each of undo) each();
+  try {
+    await act();
+  } finally {
+    for (const each of undo) each();
+  }
   return counts;
 }

@@ -19,8 +19,11 @@ export async function requestDefaultDevice(): Promise<GPUDevice> {
 /** One Attention a kind for all suites of a page: what a suite compiled, the next need not compile again. */
 const shared = new Map<Kind, Promise<Attention>>();
 
-const create = async (kind: Kind): Promise<Attention> =>
-  createAttention(kind === 'default device' ? { device: await requestDefaultDevice() } : {});
+async function share(kind: Kind): Promise<Attention> {
+  const attention = await createAttention(kind === 'default device' ? { device: await requestDefaultDevice() } : {});
+  void attention.lost.then(() => shared.delete(kind)); // the next suite has a new one
+  return attention;
+}
 
 /** Declares a suite on both kinds of device; the Attention is there once a test runs. No device error may be left at its end. */
 export function onDevices(name: string, suite: (attention: () => Attention) => void, kinds: readonly Kind[] = DEVICES): void {
@@ -29,7 +32,7 @@ export function onDevices(name: string, suite: (attention: () => Attention) => v
     const uncaptured: string[] = [];
     const listener = ({ error }: GPUUncapturedErrorEvent) => uncaptured.push(error.message);
     beforeAll(async () => {
-      if (!shared.has(kind)) shared.set(kind, create(kind));
+      if (!shared.has(kind)) shared.set(kind, share(kind));
       attention = await shared.get(kind)!;
       attention.device.addEventListener('uncapturederror', listener);
     });
