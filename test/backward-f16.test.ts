@@ -43,6 +43,8 @@ onDevices('backward in f16', (attention) => {
     skip(!hasHalf(), 'needs shader-f16');
     const variant = backwardTiersOf(on.device, Math.max(D, Dv)).find(({ name }) => name === tier)?.variant;
     skip(!variant, 'needs subgroups');
+    const isCompilable = qType !== 'f32' || tier !== 'row' || D % 4 === 0 || on.device.adapterInfo.subgroupMaxSize !== 4;
+    skip(!isCompilable, 'lavapipe of 4 lanes ends the process: "LLVM ERROR: Cannot emit physreg copy instruction" (Mesa, 24 Nov 2026)');
     const data = {
       q: cast(randomArray(1, 2 * N * D), qType),
       k: cast(randomArray(2, M * D), kType),

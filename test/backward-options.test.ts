@@ -208,7 +208,8 @@ onDevices('backward', (attention) => {
         inputs.v.data.fill(Number.NaN, ...key(head, Dv));
         expect([...clean.k!.data.slice(...key(head, D)), ...clean.v!.data.slice(...key(head, Dv))]).toEqual(new Array(D + Dv).fill(0));
       }
-      expect(dataOf(await gradientsOn(attention(), inputs, options, variant))).toEqual(dataOf(clean));
+      const got = await gradientsOn(attention(), inputs, options, variant); // steps with a NaN are summed in another order
+      expectWithin('gradients', dataOf(got), dataOf(clean), 1e-6);
     }
   });
 
