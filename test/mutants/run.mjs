@@ -12,11 +12,12 @@ const chosen = process.argv.length > 2 ? process.argv.slice(2).map(Number) : MUT
 const waiting = [...chosen];
 for (const i of chosen) mutate(readFileSync(join(root, `shaders/${MUTANTS[i].file}.wgsl`), 'utf8'), MUTANTS[i]); // throws where nothing changes
 let survived = 0;
+const { FORCE_COLOR: _, ...plain } = process.env; // colours would stand between the words that are looked for
 
 /** Runs the tests of a mutant's kernel. @returns the exit status, null where the limit ended it, and what was printed */
 function runTests(mutant) {
   const args = ['node_modules/vitest/vitest.mjs', 'run', '--config', 'test/mutants/vitest.config.ts'];
-  const options = { cwd: root, env: { ...process.env, MUTANT: String(mutant), FORCE_COLOR: '0' }, timeout: 180_000, maxBuffer: 2 ** 26 };
+  const options = { cwd: root, env: { ...plain, MUTANT: String(mutant), NO_COLOR: '1' }, timeout: 180_000, maxBuffer: 2 ** 26 };
   return new Promise((resolve) => {
     execFile(process.execPath, args, options, (error, stdout, stderr) =>
       resolve({ status: error ? error.code : 0, output: stdout + stderr }),
