@@ -13,15 +13,15 @@ alias Q = f32; // storage of out
 const TILE_N: u32 = 16; // queries a workgroup
 const TILE_DV: u32 = 16; // elements of a head a workgroup
 const TILE_M: u32 = 16; // keys a step
-const ROWS: u32 = 1; // blocks of 4 queries an invocation, 1 or 2
-const COLS: u32 = 1; // blocks of 4 elements an invocation, 1 or 2
+const ROWS: u32 = 1; // blocks of 4 queries an invocation: 1, 2 or 4
+const COLS: u32 = 1; // blocks of 4 elements an invocation: 1, 2 or 4
 const SKIP_ZEROS: bool = true; // a weight of 0 skips its value: for problems that exclude elements, so that what lies there does not matter
 const DROPOUT: bool = false;
 const SIZE_X: u32 = TILE_DV / (4 * COLS);
 const SIZE_Y: u32 = TILE_N / (4 * ROWS);
 
 const_assert TILE_N % (4 * ROWS) == 0 && TILE_DV % (4 * COLS) == 0;
-const_assert ROWS <= 2 && COLS <= 2;
+const_assert (ROWS <= 2 || ROWS == 4) && (COLS <= 2 || COLS == 4);
 
 struct Params {
   heads: u32, // H
@@ -109,19 +109,51 @@ fn add_product(sum: vec4f, weight: f32, values: vec4f) -> vec4f {
   return result;
 }
 
-/// A block of 4 × 4 sums: one column vector a row of the result. Named blocks and no arrays, so that every compiler keeps them in registers.
+/// COLS blocks of 4 elements, SIZE_X blocks apart.
+fn load_values(first: u32) -> array<vec4f, 4> {
+  var values = array<vec4f, 4>();
+  values[0] = v_tile[first];
+  if (COLS > 1) {
+    values[1] = v_tile[first + SIZE_X];
+  }
+  if (COLS > 2) {
+    values[2] = v_tile[first + 2 * SIZE_X];
+    values[3] = v_tile[first + 3 * SIZE_X];
+  }
+  return values;
+}
+
+/// A block of 4 × 4 sums: one column vector a query.
 fn add_products(sums: mat4x4f, w: vec4f, values: vec4f) -> mat4x4f {
   return mat4x4f(
     add_product(sums[0], w.x, values), add_product(sums[1], w.y, values), add_product(sums[2], w.z, values), add_product(sums[3], w.w, values));
 }
 
-fn store(base: u32, first_n: u32, first_e: u32, sums: mat4x4f) {
-  for (var i = 0u; i < 4; i++) {
-    for (var j = 0u; j < 4; j++) {
-      if (first_n + i < params.n && first_e + j < params.dv) {
-        out[base + (first_n + i) * params.out_n + first_e + j] = Q(sums[i][j]);
-      }
-    }
+/// Adds the products of the weights of 4 queries with all values. Lines in place of a loop: with literal indices every compiler keeps the sums in registers.
+fn add_row(sums: ptr<function, array<mat4x4f, ROWS * COLS>>, row: u32, w: vec4f, values: array<vec4f, 4>) {
+  (*sums)[row * COLS] = add_products((*sums)[row * COLS], w, values[0]);
+  if (COLS > 1) {
+    (*sums)[row * COLS + 1] = add_products((*sums)[row * COLS + 1], w, values[1]);
+  }
+  if (COLS > 2) {
+    (*sums)[row * COLS + 2] = add_products((*sums)[row * COLS + 2], w, values[2]);
+    (*sums)[row * COLS + 3] = add_products((*sums)[row * COLS + 3], w, values[3]);
+  }
+}
+
+fn store(base: u32, n: u32, e: u32, values: vec4f) {
+  let end = select(0, min(params.dv, e + 4), n < params.n);
+  if (e < end) {
+    out[base + n * params.out_n + e] = Q(values.x);
+  }
+  if (e + 1 < end) {
+    out[base + n * params.out_n + e + 1] = Q(values.y);
+  }
+  if (e + 2 < end) {
+    out[base + n * params.out_n + e + 2] = Q(values.z);
+  }
+  if (e + 3 < end) {
+    out[base + n * params.out_n + e + 3] = Q(values.w);
   }
 }
 
@@ -145,10 +177,7 @@ fn main(
   let begin = u32(clamp(first_position - params.left, 0, i32(length)));
   let end = u32(clamp(last_position + params.right + 1, 0, i32(length)));
 
-  var s00: mat4x4f; // [4 queries][4 elements]
-  var s01: mat4x4f;
-  var s10: mat4x4f;
-  var s11: mat4x4f;
+  var sums: array<mat4x4f, ROWS * COLS>; // [ROWS][COLS]
   for (var first_m = begin; first_m < end; first_m += TILE_M) {
     for (var i = lane; i < TILE_M * TILE_N / 4; i += SIZE_X * SIZE_Y) {
       let m = first_m + i % TILE_M;
@@ -163,34 +192,25 @@ fn main(
     }
     workgroupBarrier();
     for (var m = 0u; m < TILE_M; m++) {
-      let w = w_tile[m * (TILE_N / 4) + local.y];
-      let values = v_tile[m * (TILE_DV / 4) + local.x];
-      s00 = add_products(s00, w, values);
-      if (COLS == 2) {
-        s01 = add_products(s01, w, v_tile[m * (TILE_DV / 4) + SIZE_X + local.x]);
+      let first = m * (TILE_N / 4) + local.y;
+      let values = load_values(m * (TILE_DV / 4) + local.x);
+      add_row(&sums, 0, w_tile[first], values);
+      if (ROWS > 1) {
+        add_row(&sums, 1, w_tile[first + SIZE_Y], values);
       }
-      if (ROWS == 2) {
-        let more = w_tile[m * (TILE_N / 4) + SIZE_Y + local.y];
-        s10 = add_products(s10, more, values);
-        if (COLS == 2) {
-          s11 = add_products(s11, more, v_tile[m * (TILE_DV / 4) + SIZE_X + local.x]);
-        }
+      if (ROWS > 2) {
+        add_row(&sums, 2, w_tile[first + 2 * SIZE_Y], values);
+        add_row(&sums, 3, w_tile[first + 3 * SIZE_Y], values);
       }
     }
     workgroupBarrier();
   }
 
   let base = params.out_offset + b * params.out_b + h * params.out_h;
-  let n = first_n + 4 * local.y;
-  let e = first_e + 4 * local.x;
-  store(base, n, e, s00);
-  if (COLS == 2) {
-    store(base, n, e + 4 * SIZE_X, s01);
-  }
-  if (ROWS == 2) {
-    store(base, n + 4 * SIZE_Y, e, s10);
-    if (COLS == 2) {
-      store(base, n + 4 * SIZE_Y, e + 4 * SIZE_X, s11);
-    }
+  var finished = sums; // a copy: an array that is indexed with a variable anywhere stays in memory everywhere
+  for (var i = 0u; i < ROWS * COLS * 4; i++) { // a loop, so that what it does is compiled once
+    let n = first_n + 4 * (i / (4 * COLS) * SIZE_Y + local.y) + i % 4;
+    let e = first_e + 4 * (i / 4 % COLS * SIZE_X + local.x);
+    store(base, n, e, finished[i / 4][i % 4]);
   }
 }

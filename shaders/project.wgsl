@@ -12,13 +12,13 @@
 const TILE_N: u32 = 16; // rows a workgroup
 const TILE_O: u32 = 16; // outputs a workgroup
 const TILE_I: u32 = 16; // inputs a step
-const ROWS: u32 = 1; // blocks of 4 rows an invocation, 1 or 2
-const COLS: u32 = 1; // blocks of 4 outputs an invocation, 1 or 2
+const ROWS: u32 = 1; // blocks of 4 rows an invocation: 1, 2 or 4
+const COLS: u32 = 1; // blocks of 4 outputs an invocation: 1, 2 or 4
 const SIZE_X: u32 = TILE_O / (4 * COLS);
 const SIZE_Y: u32 = TILE_N / (4 * ROWS);
 
 const_assert TILE_N % (4 * ROWS) == 0 && TILE_O % (4 * COLS) == 0;
-const_assert ROWS <= 2 && COLS <= 2;
+const_assert (ROWS <= 2 || ROWS == 4) && (COLS <= 2 || COLS == 4);
 
 struct Params {
   rows: u32,
@@ -55,28 +55,51 @@ fn load_w(i: u32, o: u32) -> f32 {
   return select(0.0, element, (i < params.width) & (o < params.out_width));
 }
 
-/// A block of 4 × 4 sums: one column vector a row of the result. Named blocks and no arrays, so that every compiler keeps them in registers.
-fn add_products(sums: mat4x4f, rows: vec4f, cols: vec4f) -> mat4x4f {
-  return mat4x4f(
-    fma(vec4f(rows.x), cols, sums[0]), fma(vec4f(rows.y), cols, sums[1]), fma(vec4f(rows.z), cols, sums[2]), fma(vec4f(rows.w), cols, sums[3]));
+/// COLS blocks of 4 weights, SIZE_X blocks apart.
+fn load_weights(first: u32) -> array<vec4f, 4> {
+  var weights = array<vec4f, 4>();
+  weights[0] = w_tile[first];
+  if (COLS > 1) {
+    weights[1] = w_tile[first + SIZE_X];
+  }
+  if (COLS > 2) {
+    weights[2] = w_tile[first + 2 * SIZE_X];
+    weights[3] = w_tile[first + 3 * SIZE_X];
+  }
+  return weights;
 }
 
-fn store(first_n: u32, first_o: u32, sums: mat4x4f) {
-  for (var i = 0u; i < 4; i++) {
-    for (var j = 0u; j < 4; j++) {
-      let o = first_o + j;
-      if (first_n + i < params.rows && o < params.out_width) {
-        var value = sums[i][j];
-        if (params.has_bias != 0) {
-          value += bias[params.bias_offset + o];
-        }
-        let at = params.y_offset + (first_n + i) * params.out_width + o;
-        if (params.accumulates != 0) {
-          value += y[at];
-        }
-        y[at] = value;
-      }
+/// A block of 4 × 4 sums: one column vector a row of y.
+fn add_products(sums: mat4x4f, inputs: vec4f, weights: vec4f) -> mat4x4f {
+  return mat4x4f(
+    fma(vec4f(inputs.x), weights, sums[0]), fma(vec4f(inputs.y), weights, sums[1]),
+    fma(vec4f(inputs.z), weights, sums[2]), fma(vec4f(inputs.w), weights, sums[3]));
+}
+
+/// Adds the products of a block of 4 rows with all weights. Lines in place of a loop: with literal indices every compiler keeps the sums in registers.
+fn add_row(sums: ptr<function, array<mat4x4f, ROWS * COLS>>, row: u32, inputs: vec4f, weights: array<vec4f, 4>) {
+  (*sums)[row * COLS] = add_products((*sums)[row * COLS], inputs, weights[0]);
+  if (COLS > 1) {
+    (*sums)[row * COLS + 1] = add_products((*sums)[row * COLS + 1], inputs, weights[1]);
+  }
+  if (COLS > 2) {
+    (*sums)[row * COLS + 2] = add_products((*sums)[row * COLS + 2], inputs, weights[2]);
+    (*sums)[row * COLS + 3] = add_products((*sums)[row * COLS + 3], inputs, weights[3]);
+  }
+}
+
+fn store(n: u32, first_o: u32, values: vec4f) {
+  let end = select(0, min(params.out_width, first_o + 4), n < params.rows);
+  for (var o = first_o; o < end; o++) {
+    var value = values[o - first_o];
+    if (params.has_bias != 0) {
+      value += bias[params.bias_offset + o];
     }
+    let at = params.y_offset + n * params.out_width + o;
+    if (params.accumulates != 0) {
+      value += y[at];
+    }
+    y[at] = value;
   }
 }
 
@@ -89,10 +112,7 @@ fn main(
   let first_n = group.y * TILE_N;
   let first_o = group.x * TILE_O;
 
-  var s00: mat4x4f; // [4 rows][4 outputs]
-  var s01: mat4x4f;
-  var s10: mat4x4f;
-  var s11: mat4x4f;
+  var sums: array<mat4x4f, ROWS * COLS>; // [ROWS][COLS]
   for (var first_i = 0u; first_i < params.width; first_i += TILE_I) {
     for (var t = lane; t < TILE_I * TILE_N / 4; t += SIZE_X * SIZE_Y) {
       let i = first_i + t % TILE_I;
@@ -106,33 +126,24 @@ fn main(
     }
     workgroupBarrier();
     for (var i = 0u; i < TILE_I; i++) {
-      let inputs = x_tile[i * (TILE_N / 4) + local.y];
-      let weights = w_tile[i * (TILE_O / 4) + local.x];
-      s00 = add_products(s00, inputs, weights);
-      if (COLS == 2) {
-        s01 = add_products(s01, inputs, w_tile[i * (TILE_O / 4) + SIZE_X + local.x]);
+      let first = i * (TILE_N / 4) + local.y;
+      let weights = load_weights(i * (TILE_O / 4) + local.x);
+      add_row(&sums, 0, x_tile[first], weights);
+      if (ROWS > 1) {
+        add_row(&sums, 1, x_tile[first + SIZE_Y], weights);
       }
-      if (ROWS == 2) {
-        let more = x_tile[i * (TILE_N / 4) + SIZE_Y + local.y];
-        s10 = add_products(s10, more, weights);
-        if (COLS == 2) {
-          s11 = add_products(s11, more, w_tile[i * (TILE_O / 4) + SIZE_X + local.x]);
-        }
+      if (ROWS > 2) {
+        add_row(&sums, 2, x_tile[first + 2 * SIZE_Y], weights);
+        add_row(&sums, 3, x_tile[first + 3 * SIZE_Y], weights);
       }
     }
     workgroupBarrier();
   }
 
-  let n = first_n + 4 * local.y;
-  let o = first_o + 4 * local.x;
-  store(n, o, s00);
-  if (COLS == 2) {
-    store(n, o + 4 * SIZE_X, s01);
-  }
-  if (ROWS == 2) {
-    store(n + 4 * SIZE_Y, o, s10);
-    if (COLS == 2) {
-      store(n + 4 * SIZE_Y, o + 4 * SIZE_X, s11);
-    }
+  var finished = sums; // a copy: an array that is indexed with a variable anywhere stays in memory everywhere
+  for (var i = 0u; i < ROWS * COLS * 4; i++) { // a loop, so that what it does is compiled once
+    let n = first_n + 4 * (i / (4 * COLS) * SIZE_Y + local.y) + i % 4;
+    let o = first_o + 4 * (i / 4 % COLS * SIZE_X + local.x);
+    store(n, o, finished[i / 4][i % 4]);
   }
 }

@@ -14,8 +14,8 @@ const TILE_N: u32 = 16; // queries a workgroup
 const TILE_M: u32 = 16; // keys a tile
 const TILE_D: u32 = 16; // elements of a head a step
 const TILES: u32 = 1; // a workgroup: browsers zero its memory first, which takes a device on the CPU as long as a tile
-const ROWS: u32 = 1; // blocks of 4 queries an invocation, 1 or 2
-const COLS: u32 = 1; // blocks of 4 keys an invocation, 1 or 2
+const ROWS: u32 = 1; // blocks of 4 queries an invocation: 1, 2 or 4
+const COLS: u32 = 1; // blocks of 4 keys an invocation: 1, 2 or 4
 const SIZE_X: u32 = TILE_M / (4 * COLS);
 const SIZE_Y: u32 = TILE_N / (4 * ROWS);
 const LOWEST: f32 = -3.4028234663852886e38; // the lowest finite f32
@@ -25,7 +25,7 @@ const EXCLUDES_F16: u32 = 0xfbff; // the same for f16: −65504 to −∞
 const MINUS_INFINITY_F16: u32 = 0xfc00;
 
 const_assert TILE_N % (4 * ROWS) == 0 && TILE_M % (4 * COLS) == 0;
-const_assert ROWS <= 2 && COLS <= 2;
+const_assert (ROWS <= 2 || ROWS == 4) && (COLS <= 2 || COLS == 4);
 
 struct Params {
   heads: u32, // H
@@ -87,10 +87,36 @@ fn load_k(base: u32, m: u32, d: u32, length: u32) -> f32 {
   return select(0.0, f32(element), d < params.d);
 }
 
-/// A block of 4 × 4 sums: one column vector a row of the result. Named blocks and no arrays, so that every compiler keeps them in registers.
+/// COLS blocks of 4 keys, SIZE_X blocks apart.
+fn load_keys(first: u32) -> array<vec4f, 4> {
+  var keys = array<vec4f, 4>();
+  keys[0] = k_tile[first];
+  if (COLS > 1) {
+    keys[1] = k_tile[first + SIZE_X];
+  }
+  if (COLS > 2) {
+    keys[2] = k_tile[first + 2 * SIZE_X];
+    keys[3] = k_tile[first + 3 * SIZE_X];
+  }
+  return keys;
+}
+
+/// A block of 4 × 4 sums: one column vector a query.
 fn add_products(sums: mat4x4f, rows: vec4f, cols: vec4f) -> mat4x4f {
   return mat4x4f(
     fma(vec4f(rows.x), cols, sums[0]), fma(vec4f(rows.y), cols, sums[1]), fma(vec4f(rows.z), cols, sums[2]), fma(vec4f(rows.w), cols, sums[3]));
+}
+
+/// Adds the products of a block of 4 queries with all keys. Lines in place of a loop: with literal indices every compiler keeps the sums in registers.
+fn add_row(sums: ptr<function, array<mat4x4f, ROWS * COLS>>, row: u32, queries: vec4f, keys: array<vec4f, 4>) {
+  (*sums)[row * COLS] = add_products((*sums)[row * COLS], queries, keys[0]);
+  if (COLS > 1) {
+    (*sums)[row * COLS + 1] = add_products((*sums)[row * COLS + 1], queries, keys[1]);
+  }
+  if (COLS > 2) {
+    (*sums)[row * COLS + 2] = add_products((*sums)[row * COLS + 2], queries, keys[2]);
+    (*sums)[row * COLS + 3] = add_products((*sums)[row * COLS + 3], queries, keys[3]);
+  }
 }
 
 /// scale · q·k → softcap.
@@ -145,20 +171,21 @@ fn row_scores(dots: vec4f, place: Place, n: u32, first_m: u32) -> vec4f {
   return select(vec4f(LOWEST), s, is_seen);
 }
 
-fn store_row(place: Place, n: u32, m: u32, sums: vec4f) {
-  let s = row_scores(sums, place, n, m);
+fn store(place: Place, n: u32, m: u32, s: vec4f) {
   let row = ((place.b * params.heads + place.h) * params.n + n) * params.m;
   let end = select(0, min(params.m, m + 4), n < params.n);
-  for (var j = m; j < end; j++) {
-    scores[row + j] = s[j - m];
+  if (m < end) {
+    scores[row + m] = s.x;
   }
-}
-
-fn store(place: Place, n: u32, m: u32, sums: mat4x4f) {
-  store_row(place, n, m, sums[0]);
-  store_row(place, n + 1, m, sums[1]);
-  store_row(place, n + 2, m, sums[2]);
-  store_row(place, n + 3, m, sums[3]);
+  if (m + 1 < end) {
+    scores[row + m + 1] = s.y;
+  }
+  if (m + 2 < end) {
+    scores[row + m + 2] = s.z;
+  }
+  if (m + 3 < end) {
+    scores[row + m + 3] = s.w;
+  }
 }
 
 @compute @workgroup_size(SIZE_X, SIZE_Y)
@@ -188,11 +215,7 @@ fn main(
     // A tile that no query sees is not computed.
     let is_seen = first_m < length && i32(first_m) <= last_position + params.right && i32(first_m + TILE_M) > first_position - params.left;
 
-    // Initialised by hand: see flash_forward.wgsl.
-    var s00 = mat4x4f(); // [4 queries][4 keys]
-    var s01 = mat4x4f();
-    var s10 = mat4x4f();
-    var s11 = mat4x4f();
+    var sums = array<mat4x4f, ROWS * COLS>(); // [ROWS][COLS], initialised by hand: see flash_forward.wgsl
     if (is_seen) {
       for (var first_d = 0u; first_d < params.d; first_d += TILE_D) {
         for (var i = lane; i < TILE_D * TILE_N / 4; i += SIZE_X * SIZE_Y) {
@@ -209,35 +232,26 @@ fn main(
         }
         workgroupBarrier();
         for (var d = 0u; d < TILE_D; d++) {
-          let queries = q_tile[d * (TILE_N / 4) + local.y];
-          let keys = k_tile[d * (TILE_M / 4) + local.x];
-          s00 = add_products(s00, queries, keys);
-          if (COLS == 2) {
-            s01 = add_products(s01, queries, k_tile[d * (TILE_M / 4) + SIZE_X + local.x]);
+          let first = d * (TILE_N / 4) + local.y;
+          let keys = load_keys(d * (TILE_M / 4) + local.x);
+          add_row(&sums, 0, q_tile[first], keys);
+          if (ROWS > 1) {
+            add_row(&sums, 1, q_tile[first + SIZE_Y], keys);
           }
-          if (ROWS == 2) {
-            let more = q_tile[d * (TILE_N / 4) + SIZE_Y + local.y];
-            s10 = add_products(s10, more, keys);
-            if (COLS == 2) {
-              s11 = add_products(s11, more, k_tile[d * (TILE_M / 4) + SIZE_X + local.x]);
-            }
+          if (ROWS > 2) {
+            add_row(&sums, 2, q_tile[first + 2 * SIZE_Y], keys);
+            add_row(&sums, 3, q_tile[first + 3 * SIZE_Y], keys);
           }
         }
         workgroupBarrier();
       }
     }
 
-    let n = first_n + 4 * local.y;
-    let m = first_m + 4 * local.x;
-    store(place, n, m, s00);
-    if (COLS == 2) {
-      store(place, n, m + 4 * SIZE_X, s01);
-    }
-    if (ROWS == 2) {
-      store(place, n + 4 * SIZE_Y, m, s10);
-      if (COLS == 2) {
-        store(place, n + 4 * SIZE_Y, m + 4 * SIZE_X, s11);
-      }
+    var finished = sums; // a copy: an array that is indexed with a variable anywhere stays in memory everywhere
+    for (var i = 0u; i < ROWS * COLS * 4; i++) { // a loop, so that what it does is compiled once
+      let n = first_n + 4 * (i / (4 * COLS) * SIZE_Y + local.y) + i % 4;
+      let m = first_m + 4 * (i / 4 % COLS * SIZE_X + local.x);
+      store(place, n, m, row_scores(finished[i / 4][i % 4], place, n, m));
     }
   }
 }

@@ -40,27 +40,22 @@ fn is_excluded(s: vec4f) -> vec4<bool> {
 
 /// Four elements of a row, LANES apart, so that neighbouring lanes touch neighbouring elements; LOWEST past the row's end.
 fn load(base: u32, m: u32, length: u32) -> vec4f {
-  if (m + 3 * LANES < length) {
-    return vec4f(scores[base + m], scores[base + m + LANES], scores[base + m + 2 * LANES], scores[base + m + 3 * LANES]);
+  let elements = vec4u(m, m + LANES, m + 2 * LANES, m + 3 * LANES);
+  let i = base + min(elements, vec4u(length - 1));
+  return select(vec4f(LOWEST), vec4f(scores[i.x], scores[i.y], scores[i.z], scores[i.w]), elements < vec4u(length));
+}
+
+fn store_one(base: u32, m: u32, length: u32, weight: f32) {
+  if (m < length) {
+    scores[base + m] = weight;
   }
-  var s = vec4f(LOWEST);
-  for (var i = 0u; i < 4 && m + i * LANES < length; i++) {
-    s[i] = scores[base + m + i * LANES];
-  }
-  return s;
 }
 
 fn store(base: u32, m: u32, length: u32, weights: vec4f) {
-  if (m + 3 * LANES < length) {
-    scores[base + m] = weights.x;
-    scores[base + m + LANES] = weights.y;
-    scores[base + m + 2 * LANES] = weights.z;
-    scores[base + m + 3 * LANES] = weights.w;
-    return;
-  }
-  for (var i = 0u; i < 4 && m + i * LANES < length; i++) {
-    scores[base + m + i * LANES] = weights[i];
-  }
+  store_one(base, m, length, weights.x);
+  store_one(base, m + LANES, length, weights.y);
+  store_one(base, m + 2 * LANES, length, weights.z);
+  store_one(base, m + 3 * LANES, length, weights.w);
 }
 
 @compute @workgroup_size(LANES, ROWS)

@@ -47,7 +47,8 @@ export function checkExplicitTiles(tiles: Tiles<ExplicitKernel>, facts: DeviceFa
     const sizeX = v[cols]! / (4 * v.COLS!);
     const sizeY = v.TILE_N! / (4 * v.ROWS!);
     const got = `variant: ${name} has ${describeVariant(variant)}`;
-    if (v.ROWS! > 2 || v.COLS! > 2) throw new AttentionError('option', `${got}: ROWS and COLS are 1 or 2`);
+    if (![1, 2, 4].includes(v.ROWS!) || ![1, 2, 4].includes(v.COLS!))
+      throw new AttentionError('option', `${got}: ROWS and COLS are 1, 2 or 4`);
     if (!Number.isInteger(sizeX) || !Number.isInteger(sizeY))
       throw new AttentionError('option', `${got}: need TILE_N a multiple of 4·ROWS and ${cols} of 4·COLS`);
     checkFits(name, sizeX * sizeY, bytes(variant), facts);

@@ -77,12 +77,7 @@ export const MUTANTS = [
   ),
   ...each(['scores', 'context', 'flash_forward'], 'one barrier removed', [[/workgroupBarrier\(\);/, '']], [WHOLE]),
   ...each(['scores'], 'one row past the end written', [['n < params.n)', 'n <= params.n)']], ['test/kernels/scores.test.ts']),
-  ...each(
-    ['context'],
-    'one row past the end written',
-    [['first_n + i < params.n', 'first_n + i <= params.n']],
-    ['test/kernels/context.test.ts'],
-  ),
+  ...each(['context'], 'one row past the end written', [['n < params.n)', 'n <= params.n)']], ['test/kernels/context.test.ts']),
   ...each(['flash_forward'], 'one row past the end written', [[/own_n \+ i < params\.n && e/, 'own_n + i <= params.n && e']], [WHOLE]),
   ...each(
     ['flash_forward_quad'],
