@@ -129,7 +129,7 @@ fn add_products(sums: mat4x4f, w: vec4f, values: vec4f) -> mat4x4f {
     add_product(sums[0], w.x, values), add_product(sums[1], w.y, values), add_product(sums[2], w.z, values), add_product(sums[3], w.w, values));
 }
 
-/// Adds the products of the weights of 4 queries with all values. Lines in place of a loop: with literal indices every compiler keeps the sums in registers.
+/// Adds the products of the weights of 4 queries with all values. Lines in place of a loop: the indices are literals once it is inlined.
 fn add_row(sums: ptr<function, array<mat4x4f, ROWS * COLS>>, row: u32, w: vec4f, values: array<vec4f, 4>) {
   (*sums)[row * COLS] = add_products((*sums)[row * COLS], w, values[0]);
   if (COLS > 1) {
@@ -142,7 +142,7 @@ fn add_row(sums: ptr<function, array<mat4x4f, ROWS * COLS>>, row: u32, w: vec4f,
 }
 
 fn store(base: u32, n: u32, e: u32, values: vec4f) {
-  let end = select(0, min(params.dv, e + 4), n < params.n);
+  let end = select(0u, min(params.dv, e + 4), n < params.n);
   if (e < end) {
     out[base + n * params.out_n + e] = Q(values.x);
   }

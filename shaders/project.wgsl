@@ -76,7 +76,7 @@ fn add_products(sums: mat4x4f, inputs: vec4f, weights: vec4f) -> mat4x4f {
     fma(vec4f(inputs.z), weights, sums[2]), fma(vec4f(inputs.w), weights, sums[3]));
 }
 
-/// Adds the products of a block of 4 rows with all weights. Lines in place of a loop: with literal indices every compiler keeps the sums in registers.
+/// Adds the products of a block of 4 rows with all weights. Lines in place of a loop: the indices are literals once it is inlined.
 fn add_row(sums: ptr<function, array<mat4x4f, ROWS * COLS>>, row: u32, inputs: vec4f, weights: array<vec4f, 4>) {
   (*sums)[row * COLS] = add_products((*sums)[row * COLS], inputs, weights[0]);
   if (COLS > 1) {
@@ -89,7 +89,7 @@ fn add_row(sums: ptr<function, array<mat4x4f, ROWS * COLS>>, row: u32, inputs: v
 }
 
 fn store(n: u32, first_o: u32, values: vec4f) {
-  let end = select(0, min(params.out_width, first_o + 4), n < params.rows);
+  let end = select(0u, min(params.out_width, first_o + 4), n < params.rows);
   for (var o = first_o; o < end; o++) {
     var value = values[o - first_o];
     if (params.has_bias != 0) {

@@ -5,7 +5,7 @@
 //   scores [B,H,N,M], dense; an excluded element is LOWEST
 //
 // A workgroup computes TILES tiles of TILE_N queries × TILE_M keys of one head. In each it walks over D in steps of TILE_D that it keeps in
-// workgroup memory, transposed; an invocation holds 4·ROWS × 4·COLS sums in registers, so that a loaded value feeds 4 or 8 of them.
+// workgroup memory, transposed; an invocation holds 4·ROWS × 4·COLS sums in registers, so that a loaded value feeds 4 to 16 of them.
 // Source: A. Vaswani et al., Attention Is All You Need, arXiv 1706.03762, section 3.2.1.
 
 alias Q = f32; // storage of q
@@ -107,7 +107,7 @@ fn add_products(sums: mat4x4f, rows: vec4f, cols: vec4f) -> mat4x4f {
     fma(vec4f(rows.x), cols, sums[0]), fma(vec4f(rows.y), cols, sums[1]), fma(vec4f(rows.z), cols, sums[2]), fma(vec4f(rows.w), cols, sums[3]));
 }
 
-/// Adds the products of a block of 4 queries with all keys. Lines in place of a loop: with literal indices every compiler keeps the sums in registers.
+/// Adds the products of a block of 4 queries with all keys. Lines in place of a loop: the indices are literals once it is inlined.
 fn add_row(sums: ptr<function, array<mat4x4f, ROWS * COLS>>, row: u32, queries: vec4f, keys: array<vec4f, 4>) {
   (*sums)[row * COLS] = add_products((*sums)[row * COLS], queries, keys[0]);
   if (COLS > 1) {
@@ -173,7 +173,7 @@ fn row_scores(dots: vec4f, place: Place, n: u32, first_m: u32) -> vec4f {
 
 fn store(place: Place, n: u32, m: u32, s: vec4f) {
   let row = ((place.b * params.heads + place.h) * params.n + n) * params.m;
-  let end = select(0, min(params.m, m + 4), n < params.n);
+  let end = select(0u, min(params.m, m + 4), n < params.n);
   if (m < end) {
     scores[row + m] = s.x;
   }

@@ -38,11 +38,12 @@ fn is_excluded(s: vec4f) -> vec4<bool> {
   return (bits >= vec4u(EXCLUDES)) & (bits <= vec4u(MINUS_INFINITY));
 }
 
-/// Four elements of a row, LANES apart, so that neighbouring lanes touch neighbouring elements; LOWEST past the row's end.
+/// Four elements of a row, LANES apart, so that neighbouring lanes touch neighbouring elements; LOWEST past the row's end. m < length.
 fn load(base: u32, m: u32, length: u32) -> vec4f {
   let elements = vec4u(m, m + LANES, m + 2 * LANES, m + 3 * LANES);
-  let i = base + min(elements, vec4u(length - 1));
-  return select(vec4f(LOWEST), vec4f(scores[i.x], scores[i.y], scores[i.z], scores[i.w]), elements < vec4u(length));
+  let is_there = elements < vec4u(length);
+  let i = base + select(vec4u(m), elements, is_there); // its own element in place of one that is not there: no other lane writes it
+  return select(vec4f(LOWEST), vec4f(scores[i.x], scores[i.y], scores[i.z], scores[i.w]), is_there);
 }
 
 fn store_one(base: u32, m: u32, length: u32, weight: f32) {

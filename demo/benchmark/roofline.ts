@@ -11,7 +11,7 @@ const SAMPLE_MS = 40;
 const SAMPLES = 5;
 const COPY_BYTES = 2 ** 26;
 
-/** Runs for about a second. `wait` is how the caller waits for the queue, so that a lost or cancelled device ends it. */
+/** Runs for two to three seconds. `wait` is how the caller waits for the queue, so that a lost or cancelled device ends it. */
 export async function measureRoofline(device: GPUDevice, wait: (promise: Promise<unknown>) => Promise<unknown>): Promise<Roofline> {
   const bytes = Math.min(COPY_BYTES, device.limits.maxStorageBufferBindingSize, device.limits.maxBufferSize / 2);
   const usage = GPUBufferUsage.STORAGE;
@@ -21,15 +21,20 @@ export async function measureRoofline(device: GPUDevice, wait: (promise: Promise
     timeOf(device, wait, pipeline, buffers, groups, calls);
   try {
     const fma = await compile(device, 'roofline: fma', fmaSource);
-    let groups = 32;
-    while (groups < 2 ** 20 && (await fastest(() => time(fma, [to], groups, 1))) < SAMPLE_MS) groups *= 2;
-    const fmaTime = await fastest(() => time(fma, [to], groups, 1));
-
+    let groups = 16;
+    let fmaTime = 0;
+    while (groups < 2 ** 20 && fmaTime < SAMPLE_MS) {
+      groups *= 2;
+      fmaTime = await fastest(() => time(fma, [to], groups, 1));
+    }
     const copy = await compile(device, 'roofline: copy', copySource);
     const copyGroups = Math.ceil(bytes / (16 * 64));
-    let calls = 1;
-    while (calls < 1024 && (await fastest(() => time(copy, [from, to], copyGroups, calls))) < SAMPLE_MS) calls *= 2;
-    const copyTime = await fastest(() => time(copy, [from, to], copyGroups, calls));
+    let calls = 0.5;
+    let copyTime = 0;
+    while (calls < 1024 && copyTime < SAMPLE_MS) {
+      calls *= 2;
+      copyTime = await fastest(() => time(copy, [from, to], copyGroups, calls));
+    }
     return { gflops: (groups * 64 * 64 * 512) / fmaTime / 1e6, gbps: (2 * bytes * calls) / copyTime / 1e6 };
   } finally {
     from.destroy();

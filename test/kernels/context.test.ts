@@ -9,6 +9,8 @@ import { expectAsGoodAsNaive } from '../rig/tolerance.ts';
 
 const SMALL = { TILE_N: 16, TILE_DV: 16, TILE_M: 16, ROWS: 1, COLS: 1, SKIP_ZEROS: true };
 const LARGE = { TILE_N: 64, TILE_DV: 64, TILE_M: 16, ROWS: 2, COLS: 2, SKIP_ZEROS: false };
+const SOFTWARE = { TILE_N: 64, TILE_DV: 64, TILE_M: 16, ROWS: 4, COLS: 2, SKIP_ZEROS: false };
+const INTEL = { TILE_N: 32, TILE_DV: 32, TILE_M: 16, ROWS: 1, COLS: 1, SKIP_ZEROS: false };
 const LARGEST = { TILE_N: 64, TILE_DV: 128, TILE_M: 16, ROWS: 4, COLS: 4, SKIP_ZEROS: true };
 const TALL = { TILE_N: 32, TILE_DV: 16, TILE_M: 8, ROWS: 2, COLS: 1, SKIP_ZEROS: true };
 const WIDE = { TILE_N: 16, TILE_DV: 32, TILE_M: 8, ROWS: 1, COLS: 2, SKIP_ZEROS: false };
@@ -39,6 +41,8 @@ onDevices('context', (attention) => {
     ['small', SMALL, [1, 15, 16, 17]],
     ['large', LARGE, [63, 64, 65, 131]],
     ['largest', LARGEST, [65, 131]],
+    ['software', SOFTWARE, [65]],
+    ['intel', INTEL, [33]],
     ['tall', TALL, [31, 33]],
     ['wide', WIDE, [15, 37]],
   ] as const)('%s tiles', (_, variant, lengths) => {

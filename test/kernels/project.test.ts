@@ -10,6 +10,8 @@ import { expectAsGoodAsNaive } from '../rig/tolerance.ts';
 
 const SMALL = { TILE_N: 16, TILE_O: 16, TILE_I: 16, ROWS: 1, COLS: 1 };
 const LARGE = { TILE_N: 64, TILE_O: 64, TILE_I: 16, ROWS: 2, COLS: 2 };
+const SOFTWARE = { TILE_N: 64, TILE_O: 64, TILE_I: 16, ROWS: 4, COLS: 2 };
+const INTEL = { TILE_N: 32, TILE_O: 32, TILE_I: 16, ROWS: 1, COLS: 1 };
 const LARGEST = { TILE_N: 64, TILE_O: 128, TILE_I: 16, ROWS: 4, COLS: 4 };
 const TALL = { TILE_N: 32, TILE_O: 16, TILE_I: 8, ROWS: 2, COLS: 1 };
 const WIDE = { TILE_N: 16, TILE_O: 32, TILE_I: 8, ROWS: 1, COLS: 2 };
@@ -57,6 +59,8 @@ onDevices('project', (attention) => {
     ['small', SMALL, [1, 15, 16, 17]],
     ['large', LARGE, [63, 65, 131]],
     ['largest', LARGEST, [65, 131]],
+    ['software', SOFTWARE, [65]],
+    ['intel', INTEL, [33]],
     ['tall', TALL, [31, 33]],
     ['wide', WIDE, [15, 37]],
   ] as const)('%s tiles', (_, variant, lengths) => {

@@ -9,6 +9,8 @@ import { expectAsGoodAsNaive, LOWEST } from '../rig/tolerance.ts';
 
 const SMALL = { TILE_N: 16, TILE_M: 16, TILE_D: 16, ROWS: 1, COLS: 1, TILES: 2 };
 const LARGE = { TILE_N: 64, TILE_M: 64, TILE_D: 16, ROWS: 2, COLS: 2, TILES: 1 };
+const SOFTWARE = { TILE_N: 64, TILE_M: 64, TILE_D: 16, ROWS: 4, COLS: 2, TILES: 1 };
+const INTEL = { TILE_N: 32, TILE_M: 32, TILE_D: 16, ROWS: 1, COLS: 1, TILES: 1 };
 const LARGEST = { TILE_N: 64, TILE_M: 128, TILE_D: 16, ROWS: 4, COLS: 4, TILES: 2 };
 const TALL = { TILE_N: 32, TILE_M: 16, TILE_D: 8, ROWS: 2, COLS: 1, TILES: 3 };
 const WIDE = { TILE_N: 16, TILE_M: 32, TILE_D: 8, ROWS: 1, COLS: 2, TILES: 2 };
@@ -44,6 +46,8 @@ onDevices('scores', (attention) => {
     ['small', SMALL, [1, 15, 16, 17]],
     ['large', LARGE, [63, 64, 65, 131]],
     ['largest', LARGEST, [65, 131]],
+    ['software', SOFTWARE, [65]],
+    ['intel', INTEL, [33]],
     ['tall', TALL, [31, 33]],
     ['wide', WIDE, [15, 37]],
   ] as const)('%s tiles', (_, variant, lengths) => {
