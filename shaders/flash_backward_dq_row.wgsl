@@ -162,14 +162,21 @@ fn add_dots(sums: vec4f, query: mat4x4f, keys: Four) -> vec4f {
   return vec4f(add_dot(sums.x, query, keys.a), add_dot(sums.y, query, keys.b), add_dot(sums.z, query, keys.c), add_dot(sums.w, query, keys.d));
 }
 
-fn add_value(sum: vec4f, w: vec4f, a: vec4f, b: vec4f, c: vec4f, d: vec4f) -> vec4f {
-  return fma(vec4f(w.w), d, fma(vec4f(w.z), c, fma(vec4f(w.y), b, fma(vec4f(w.x), a, sum))));
+/// Element by element, so that a compiler for the CPU keeps the sum in a register.
+fn add_value(sum: f32, w: vec4f, a: f32, b: f32, c: f32, d: f32) -> f32 {
+  return fma(w.w, d, fma(w.z, c, fma(w.y, b, fma(w.x, a, sum))));
+}
+
+fn add_value4(sums: vec4f, w: vec4f, a: vec4f, b: vec4f, c: vec4f, d: vec4f) -> vec4f {
+  return vec4f(
+    add_value(sums.x, w, a.x, b.x, c.x, d.x), add_value(sums.y, w, a.y, b.y, c.y, d.y),
+    add_value(sums.z, w, a.z, b.z, c.z, d.z), add_value(sums.w, w, a.w, b.w, c.w, d.w));
 }
 
 fn add_values(sums: mat4x4f, w: vec4f, v: Four) -> mat4x4f {
   return mat4x4f(
-    add_value(sums[0], w, v.a[0], v.b[0], v.c[0], v.d[0]), add_value(sums[1], w, v.a[1], v.b[1], v.c[1], v.d[1]),
-    add_value(sums[2], w, v.a[2], v.b[2], v.c[2], v.d[2]), add_value(sums[3], w, v.a[3], v.b[3], v.c[3], v.d[3]));
+    add_value4(sums[0], w, v.a[0], v.b[0], v.c[0], v.d[0]), add_value4(sums[1], w, v.a[1], v.b[1], v.c[1], v.d[1]),
+    add_value4(sums[2], w, v.a[2], v.b[2], v.c[2], v.d[2]), add_value4(sums[3], w, v.a[3], v.b[3], v.c[3], v.d[3]));
 }
 
 /// A value, or zeros where its weight is 0.

@@ -307,15 +307,22 @@ fn dropped(weights: vec4f, head: u32, n: u32, first_m: u32, lane: u32) -> vec4f 
   return select(weights * params.keep_factor, vec4f(), met < vec4u(params.drop_below));
 }
 
-fn add_value(sum: vec4f, weights: vec4f, a: vec4f, b: vec4f, c: vec4f, d: vec4f) -> vec4f {
-  return fma(vec4f(weights.w), d, fma(vec4f(weights.z), c, fma(vec4f(weights.y), b, fma(vec4f(weights.x), a, sum))));
+/// One element of out after the next four values. Element by element, so that a compiler for the CPU keeps the sum in a register.
+fn add_value(sum: f32, row: Row, a: f32, b: f32, c: f32, d: f32) -> f32 {
+  let w = row.weights;
+  return fma(w.w, d, fma(w.z, c, fma(w.y, b, fma(w.x, a, sum * row.rise))));
+}
+
+fn add_value4(sums: vec4f, row: Row, a: vec4f, b: vec4f, c: vec4f, d: vec4f) -> vec4f {
+  return vec4f(
+    add_value(sums.x, row, a.x, b.x, c.x, d.x), add_value(sums.y, row, a.y, b.y, c.y, d.y),
+    add_value(sums.z, row, a.z, b.z, c.z, d.z), add_value(sums.w, row, a.w, b.w, c.w, d.w));
 }
 
 fn add_values(sums: mat4x4f, row: Row, v: Four) -> mat4x4f {
-  let w = row.weights;
   return mat4x4f(
-    add_value(sums[0] * row.rise, w, v.a[0], v.b[0], v.c[0], v.d[0]), add_value(sums[1] * row.rise, w, v.a[1], v.b[1], v.c[1], v.d[1]),
-    add_value(sums[2] * row.rise, w, v.a[2], v.b[2], v.c[2], v.d[2]), add_value(sums[3] * row.rise, w, v.a[3], v.b[3], v.c[3], v.d[3]));
+    add_value4(sums[0], row, v.a[0], v.b[0], v.c[0], v.d[0]), add_value4(sums[1], row, v.a[1], v.b[1], v.c[1], v.d[1]),
+    add_value4(sums[2], row, v.a[2], v.b[2], v.c[2], v.d[2]), add_value4(sums[3], row, v.a[3], v.b[3], v.c[3], v.d[3]));
 }
 
 /// A block where `kept` has all bits, zeros where it has none, whatever the block is.

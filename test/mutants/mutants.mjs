@@ -113,7 +113,7 @@ export const MUTANTS = [
     [['last_position - params.left', 'last_position - params.left - 1']],
     [BANDS],
   ),
-  ...each(['flash_forward_row'], 'rescale of the accumulator forgotten', [[/sums\[(\d)\] \* row\.rise/g, 'sums[$1]']], [WHOLE]),
+  ...each(['flash_forward_row'], 'rescale of the accumulator forgotten', [['sum * row.rise', 'sum']], [WHOLE]),
   ...each(
     ['flash_forward_row'],
     'one row past the end written',
