@@ -107,8 +107,7 @@ export function chooseRowTiles(length: number, facts: DeviceFacts): Choice {
 /**
  * Square tiles of a matrix product, and blocks of 4 × 4 sums an invocation: large ones reuse each loaded value more, small tiles waste less on small
  * matrices. A device on the CPU loads slowly, and keeps sums in memory in any case: with 4 × 2 blocks SwiftShader takes 13% less time than with 2 × 2
- * (N = M = 512, 24 Nov 2026), with 4 × 4 as long. Intel's compiler spills 44 to 116
- * registers with two blocks and more, none with one (Mesa 26.1).
+ * (N = M = 512, 24 Nov 2026), with 4 × 4 as long. Intel's compiler spills 44 to 116 registers with two blocks and more, none with one (Mesa 26.1).
  */
 function matmulTile(height: number, width: number, facts: DeviceFacts): { size: number; rows: number; cols: number; reason: string } {
   const [size, rows, cols] =

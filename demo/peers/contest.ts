@@ -1,4 +1,4 @@
-/** The contest: every contestant is checked, then they take turns, so that what disturbs the machine disturbs them alike. */
+/** The contest: every contestant is checked, then those on the GPU take turns, so that what disturbs the machine disturbs them alike; then the others. */
 import { callsOf } from '../benchmark/samples.ts';
 import { operations } from '../benchmark/work.ts';
 import type { Contestant } from './contestants.ts';
@@ -57,13 +57,17 @@ export async function contest(work: NamedWork, contestants: readonly Contestant[
   const rows = rowsToCheck(work);
   const expected = answerTo(work, rows);
   try {
-    for (const entry of entries) await attempt(entry, options, () => enter(entry, work, rows, expected, options));
-    for (let round = 0; round < options.repeats; round++) {
-      options.say(`${describe(work)}: round ${round + 1} of ${options.repeats}`);
-      for (const entry of entries) {
-        const spent = entry.times.reduce((sum, time) => sum + time * entry.calls, 0);
-        if (entry.status !== 'right' || (round > 1 && spent > BUDGET_MS)) continue;
-        await attempt(entry, options, async () => void entry.times.push(await entry.seat!.sample(entry.calls)));
+    // A thread pool of WebAssembly goes on spinning when its turn is over, on the cores of whoever comes next: it has its turns last.
+    for (const isGpu of [true, false]) {
+      const group = entries.filter(({ contestant }) => contestant.isGpu === isGpu);
+      for (const entry of group) await attempt(entry, options, () => enter(entry, work, rows, expected, options));
+      for (let round = 0; group.length > 0 && round < options.repeats; round++) {
+        options.say(`${describe(work)}: ${isGpu ? 'WebGPU' : 'no WebGPU'}, round ${round + 1} of ${options.repeats}`);
+        for (const entry of group) {
+          const spent = entry.times.reduce((sum, time) => sum + time * entry.calls, 0);
+          if (entry.status !== 'right' || (round > 1 && spent > BUDGET_MS)) continue;
+          await attempt(entry, options, async () => void entry.times.push(await entry.seat!.sample(entry.calls)));
+        }
       }
     }
   } finally {
