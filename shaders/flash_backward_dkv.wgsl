@@ -127,12 +127,12 @@ fn load_gradient(base: u32, n: u32, e: u32) -> f32 {
 }
 
 fn load_k(base: u32, m: u32, d: u32, length: u32) -> f32 {
-  let element = k[base + min(m, params.m - 1) * params.k_m + min(d, params.d - 1)];
+  let element = k[base + min(m, length - 1) * params.k_m + min(d, params.d - 1)];
   return select(0.0, f32(element), (m < length) & (d < params.d));
 }
 
 fn load_v(base: u32, m: u32, e: u32, length: u32) -> f32 {
-  let element = v[base + min(m, params.m - 1) * params.v_m + min(e, params.dv - 1)];
+  let element = v[base + min(m, length - 1) * params.v_m + min(e, params.dv - 1)];
   return select(0.0, f32(element), (m < length) & (e < params.dv));
 }
 

@@ -11,7 +11,7 @@
 // A workgroup computes the elements of dmask that TILE_N queries × TILE_M keys of the mask are made of, or of one query, or of one key, where the
 // mask repeats those. It walks over everything that reads them, batch elements, heads, queries and keys in tiles, and adds up dS; an invocation
 // holds a block of 4 queries × 4 keys. At the end the blocks' sums are added up along a repeated axis.
-// Its twin on the CPU is src/reference/attention_backward.ts, its test test/backward.test.ts.
+// Its twin on the CPU is src/reference/attention_backward.ts, its test test/backward-options.test.ts.
 // Source: T. Dao, FlashAttention-2, arXiv 2307.08691, algorithm 2.
 
 alias Q = f32; // storage of q and gradient
@@ -122,12 +122,12 @@ fn load_gradient(base: u32, n: u32, e: u32) -> f32 {
 }
 
 fn load_k(base: u32, m: u32, d: u32, length: u32) -> f32 {
-  let element = k[base + min(m, params.m - 1) * params.k_m + min(d, params.d - 1)];
+  let element = k[base + min(m, length - 1) * params.k_m + min(d, params.d - 1)];
   return select(0.0, f32(element), (m < length) & (d < params.d));
 }
 
 fn load_v(base: u32, m: u32, e: u32, length: u32) -> f32 {
-  let element = v[base + min(m, params.m - 1) * params.v_m + min(e, params.dv - 1)];
+  let element = v[base + min(m, length - 1) * params.v_m + min(e, params.dv - 1)];
   return select(0.0, f32(element), (m < length) & (e < params.dv));
 }
 

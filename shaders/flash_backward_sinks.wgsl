@@ -5,7 +5,7 @@
 //   dsinks [H]
 //
 // A workgroup computes one head: each invocation every SIZE-th row, then the sums of all by halves, always in the same order.
-// Its twin on the CPU is src/reference/attention_backward.ts, its test test/backward.test.ts.
+// Its twin on the CPU is src/reference/attention_backward.ts, its test test/backward-options.test.ts.
 
 const SIZE: u32 = 64; // invocations a workgroup, a power of 2
 const LOWEST_BITS: u32 = 0xff7fffff; // of the lowest finite f32: the row sees nothing, not even a sink
