@@ -21,15 +21,16 @@ export interface Engine {
   attend(inputs: readonly (readonly number[])[], options?: SelfAttentionOptions): Promise<Attended>;
 }
 
-const START_MS = 20_000; // a driver that hangs never answers
+const START_MS = 20_000;
 
-async function withinTime<T>(promise: Promise<T>, milliseconds: number): Promise<T> {
+/** createAttention with an end: a driver that hangs never answers. */
+export async function startAttention(): Promise<Attention> {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`the GPU gave no answer in ${milliseconds / 1000} s`)), milliseconds);
+    timer = setTimeout(() => reject(new Error(`the GPU gave no answer in ${START_MS / 1000} s`)), START_MS);
   });
   try {
-    return await Promise.race([promise, late]);
+    return await Promise.race([createAttention(), late]);
   } finally {
     clearTimeout(timer);
   }
@@ -37,7 +38,7 @@ async function withinTime<T>(promise: Promise<T>, milliseconds: number): Promise
 
 /** An engine on the GPU. `onLost` is called when its device is lost. @throws AttentionError */
 export async function gpuEngine(onLost: (reason: string) => void): Promise<Engine> {
-  const attention = await withinTime(createAttention(), START_MS);
+  const attention = await startAttention();
   void attention.lost.then(({ message }) => onLost(message || 'the device was lost'));
   return {
     attention,

@@ -1,4 +1,4 @@
-/** The trainable weights of the notes: random ones, as a model has them before it learns. [in, width], used as x · W. */
+/** The trainable weights of the book's example: random ones, as a model has them before it learns. [in, width], used as x · W. */
 import type { SelfAttentionOptions } from '../src/index.ts';
 
 interface WeightSet extends SelfAttentionOptions {

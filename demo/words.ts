@@ -1,6 +1,6 @@
-/** Words as vectors: the example's from the notes, any other word a small deterministic one. */
+/** Words as vectors: those of the book's example, any other word a small deterministic one. */
 
-/** Embedding vectors of the notes' sentence. Source: S. Raschka, Build a Large Language Model (From Scratch), chapter 3. */
+/** Embedding vectors of the book's sentence. Source: S. Raschka, Build a Large Language Model (From Scratch), chapter 3. */
 const VECTORS: Readonly<Record<string, readonly [number, number, number]>> = {
   your: [0.43, 0.15, 0.89],
   journey: [0.55, 0.87, 0.66],
@@ -29,7 +29,7 @@ export function wordsOf(sentence: string): Word[] {
   });
 }
 
-/** The word that asks: "journey" where there is one, as in the notes; else the second word, or the only one. */
+/** The word that asks: "journey" where there is one, as in the book; else the second word, or the only one. */
 export function queryOf(words: readonly Word[]): number {
   const journey = words.findIndex(({ text }) => text.toLowerCase() === 'journey');
   return journey >= 0 ? journey : Math.min(1, words.length - 1);

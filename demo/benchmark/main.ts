@@ -52,8 +52,8 @@ async function run(): Promise<void> {
       show();
     };
     report = await benchmark(options, { signal: cancel.signal, onProgress: showProgress, onReport });
-    byId('status').textContent =
-      `Done: ${report.options.lengths.length} lengths on ${countPaths(report.options)} paths, every answer checked.`;
+    const lengths = report.options.lengths.length === 1 ? '1 length' : `${report.options.lengths.length} lengths`;
+    byId('status').textContent = `Done: ${lengths} on ${countPaths(report.options)} paths, every answer checked.`;
   } catch (error) {
     fail(error as Error);
   } finally {

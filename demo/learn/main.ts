@@ -103,7 +103,7 @@ async function measure(): Promise<void> {
   } catch (error) {
     if (mine === measuring) replace('times-note', `Could not be measured: ${(error as Error).message}`);
   }
-  if (mine === measuring) button.removeAttribute('aria-disabled');
+  if (mine === measuring) button.setAttribute('aria-disabled', 'false');
 }
 
 /** Radio buttons that keep their focus while the page is redrawn. */
@@ -182,7 +182,7 @@ function connect(): void {
     void start();
   });
   byId('measure').addEventListener('click', () => {
-    if (!byId('measure').hasAttribute('aria-disabled')) void measure();
+    if (byId('measure').ariaDisabled !== 'true') void measure();
   });
 }
 

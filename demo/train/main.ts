@@ -1,6 +1,6 @@
 /** The training page: one experiment at a time, its controls, and what it shows while it learns. */
-import { type Attention, createAttention } from '../../src/index.ts';
-import { describeAdapter, NO_WEBGPU } from '../engine.ts';
+import type { Attention } from '../../src/index.ts';
+import { describeAdapter, NO_WEBGPU, startAttention } from '../engine.ts';
 import { byId, element, replace, say } from '../ui/dom.ts';
 import { largestDifference, trainOnCpu } from './cpu.ts';
 import { type Choice, PAGE_SENTENCE } from './data.ts';
@@ -105,7 +105,7 @@ function start(): Promise<void> {
   replace('engine', 'Starting the GPU …');
   return enqueue(async () => {
     end();
-    const made = await createAttention();
+    const made = await startAttention();
     attention = made;
     void made.lost.then(({ message }) => {
       if (attention === made) fail(new Error(message || 'the device was lost'));
@@ -196,7 +196,7 @@ function setControls(): void {
   const button = byId('play');
   const label = isPlaying ? 'Pause' : (training?.experiment.step ?? 0) > 0 ? 'Go on' : 'Train';
   if (button.textContent !== label) button.textContent = label;
-  const set = (id: string, isOff: boolean) => byId(id).toggleAttribute('aria-disabled', isOff);
+  const set = (id: string, isOff: boolean) => byId(id).setAttribute('aria-disabled', String(isOff));
   set('play', !training || isDone);
   set('step', !training || isDone || isPlaying);
   set('compare', !training || isPlaying || training.losses.length === 0 || isComparing);
@@ -234,7 +234,7 @@ async function compare(): Promise<void> {
 /** A button that keeps its focus while it cannot be used. */
 function onPress(id: string, act: () => void): void {
   byId(id).addEventListener('click', () => {
-    if (!byId(id).hasAttribute('aria-disabled')) act();
+    if (byId(id).ariaDisabled !== 'true') act();
   });
 }
 

@@ -115,7 +115,7 @@ describe('the page', () => {
     for (const pass of ['backward', 'both']) await page.click(`#${pass}`);
     await start(page, { lengths: [64], repeats: 1 });
     await ended(page);
-    expect(await page.$eval('#status', (node) => node.textContent)).toBe('Done: 1 lengths on 7 paths, every answer checked.');
+    expect(await page.$eval('#status', (node) => node.textContent)).toBe('Done: 1 length on 7 paths, every answer checked.');
     expect((await readTable(page, '#table tbody')).map(([path]) => path)).toEqual([
       ...['CPU reference', 'Explicit', 'Fused'],
       ...['CPU reference, backward', 'Fused, backward'],

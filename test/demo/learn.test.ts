@@ -13,7 +13,7 @@ beforeAll(async () => {
 afterAll(() => site.close());
 
 const ready = (page: Page) =>
-  page.waitForFunction('document.documentElement.dataset.drawn !== undefined && document.querySelector("#measure:not([aria-disabled])")', {
+  page.waitForFunction('document.documentElement.dataset.drawn !== undefined && document.querySelector("#measure[aria-disabled=false]")', {
     timeout: 30_000,
   });
 

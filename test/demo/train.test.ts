@@ -128,7 +128,7 @@ describe('the page', () => {
     expect(Number(tests.Now![2])).toBeGreaterThan(0.75);
     expect(Number(tests['Now, positions permuted']![1])).toBeGreaterThan(0.8);
     expect(Number(tests['Without trainable weights']![1])).toBeLessThan(0.2);
-    expect(await page.$$eval('#play[aria-disabled], #step[aria-disabled]', (buttons) => buttons.length)).toBe(2);
+    expect(await page.$$eval('#play[aria-disabled=true], #step[aria-disabled=true]', (buttons) => buttons.length)).toBe(2);
     const after = await seen(page);
     expect(after.live).toBeLessThan(live + 20); // not one a step: the controls and their downloads need a few
     expectResponsive(after.tasks);
@@ -176,7 +176,7 @@ describe('the page', () => {
     const { page } = driven;
     await page.waitForSelector('#problem:not([hidden])');
     expect(await textOf(page, '#problem')).toContain('This browser has no WebGPU');
-    expect(await page.$$eval('#play[aria-disabled]', (buttons) => buttons.length)).toBe(1);
+    expect(await page.$$eval('#play[aria-disabled=true]', (buttons) => buttons.length)).toBe(1);
     await expectAccessible(page);
     await finish(driven);
   });
