@@ -8,18 +8,29 @@ import { parseArgs } from 'node:util';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const string = { type: 'string' };
-const { values } = parseArgs({ options: { cases: string, seed: string, path: string } });
-const whole = (name, fallback) => {
-  const value = Number(values[name] ?? fallback);
-  if (!Number.isSafeInteger(value) || value < 1) throw new Error(`--${name} is ${JSON.stringify(values[name])}: need a whole number ≥ 1`);
-  return String(value);
-};
-const env = {
-  ...process.env,
-  VITE_FUZZ_CASES: whole('cases', 1000),
-  VITE_FUZZ_SEED: whole('seed', 1 + (Date.now() % 1e9)),
-  ...(values.path && { VITE_FUZZ_PATH: values.path }),
-};
+
+function readOptions() {
+  const { values } = parseArgs({ options: { cases: string, seed: string, path: string } });
+  const whole = (name, fallback) => {
+    const value = Number(values[name] ?? fallback);
+    if (!Number.isSafeInteger(value) || value < 1) throw new Error(`--${name} is ${JSON.stringify(values[name])}: need a whole number ≥ 1`);
+    return String(value);
+  };
+  return {
+    VITE_FUZZ_CASES: whole('cases', 1000),
+    VITE_FUZZ_SEED: whole('seed', 1 + (Date.now() % 1e9)),
+    ...(values.path && { VITE_FUZZ_PATH: values.path }),
+  };
+}
+
+let options;
+try {
+  options = readOptions();
+} catch (error) {
+  console.error(`${error.message}\nnpm run fuzz -- [--cases 1000] [--seed N] [--path where a failure was]`);
+  process.exit(1);
+}
+const env = { ...process.env, ...options };
 
 const npm = (stdio, ...args) =>
   spawnSync('npm', args, {

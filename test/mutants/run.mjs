@@ -10,7 +10,10 @@ const AT_ONCE = 2; // most of the time goes into compiling shaders, which takes 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const chosen = process.argv.length > 2 ? process.argv.slice(2).map(Number) : MUTANTS.map((_, i) => i);
 const wrong = process.argv.slice(2).find((text) => !MUTANTS[Number(text)]);
-if (wrong !== undefined) throw new Error(`no mutant ${wrong}: need numbers from 0 to ${MUTANTS.length - 1}`);
+if (wrong !== undefined) {
+  console.error(`no mutant ${wrong}: need numbers from 0 to ${MUTANTS.length - 1}`);
+  process.exit(1);
+}
 const waiting = [...chosen];
 for (const i of chosen) mutate(readFileSync(join(root, `shaders/${MUTANTS[i].file}.wgsl`), 'utf8'), MUTANTS[i]); // throws where nothing changes
 let survived = 0;

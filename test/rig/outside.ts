@@ -8,7 +8,9 @@ import type { Plugin } from 'vite';
 import { projectRoot } from './find-chrome.ts';
 
 const folder = (variable: string, sibling: string): string | undefined => {
-  const path = resolve(process.env[variable] ?? join(projectRoot, '../shared', sibling));
+  const named = process.env[variable];
+  if (named && !existsSync(named)) throw new Error(`${variable} is ${JSON.stringify(named)}: there is no such folder`);
+  const path = resolve(named || join(projectRoot, '../shared', sibling));
   return existsSync(path) ? path : undefined;
 };
 
