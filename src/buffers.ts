@@ -31,7 +31,8 @@ export class BufferPool {
   readonly device: GPUDevice;
   private readonly live = new Map<GPUBuffer, Allocation>();
   private readonly free: Allocation[] = []; // the longest unused first
-  private readonly issued = new WeakSet<GpuTensor>(); // tensors made here and not released
+  private readonly issued = new WeakSet<GpuTensor>(); // tensors that callers have, and may release
+  private readonly released = new WeakSet<GpuTensor>(); // their buffers may be somebody else's by now
   private readonly unsettled = new Set<Promise<unknown>>();
 
   constructor(private readonly lifeline: Lifeline) {
@@ -71,15 +72,20 @@ export class BufferPool {
     }
   }
 
-  /** A dense tensor with undefined content. `what` opens the error messages. */
-  tensor(what: string, shape: readonly number[], dtype: DType = 'f32'): GpuTensor {
+  /** A dense tensor with undefined content, for a caller who may release it. `what` opens the error messages. */
+  tensor(what: string, shape: readonly number[], dtype?: DType): GpuTensor {
+    const tensor = this.kept(what, shape, dtype);
+    this.issued.add(tensor);
+    return tensor;
+  }
+
+  /** The same for the library's own use: only `recycle` takes it back. */
+  kept(what: string, shape: readonly number[], dtype: DType = 'f32'): GpuTensor {
     checkShape(`${what}: shape`, shape);
     checkDType(`${what}: dtype`, dtype);
     const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
     const buffer = this.allocate(`${what}: ${quote(shape)}`, byteLength(shape, dtype), usage);
-    const tensor = { buffer, shape: [...shape], dtype };
-    this.issued.add(tensor);
-    return tensor;
+    return { buffer, shape: [...shape], dtype };
   }
 
   /** A buffer of at least `bytes` with undefined content. */
@@ -157,10 +163,14 @@ export class BufferPool {
         throw new AttentionError('option', `release: tensor ${quote(layout.shape)} lies in a buffer that this Attention did not make`);
       }
       if (!this.issued.has(tensor))
-        throw new AttentionError('option', `release: ${quote(layout.shape)} is a view: release the tensor that it is a view of`);
+        throw new AttentionError(
+          'option',
+          `release: ${quote(layout.shape)} is a view, or belongs to a plan: release the tensor that it is a view of, or destroy the plan`,
+        );
     }
     for (const tensor of tensors) {
       this.issued.delete(tensor);
+      this.released.add(tensor);
       this.recycle(tensor.buffer);
     }
   }
@@ -184,7 +194,7 @@ export class BufferPool {
     const owner = owners.get(buffer);
     if (owner !== undefined && owner !== this)
       throw new AttentionError('option', `${what} ${quote(layout.shape)} belongs to another Attention`);
-    if (owner === this && !this.live.has(buffer)) {
+    if (owner === this && (!this.live.has(buffer) || this.released.has(tensor))) {
       throw new AttentionError('option', `${what} ${quote(layout.shape)} was released`);
     }
     this.checkAllocated(what, tensor);

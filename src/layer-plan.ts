@@ -2,7 +2,7 @@
 import { AttentionError, quote } from './errors.ts';
 import type { AttentionPlan, AttentionTensors, BackwardTensors } from './plan.ts';
 import { checkHostTensor } from './reference/host.ts';
-import { type Operation, product, rowsOf, Sequence, submit, transposed } from './sequence.ts';
+import { type Operation, Parts, product, rowsOf, type Sequence, submit, transposed } from './sequence.ts';
 import type { GpuTensor, HostTensor } from './tensor.ts';
 import type { PlannedKernel, TrainablePlan } from './trainable.ts';
 import type { Layer } from './trainable-layer.ts';
@@ -24,7 +24,6 @@ interface Tensors {
   readonly dX?: GpuTensor;
 }
 
-type Make = (name: string, ...shape: number[]) => GpuTensor;
 type Sequences = Readonly<Record<'inputs' | 'outputs', Sequence>> & Partial<Record<'dOutputs' | 'dInputs', Sequence>>;
 
 export class LayerPlan implements TrainablePlan {
@@ -40,7 +39,8 @@ export class LayerPlan implements TrainablePlan {
 
   private constructor(
     private readonly layer: Layer,
-    private readonly tensors: Tensors,
+    tensors: Tensors,
+    private readonly parts: Parts,
     private readonly attention: AttentionPlan,
     private readonly bound: AttentionTensors & BackwardTensors,
     private readonly sequences: Sequences,
@@ -61,40 +61,31 @@ export class LayerPlan implements TrainablePlan {
 
   /** @throws AttentionError 'limit', 'compile', 'out-of-memory' */
   static async create(caller: string, layer: Layer, sizes: PlanSizes): Promise<LayerPlan> {
-    const { pool } = layer.on;
-    const made: GpuTensor[] = [];
-    const make = (name: string, ...shape: number[]): GpuTensor => {
-      made.push(pool.tensor(`${caller}: ${name}`, shape));
-      return made.at(-1)!;
-    };
-    try {
-      return await LayerPlan.compile(caller, layer, sizes, make);
-    } catch (error) {
-      for (const { buffer } of made) pool.recycle(buffer);
-      throw error;
-    }
+    const parts = new Parts(caller, layer.on);
+    return parts.whole(() => LayerPlan.compile(layer, sizes, parts));
   }
 
-  private static async compile(caller: string, layer: Layer, sizes: PlanSizes, make: Make): Promise<LayerPlan> {
+  private static async compile(layer: Layer, sizes: PlanSizes, parts: Parts): Promise<LayerPlan> {
     const { on, heads, isCausal } = layer;
-    const tensors = makeTensors(layer, sizes, make);
+    const tensors = makeTensors(layer, sizes, parts);
     const views = headViews(tensors, sizes, heads);
-    const attention = await on.plan({
+    const planned = on.plan({
       ...{ q: views.q, k: views.k, v: views.v, out: views.out, isCausal },
       ...(sizes.backward && { backward: { gradient: views.gradient!, dq: views.dq!, dk: views.dk!, dv: views.dv! } }),
       ...(sizes.returnWeights && { returnScores: 'weights' as const }),
     });
+    const attention = await parts.add(planned);
     const { workspaceBytes } = attention;
-    const workspace = workspaceBytes > 0 ? make('workspace', workspaceBytes / 4).buffer : undefined;
+    const workspace = workspaceBytes > 0 ? parts.tensor('workspace', [workspaceBytes / 4]).buffer : undefined;
     const { lse, weights: scores } = tensors;
     const bound = { ...views, ...(lse && { lse }), ...(scores && { scores }), ...(workspace && { workspace }) };
     const forward = forwardOperations(layer, tensors, sizes);
     const sequences: Sequences = {
-      inputs: await Sequence.create(caller, on, forward.inputs),
-      outputs: await Sequence.create(caller, on, forward.outputs),
-      ...(sizes.backward && (await backwardSequences(caller, layer, tensors, sizes))),
+      inputs: await parts.sequence(forward.inputs),
+      outputs: await parts.sequence(forward.outputs),
+      ...(sizes.backward && (await backwardSequences(layer, tensors, sizes, parts))),
     };
-    return new LayerPlan(layer, tensors, attention, bound as AttentionTensors & BackwardTensors, sequences);
+    return new LayerPlan(layer, tensors, parts, attention, bound as AttentionTensors & BackwardTensors, sequences);
   }
 
   encode(pass: GPUComputePassEncoder): void {
@@ -128,11 +119,12 @@ export class LayerPlan implements TrainablePlan {
     if (this.isDestroyed) return;
     this.isDestroyed = true;
     this.layer.forget(this);
-    this.attention.destroy();
-    for (const sequence of Object.values(this.sequences)) sequence.destroy();
-    const { pool } = this.layer.on;
-    for (const { buffer } of Object.values(this.tensors) as GpuTensor[]) pool.recycle(buffer);
-    if (this.bound.workspace) pool.recycle(this.bound.workspace);
+    this.parts.destroy();
+  }
+
+  /** Every tensor that a pass uses. */
+  get own(): readonly GpuTensor[] {
+    return [...this.parts.tensors, ...this.layer.weights.own];
   }
 
   /** @throws AttentionError 'device-lost' */
@@ -155,18 +147,18 @@ export class LayerPlan implements TrainablePlan {
       throw new AttentionError('shape', `${caller}: ${name} is ${quote(given.shape)}, the plan has ${quote(to.shape)}`);
     const { on } = this.layer;
     on.pool.write(to.buffer, 0, Float32Array.from(data).buffer);
-    await submit(on, caller, encode);
+    await submit(on, caller, this.own, encode);
     return on.download(from);
   }
 }
 
-function makeTensors({ width, heads }: Layer, { batch, length, backward, returnWeights }: PlanSizes, make: Make): Tensors {
-  const rows = (name: string, times = 1) => make(name, batch, length, times * width);
+function makeTensors({ width, heads }: Layer, { batch, length, backward, returnWeights }: PlanSizes, parts: Parts): Tensors {
+  const rows = (name: string, times = 1) => parts.tensor(name, [batch, length, times * width]);
   return {
     ...{ x: rows('x'), qkv: rows('qkv', 3), context: rows('context'), y: rows('y') },
-    ...(returnWeights && { weights: make('weights', batch, heads, length, length) }),
+    ...(returnWeights && { weights: parts.tensor('weights', [batch, heads, length, length]) }),
     ...(backward && {
-      ...{ lse: make('lse', batch, heads, length), dY: rows('dY'), dContext: rows('dContext') },
+      ...{ lse: parts.tensor('lse', [batch, heads, length]), dY: rows('dY'), dContext: rows('dContext') },
       ...{ dQ: rows('dQ'), dK: rows('dK'), dV: rows('dV'), dX: rows('dX') },
     }),
   };
@@ -214,10 +206,10 @@ function forwardOperations(
 
 /** dContext = dY W, dW = dYᵀ context for the outputs; for the inputs dX = Σ dQ W over query, key and value, and each dW = dQᵀ x. */
 async function backwardSequences(
-  caller: string,
   layer: Layer,
   tensors: Tensors,
   { batch, length }: PlanSizes,
+  parts: Parts,
 ): Promise<Record<'dOutputs' | 'dInputs', Sequence>> {
   const { on, width } = layer;
   const rows = batch * length;
@@ -228,14 +220,10 @@ async function backwardSequences(
     product(on, [width, rows, width], transposed(rowsOf(gradient)), rowsOf(x), gradients[name]),
   ];
   return {
-    dOutputs: await Sequence.create(caller, on, [
+    dOutputs: await parts.sequence([
       product(on, [rows, width, width], rowsOf(dY), rowsOf(own.output), dContext),
       product(on, [width, rows, width], transposed(rowsOf(dY)), rowsOf(context), gradients.output),
     ]),
-    dInputs: await Sequence.create(caller, on, [
-      ...ofInput(dQ, 'query', false),
-      ...ofInput(dK, 'key', true),
-      ...ofInput(dV, 'value', true),
-    ]),
+    dInputs: await parts.sequence([...ofInput(dQ, 'query', false), ...ofInput(dK, 'key', true), ...ofInput(dV, 'value', true)]),
   };
 }

@@ -4,6 +4,7 @@ import type { DeviceAttention } from './attention.ts';
 import { adam, adamDispatch, adamParams, type Range } from './kernels/adam.ts';
 import { packParams } from './kernels/kernel.ts';
 import { getPipeline } from './pipelines.ts';
+import { Parts } from './sequence.ts';
 import { elementCount, type GpuTensor } from './tensor.ts';
 
 /** Updates whose uniforms are kept apart: so many ranges can be updated by commands that were not submitted yet. */
@@ -26,6 +27,7 @@ export class ParameterSet {
     readonly values: GpuTensor,
     readonly gradients: GpuTensor,
     private readonly moments: GpuTensor,
+    private readonly parts: Parts,
     private readonly uniforms: GPUBuffer,
     private readonly stride: number, // of the uniforms' slots, in bytes
     private readonly pipeline: GPUComputePipeline,
@@ -34,7 +36,7 @@ export class ParameterSet {
     this.total = elementCount(values.shape);
   }
 
-  /** @param shapes by name, in the order of their places */
+  /** @param shapes by name, in the order of their places @throws AttentionError 'limit' or 'compile' */
   static async create(caller: string, on: DeviceAttention, shapes: Readonly<Record<string, readonly number[]>>): Promise<ParameterSet> {
     const places = new Map<string, { first: number; shape: readonly number[] }>();
     let total = 0;
@@ -43,8 +45,12 @@ export class ParameterSet {
       total += elementCount(shape);
     }
     const pipeline = await getPipeline(on.device, adam, {});
-    const list = (name: string, ...shape: number[]) => on.pool.tensor(`${caller}: ${name}`, shape);
-    const [values, gradients, moments] = [list('parameters', total), list('gradients', total), list('moments', 2, total)];
+    const parts = new Parts(caller, on);
+    const [values, gradients, moments] = await parts.whole(async () => [
+      parts.tensor('parameters', [total]),
+      parts.tensor('gradients', [total]),
+      parts.tensor('moments', [2, total]),
+    ]);
     const stride = Math.max(on.device.limits.minUniformBufferOffsetAlignment, 64);
     const uniforms = on.pool.allocate(`${caller}: uniforms`, stride * SLOTS, GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST);
     const size = 4 * adamParams({ first: 0, count: 1 }, total, 1, normalizeAdam(caller)).length;
@@ -57,10 +63,15 @@ export class ParameterSet {
       }));
       return on.device.createBindGroup({ label: `adam ${slot}`, layout, entries });
     });
-    const made = new ParameterSet(on, places, values, gradients, moments, uniforms, stride, pipeline, groups);
+    const made = new ParameterSet(on, places, values, gradients, moments, parts, uniforms, stride, pipeline, groups);
     on.pool.write(gradients.buffer, 0, new ArrayBuffer(4 * total)); // an update before the first backward pass changes nothing
     made.restart();
     return made;
+  }
+
+  /** Every tensor of it. */
+  get own(): readonly GpuTensor[] {
+    return this.parts.tensors;
   }
 
   /** The place of a matrix among the values or the gradients. */
@@ -105,7 +116,7 @@ export class ParameterSet {
   }
 
   destroy(): void {
-    for (const { buffer } of [this.values, this.gradients, this.moments]) this.on.pool.recycle(buffer);
+    this.parts.destroy();
     this.on.pool.discard(this.uniforms);
   }
 }

@@ -2,8 +2,8 @@
 import type { DeviceAttention } from './attention.ts';
 import type { Dispatch } from './kernels/kernel.ts';
 import { type Matrix, productDispatch, rowStride } from './kernels/project.ts';
-import { bindingOf, Program, type Resources, type Step } from './program.ts';
-import { checkLayout, type GpuTensor, type Layout } from './tensor.ts';
+import { bindingOf, checkBinding, Program, type Resources, type Step } from './program.ts';
+import { checkLayout, type DType, type GpuTensor, type Layout } from './tensor.ts';
 import { chooseProjectTiles, deviceFacts } from './tiles.ts';
 
 /** A dispatch, and its tensors by binding name. */
@@ -78,9 +78,61 @@ export function product(
   return { dispatch, reason, tensors: { x: x.tensor, w: w.tensor, y, ...(bias && { bias }) } };
 }
 
-/** Records one pass and submits it. */
-export function submit(on: DeviceAttention, caller: string, record: (pass: GPUComputePassEncoder) => void): Promise<void> {
-  return on.pool.submit(caller, [], (encoder) => {
+/** What an object owns on the GPU. It is destroyed as a whole: at its end, or when one of its parts cannot be made. */
+export class Parts {
+  readonly tensors: GpuTensor[] = [];
+  private readonly ends: (() => void)[] = [];
+
+  constructor(
+    private readonly caller: string,
+    private readonly on: DeviceAttention,
+  ) {}
+
+  /** A dense tensor with undefined content. @throws AttentionError 'limit' where it does not fit one binding */
+  tensor(name: string, shape: readonly number[], dtype: DType = 'f32'): GpuTensor {
+    const what = `${this.caller}: ${name}`;
+    const { pool, device } = this.on;
+    checkBinding(what, checkLayout(what, { shape, dtype }, 'output'), device.limits);
+    const tensor = pool.kept(what, shape, dtype);
+    this.tensors.push(tensor);
+    this.ends.push(() => pool.recycle(tensor.buffer));
+    return tensor;
+  }
+
+  /** @throws AttentionError 'limit' or 'compile' */
+  sequence(operations: readonly Operation[]): Promise<Sequence> {
+    return this.add(Sequence.create(this.caller, this.on, operations));
+  }
+
+  async add<T extends { destroy(): void }>(making: Promise<T>): Promise<T> {
+    const part = await making;
+    this.ends.push(() => part.destroy());
+    return part;
+  }
+
+  /** Makes the whole, or destroys the parts that there are. */
+  async whole<T>(make: () => Promise<T>): Promise<T> {
+    try {
+      return await make();
+    } catch (error) {
+      this.destroy();
+      throw error;
+    }
+  }
+
+  destroy(): void {
+    for (const end of this.ends.splice(0).reverse()) end();
+  }
+}
+
+/** Records one pass and submits it. An error says so when one of the tensors could not be allocated. */
+export function submit(
+  on: DeviceAttention,
+  caller: string,
+  tensors: readonly GpuTensor[],
+  record: (pass: GPUComputePassEncoder) => void,
+): Promise<void> {
+  return on.pool.submit(caller, tensors, (encoder) => {
     const pass = encoder.beginComputePass({ label: caller });
     record(pass);
     pass.end();

@@ -60,6 +60,8 @@ export class Layer implements TrainableSelfAttention {
     this.check(caller);
     const sizes = normalizePlan(caller, options);
     const plan = await this.on.lifeline.wait(caller, LayerPlan.create(caller, this, sizes));
+    if (this.isDestroyed) plan.destroy();
+    this.check(caller);
     this.plans.add(plan);
     return plan;
   }
@@ -89,7 +91,7 @@ export class Layer implements TrainableSelfAttention {
 
   async update(options: AdamOptions = {}): Promise<void> {
     normalizeAdam('update', options);
-    await submit(this.on, 'update', (pass) => this.encodeUpdate(pass, options));
+    await submit(this.on, 'update', this.weights.own, (pass) => this.encodeUpdate(pass, options));
   }
 
   destroy(): void {

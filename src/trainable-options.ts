@@ -1,5 +1,5 @@
 /** The contract of trainable attention, for the GPU and the reference alike: options checked, and what a seed begins with. */
-import { type AdamOptions, normalizeAdam } from './adam-options.ts';
+import { ADAM_KEYS, type AdamOptions, normalizeAdam } from './adam-options.ts';
 import { AttentionError, quote } from './errors.ts';
 import { checkKeys, isFiniteF32 } from './problem.ts';
 import { normals, random } from './random.ts';
@@ -84,7 +84,8 @@ export function normalizeWordModel(caller: string, options: WordModelOptions): R
 }
 
 export function normalizeWordAdam(caller: string, options: WordAdamOptions = {}): Required<WordAdamOptions> {
-  const { positionRate = 1, ...adam } = options ?? {};
+  checkKeys(caller, options, [...ADAM_KEYS, 'positionRate']);
+  const { positionRate = 1, ...adam } = options;
   if (!isFiniteF32(positionRate) || positionRate < 0)
     throw new AttentionError('option', `${caller}: positionRate is ${quote(positionRate)}: need a finite number ≥ 0`);
   return { ...normalizeAdam(caller, adam), positionRate };

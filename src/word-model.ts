@@ -2,7 +2,7 @@
 import type { Attention } from './api.ts';
 import { AttentionError } from './errors.ts';
 import { ParameterSet } from './parameters.ts';
-import { submit } from './sequence.ts';
+import { Parts, submit } from './sequence.ts';
 import type { GpuTensor, HostTensor } from './tensor.ts';
 import type { TrainablePlanOptions, WordModel } from './trainable.ts';
 import { checkAttention, type Layer, makeLayer } from './trainable-layer.ts';
@@ -26,24 +26,23 @@ export async function makeWordModel(caller: string, attention: Attention, option
   const normal = normalizeWordModel(caller, options);
   checkAttention(caller, attention);
   const { width, heads, isCausal, seed } = normal;
-  const layer = await makeLayer(caller, attention, { width, heads, isCausal, seed });
   const initial = initialTables(normal);
   const shapes = Object.fromEntries(TABLES.map((name) => [name, initial[name].shape]));
-  try {
-    const tables = await attention.lifeline.wait(caller, ParameterSet.create(caller, attention, shapes));
-    const model = new Words(normal, layer, tables, shapes, attention.pool.upload([1], [1]));
+  const parts = new Parts(caller, attention);
+  return parts.whole(async () => {
+    const layer = await parts.add(makeLayer(caller, attention, { width, heads, isCausal, seed }));
+    const tables = await parts.add(attention.lifeline.wait(caller, ParameterSet.create(caller, attention, shapes)));
+    const model = new Words(normal, layer, tables, shapes, parts);
     model.load(initial);
     return model;
-  } catch (error) {
-    layer.destroy();
-    throw error;
-  }
+  });
 }
 
 export class Words implements WordModel {
   readonly vocabulary: number;
   readonly length: number;
   private readonly plans = new Set<WordModelPlan>();
+  readonly one: GpuTensor; // [1]: what sums are products with
   private isDestroyed = false;
 
   constructor(
@@ -51,8 +50,10 @@ export class Words implements WordModel {
     readonly layer: Layer,
     readonly tables: ParameterSet,
     private readonly shapes: Shapes,
-    readonly one: GpuTensor, // [1]: what sums are products with
+    private readonly parts: Parts,
   ) {
+    this.one = parts.tensor('one', [1]);
+    layer.on.pool.write(this.one.buffer, 0, Float32Array.of(1).buffer);
     this.vocabulary = vocabulary;
     this.length = length;
   }
@@ -64,6 +65,8 @@ export class Words implements WordModel {
       throw new AttentionError('option', `${caller}: length is the model's, ${this.length}: need no other`);
     const sizes = normalizePlan(caller, { ...options, length: this.length });
     const plan = await this.layer.on.lifeline.wait(caller, WordModelPlan.create(caller, this, sizes));
+    if (this.isDestroyed) plan.destroy();
+    this.check(caller);
     this.plans.add(plan);
     return plan;
   }
@@ -101,16 +104,14 @@ export class Words implements WordModel {
 
   async update(options: WordAdamOptions = {}): Promise<void> {
     normalizeWordAdam('update', options);
-    await submit(this.layer.on, 'update', (pass) => this.encodeUpdate(pass, options));
+    await submit(this.layer.on, 'update', [...this.layer.weights.own, ...this.tables.own], (pass) => this.encodeUpdate(pass, options));
   }
 
   destroy(): void {
     if (this.isDestroyed) return;
     this.isDestroyed = true;
     for (const plan of this.plans) plan.destroy();
-    this.layer.destroy();
-    this.tables.destroy();
-    this.layer.on.pool.recycle(this.one.buffer);
+    this.parts.destroy();
   }
 
   /** @throws AttentionError 'device-lost' */

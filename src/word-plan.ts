@@ -5,7 +5,7 @@ import { crossEntropyDispatch } from './kernels/cross_entropy.ts';
 import { embeddingDispatch } from './kernels/embedding.ts';
 import { embeddingBackwardDispatch } from './kernels/embedding_backward.ts';
 import type { LayerPlan } from './layer-plan.ts';
-import { layoutOf, type Operand, type Operation, product, rowsOf, Sequence, submit, transposed } from './sequence.ts';
+import { layoutOf, type Operand, type Operation, Parts, product, rowsOf, type Sequence, submit, transposed } from './sequence.ts';
 import type { GpuTensor, HostTensor } from './tensor.ts';
 import { chooseRowTiles, deviceFacts } from './tiles.ts';
 import type { PlannedKernel, WordOutput, WordPlan } from './trainable.ts';
@@ -20,7 +20,6 @@ interface Tensors {
   readonly dLogits?: GpuTensor; // [batch, length, vocabulary]: with a backward pass
 }
 
-type Make = (name: string, shape: readonly number[], dtype?: 'u32') => GpuTensor;
 type Sequences = Readonly<Record<'embed' | 'classify', Sequence>> & Partial<Record<'dClassify' | 'dEmbed', Sequence>>;
 
 export class WordModelPlan implements WordPlan {
@@ -36,7 +35,8 @@ export class WordModelPlan implements WordPlan {
     private readonly model: Words,
     private readonly batch: number,
     private readonly layer: LayerPlan,
-    private readonly tensors: Tensors,
+    private readonly parts: Parts,
+    tensors: Tensors,
     private readonly sequences: Sequences,
   ) {
     const { tokens, targets, logits, losses } = tensors;
@@ -56,39 +56,27 @@ export class WordModelPlan implements WordPlan {
 
   /** @throws AttentionError 'limit', 'compile', 'out-of-memory' */
   static async create(caller: string, model: Words, sizes: PlanSizes): Promise<WordModelPlan> {
-    const { pool } = model.layer.on;
-    const layer = await model.layer.plan(sizes);
-    const made: GpuTensor[] = [];
-    const make = (name: string, shape: readonly number[], dtype?: 'u32'): GpuTensor => {
-      made.push(pool.tensor(`${caller}: ${name}`, shape, dtype));
-      return made.at(-1)!;
-    };
-    try {
-      return await WordModelPlan.compile(caller, model, layer, sizes, make);
-    } catch (error) {
-      layer.destroy();
-      for (const { buffer } of made) pool.recycle(buffer);
-      throw error;
-    }
+    const parts = new Parts(caller, model.layer.on);
+    return parts.whole(() => WordModelPlan.compile(model, sizes, parts));
   }
 
-  private static async compile(caller: string, model: Words, layer: LayerPlan, sizes: PlanSizes, make: Make): Promise<WordModelPlan> {
+  private static async compile(model: Words, sizes: PlanSizes, parts: Parts): Promise<WordModelPlan> {
     const { batch, length, backward } = sizes;
-    const { on } = model.layer;
+    const layer = await parts.add(model.layer.plan(sizes));
     const rows = [batch, length];
     const tensors: Tensors = {
-      ...{ tokens: make('tokens', rows, 'u32'), targets: make('targets', rows, 'u32') },
-      ...{ logits: make('logits', [...rows, model.vocabulary]), losses: make('losses', rows) },
-      ...(backward && { dLogits: make('dLogits', [...rows, model.vocabulary]) }),
+      ...{ tokens: parts.tensor('tokens', rows, 'u32'), targets: parts.tensor('targets', rows, 'u32') },
+      ...{ logits: parts.tensor('logits', [...rows, model.vocabulary]), losses: parts.tensor('losses', rows) },
+      ...(backward && { dLogits: parts.tensor('dLogits', [...rows, model.vocabulary]) }),
     };
     const { embed, classify, dClassify, dEmbed } = operations(model, layer, tensors, batch);
     const sequences: Sequences = {
-      embed: await Sequence.create(caller, on, embed),
-      classify: await Sequence.create(caller, on, classify),
-      ...(dClassify && { dClassify: await Sequence.create(caller, on, dClassify) }),
-      ...(dEmbed && { dEmbed: await Sequence.create(caller, on, dEmbed) }),
+      embed: await parts.sequence(embed),
+      classify: await parts.sequence(classify),
+      ...(dClassify && { dClassify: await parts.sequence(dClassify) }),
+      ...(dEmbed && { dEmbed: await parts.sequence(dEmbed) }),
     };
-    return new WordModelPlan(model, batch, layer, tensors, sequences);
+    return new WordModelPlan(model, batch, layer, parts, tensors, sequences);
   }
 
   encode(pass: GPUComputePassEncoder): void {
@@ -111,7 +99,7 @@ export class WordModelPlan implements WordPlan {
     const none = { length: this.batch * this.model.length };
     this.write('forward', tokens, targets ?? Array.from(none, () => -1));
     const { on } = this.model.layer;
-    await submit(on, 'forward', (pass) => this.encode(pass));
+    await submit(on, 'forward', this.own, (pass) => this.encode(pass));
     const download = (tensor: GpuTensor): Promise<HostTensor> => on.download(tensor);
     const [logits, losses] = await Promise.all([download(this.logits), download(this.losses)]);
     return { logits, losses, ...(this.weights && { weights: await download(this.weights) }) };
@@ -120,10 +108,10 @@ export class WordModelPlan implements WordPlan {
   async train(tokens: ArrayLike<number>, targets: ArrayLike<number>, options: WordAdamOptions = {}): Promise<number> {
     const caller = 'train';
     normalizeWordAdam(caller, options);
-    if (!this.tensors.dLogits) throw new AttentionError('option', `${caller}: this plan was made without backward: true`);
+    if (!this.sequences.dClassify) throw new AttentionError('option', `${caller}: this plan was made without backward: true`);
     this.write(caller, tokens, targets);
     const { on } = this.model.layer;
-    await submit(on, caller, (pass) => {
+    await submit(on, caller, this.own, (pass) => {
       this.encode(pass);
       this.encodeBackward(pass);
       this.model.encodeUpdate(pass, options);
@@ -136,9 +124,11 @@ export class WordModelPlan implements WordPlan {
     if (this.isDestroyed) return;
     this.isDestroyed = true;
     this.model.forget(this);
-    this.layer.destroy();
-    for (const sequence of Object.values(this.sequences)) sequence.destroy();
-    for (const { buffer } of Object.values(this.tensors) as GpuTensor[]) this.model.layer.on.pool.recycle(buffer);
+    this.parts.destroy();
+  }
+
+  private get own(): readonly GpuTensor[] {
+    return [...this.parts.tensors, ...this.layer.own, ...this.model.tables.own];
   }
 
   private check(caller: string): void {

@@ -243,6 +243,16 @@ onDevices('trainable', (attention) => {
     );
   });
 
+  test('parameters that do not fit a binding', async ({ skip }) => {
+    skip(attention().device.limits.maxStorageBufferBindingSize > 2 ** 27, 'would allocate more than 128 MiB');
+    await expect(createTrainableSelfAttention(attention(), { width: 2056 })).rejects.toThrow(
+      expect.objectContaining({
+        code: 'limit',
+        message: expect.stringContaining('createTrainableSelfAttention: moments [2,16908544] needs'),
+      }),
+    );
+  });
+
   test('plans and tensors that do not fit, by name and value', async () => {
     const model = await createWordModel(attention(), WORDS);
     const layer = await createTrainableSelfAttention(attention(), { width: 4 });
@@ -255,6 +265,7 @@ onDevices('trainable', (attention) => {
       'returnWeights is true and backward too',
     );
     const plan = await layer.plan({ batch: 1, length: 2 });
+    expect(() => attention().release(plan.x)).toThrow('release: [1,2,4] is a view, or belongs to a plan');
     await fails(() => plan.forward(tensor(1, 1, 2, 5)), 'shape', 'forward: x is [1,2,5], the plan has [1,2,4]');
     await fails(() => plan.backward(tensor(1, 1, 2, 4)), 'option', 'backward: this plan was made without backward: true');
     await fails(() => layer.update({ beta2: 1 }), 'option', 'update: beta2 is 1: need a number from 0 to below 1');
@@ -266,6 +277,7 @@ onDevices('trainable', (attention) => {
     await fails(() => words.train([0, 0, 11, 0, 0, 0, 0], seven), 'option', 'train: tokens[2] is 11: need an integer from 0 to 10');
     await fails(() => words.train(seven, [0, 0, 0, 0, -2, 0, 0]), 'option', 'train: targets[4] is -2: need an integer from -1 to 10');
     await fails(() => words.train(seven, seven, { positionRate: -1 }), 'option', 'train: positionRate is -1: need a finite number ≥ 0');
+    await fails(() => words.train(seven, seven, null as never), 'option', 'train: options are null: need an object');
     await fails(
       () => createWordModel({} as Attention, WORDS),
       'option',
