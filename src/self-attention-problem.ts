@@ -1,6 +1,7 @@
 /** The contract of selfAttention, for the GPU and the reference alike: rows and weight matrices checked and normalised once. */
 import { AttentionError, quote } from './errors.ts';
-import { checkKeys, isFiniteF32 } from './problem.ts';
+import type { Dropout } from './options.ts';
+import { checkDropout, checkKeys, isFiniteF32 } from './problem.ts';
 import { checkShape, elementCount, type HostTensor } from './tensor.ts';
 
 /** A matrix as rows of numbers, or as a tensor. */
@@ -24,8 +25,8 @@ export interface SelfAttentionOptions {
   scale?: number;
   /** Word n sees only words m ≤ n. Default false. */
   isCausal?: boolean;
-  /** Not supported yet: code 'unsupported'. */
-  dropout?: { probability: number; seed: number };
+  /** Drops weights on their way to the context vectors: those returned are the weights before it. Default none. */
+  dropout?: Dropout;
 }
 
 /** What `selfAttention` gives. A leading [B] when the inputs had one; without [H] when there is one head. */
@@ -44,6 +45,7 @@ export interface SelfAttentionProblem {
   readonly heads: number;
   readonly scale: number;
   readonly isCausal: boolean;
+  readonly dropout: Dropout | undefined;
   readonly D: number;
   readonly Dv: number;
   readonly queryWeights: HostTensor | undefined;
@@ -58,7 +60,7 @@ const KEYS = ['queryWeights', 'keyWeights', 'valueWeights', 'outputWeights', 'ou
 export function normalizeSelfAttention(inputs: Rows, options: SelfAttentionOptions): SelfAttentionProblem {
   checkKeys('selfAttention', options, KEYS);
   const { heads = 1, isCausal = false, dropout } = options;
-  if (dropout !== undefined) throw new AttentionError('unsupported', `selfAttention: dropout is ${quote(dropout)}: not supported yet`);
+  if (dropout !== undefined) checkDropout('selfAttention', dropout);
   if (typeof isCausal !== 'boolean')
     throw new AttentionError('option', `selfAttention: isCausal is ${quote(isCausal)}: need true or false`);
   if (!Number.isSafeInteger(heads) || heads < 1)
@@ -110,6 +112,7 @@ export function normalizeSelfAttention(inputs: Rows, options: SelfAttentionOptio
     heads,
     scale,
     isCausal,
+    dropout,
     D,
     Dv: valueWidth / heads,
     queryWeights,

@@ -25,7 +25,7 @@ let shared: Promise<Attention> | undefined;
  * Without weights it is the simplified self-attention: scores = X·Xᵀ, weights = softmax(scores), context = weights·X.
  * Runs on a device of its own, made by the first call and kept.
  * @param inputs [N,in], or [B,N,in]: one row a word
- * @throws AttentionError 'shape', 'dtype' or 'option' for what does not fit, 'unsupported' for dropout, 'no-webgpu', 'limit', 'out-of-memory',
+ * @throws AttentionError 'shape', 'dtype' or 'option' for what does not fit, 'no-webgpu', 'limit', 'out-of-memory',
  *   'device-lost', 'compile'
  */
 export async function selfAttention(inputs: Rows, options: SelfAttentionOptions = {}): Promise<SelfAttentionResult> {
@@ -51,7 +51,7 @@ function sharedAttention(): Promise<Attention> {
 }
 
 async function run(attention: DeviceAttention, problem: SelfAttentionProblem): Promise<SelfAttentionResult> {
-  const { inputs, heads: H, scale, isCausal, D, Dv } = problem;
+  const { inputs, heads: H, scale, isCausal, dropout, D, Dv } = problem;
   const [B, N] = inputs.shape as [number, number, number];
   const made: GpuTensor[] = [];
   const keep = (tensor: GpuTensor): GpuTensor => {
@@ -66,7 +66,10 @@ async function run(attention: DeviceAttention, problem: SelfAttentionProblem): P
     const k = heads(await project(problem.keyWeights), B, N, H, D);
     const v = heads(await project(problem.valueWeights), B, N, H, Dv);
     const side = { shape: [B, H, N, Dv], dtype: 'f32' as const, strides: [N * H * Dv, Dv, H * Dv, 1] }; // the heads side by side: [B,N,H,Dv]
-    const normalized = normalize('selfAttention', { q, k, v, out: side, scale, isCausal, returnScores: 'raw' });
+    const normalized = normalize('selfAttention', {
+      ...{ q, k, v, out: side, scale, isCausal, returnScores: 'raw' as const },
+      ...(dropout && { dropout }),
+    });
     const { out, scores, weights } = await attention.attend('selfAttention', { ...normalized, returnWeights: true }, { q, k, v });
     made.push(out, scores!, weights!);
     const contexts: GpuTensor = { buffer: out.buffer, dtype: 'f32', shape: [B, N, H * Dv] };

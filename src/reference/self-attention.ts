@@ -12,11 +12,11 @@ import { project } from './project.ts';
 /**
  * Self-attention on the CPU, in f64: the synchronous twin of the package's `selfAttention`, with the same options and result.
  * @param inputs [N,in] or [B,N,in]: one row a word
- * @throws AttentionError 'shape', 'dtype', 'option', 'unsupported', as on the GPU
+ * @throws AttentionError 'shape', 'dtype', 'option', as on the GPU
  */
 export function selfAttention(inputs: Rows, options: SelfAttentionOptions = {}): SelfAttentionResult {
   const problem = normalizeSelfAttention(inputs, options);
-  const { inputs: x, heads, scale, isCausal, Dv } = problem;
+  const { inputs: x, heads, scale, isCausal, dropout, Dv } = problem;
   const [B, N, width] = x.shape as [number, number, number];
   const heading = (weights: HostTensor | undefined): HostTensor => {
     const outWidth = weights?.shape[1] ?? width;
@@ -27,7 +27,10 @@ export function selfAttention(inputs: Rows, options: SelfAttentionOptions = {}):
   const k = heading(problem.keyWeights);
   const v = heading(problem.valueWeights);
   const { scores } = scaledDotProductAttention(q, k, v, { scale, returnScores: 'raw' });
-  const { out, scores: weights } = scaledDotProductAttention(q, k, v, { scale, isCausal, returnScores: 'weights' });
+  const { out, scores: weights } = scaledDotProductAttention(q, k, v, {
+    ...{ scale, isCausal, returnScores: 'weights' as const },
+    ...(dropout && { dropout }),
+  });
   const contexts = swapMiddle(out.data, B, heads, N, Dv);
   const outputWidth = problem.outputWeights?.shape[1] ?? heads * Dv;
   const context = problem.outputWeights
