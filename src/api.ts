@@ -70,7 +70,10 @@ export interface Attention {
   download(tensor: GpuTensor): Promise<HostTensor>;
   /** A tensor with undefined content. Default f32. @throws AttentionError 'shape', 'dtype', 'limit', 'device-lost' */
   empty(shape: readonly number[], dtype?: DType): GpuTensor;
-  /** Gives the tensors' buffers back to the pool. Neither a released tensor nor another view of its buffer can be used any more. */
+  /**
+   * Gives the tensors' buffers back to the pool. Neither a released tensor nor another view of its buffer can be used any more.
+   * @throws AttentionError 'option' for what was not made here, a view, a plan's tensor or one released before; 'shape', 'dtype', 'device-lost'
+   */
   release(...tensors: GpuTensor[]): void;
   /**
    * softmax(scale · q kᵀ + mask) v; the options say the rest. Resolves when submitted: the outputs can be used on the same queue at once.

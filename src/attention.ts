@@ -155,7 +155,7 @@ export class DeviceAttention implements Attention, PlanContext {
   async plan(problem: AttentionProblem): Promise<AttentionPlan> {
     this.lifeline.check('plan');
     const tuned = (normal: Problem) => withTuning(normal, this.tuned);
-    if (problem?.backward === undefined && problem?.maskGradient === undefined)
+    if (problem?.backward === undefined && !problem?.maskGradient)
       return this.lifeline.wait('plan', Plan.create('plan', this, tuned(normalize('plan', problem))));
     const { planBothWays } = await import('./backward.ts');
     return this.lifeline.wait('plan', planBothWays(this, problem, tuned));
@@ -196,8 +196,9 @@ export class DeviceAttention implements Attention, PlanContext {
       const other = part && parts[i + 1]!;
       const inputs = { a_out: merged.tensors.out, a_lse: merged.tensors.lse, ...(other && { b_out: other.out, b_lse: other.lse }) };
       const outputs = { out: { shape: first.out.shape, dtype }, lse: { shape: first.lse.shape, dtype: 'f32' as const } };
-      const made = await this.runStep(caller, step, inputs, outputs);
-      if (i > 0) for (const { buffer } of Object.values(merged.tensors)) this.pool.recycle(buffer);
+      const made = await this.runStep(caller, step, inputs, outputs).finally(() => {
+        if (i > 0) for (const { buffer } of Object.values(merged.tensors)) this.pool.recycle(buffer);
+      });
       const tensors = { out: made.out!, lse: made.lse! };
       merged = { layout: normalizeParts([tensors])[0]!, tensors };
     }
@@ -207,6 +208,9 @@ export class DeviceAttention implements Attention, PlanContext {
   async tune(problem: AttentionProblem): Promise<Tuning> {
     this.lifeline.check('tune');
     const normal = normalize('tune', problem);
+    const { algorithm, variant } = normal;
+    if (algorithm !== 'auto' || Object.keys(variant).length > 0)
+      throw new AttentionError('option', `tune: algorithm is ${quote(algorithm)}, variant ${quote(variant)}: tune finds both`);
     const { measure } = await import('./tune.ts');
     const fastest = await this.lifeline.wait('tune', measure(this, normal));
     this.tuned = { ...this.tuned, [tuningClass(normal)]: fastest };

@@ -1,4 +1,5 @@
 /** Measures the variants that fit a problem on the device at hand. Loaded when somebody tunes. */
+import type { BufferPool } from './buffers.ts';
 import { AttentionError } from './errors.ts';
 import type { Variant } from './kernels/kernel.ts';
 import { type AttentionTensors, Plan, type PlanContext } from './plan.ts';
@@ -8,6 +9,9 @@ import { byteLength, type GpuTensor, type Layout, rowMajor } from './tensor.ts';
 import { deviceFacts } from './tiles.ts';
 import { candidates } from './tiles-fused.ts';
 import type { TunedVariant } from './tuning.ts';
+
+/** A candidate that does not fit the device is none. */
+const TOO_LARGE = ['limit', 'out-of-memory'];
 
 const SAMPLE_MS = 10; // a sample lasts this long at least
 const ROUNDS = 5;
@@ -22,17 +26,11 @@ export async function measure(context: PlanContext, problem: Problem): Promise<T
   try {
     const inputs = makeTensors(context, problem, buffers);
     for (const candidate of found) {
-      const plan = await Plan.create('tune', context, { ...problem, ...candidate, forcedBy: 'tuning' }).catch(unlessTooLarge);
-      if (!plan) continue;
-      const run: Run = { ...candidate, plan, calls: 1, times: [], tensors: { ...inputs } };
-      runs.push(run);
-      if (plan.workspaceBytes > 0) {
-        const workspace = context.pool.allocate('tune: workspace', plan.workspaceBytes, GPUBufferUsage.STORAGE);
-        buffers.push(workspace);
-        run.tensors = { ...inputs, workspace };
+      try {
+        runs.push(await start(context, problem, candidate, inputs, buffers));
+      } catch (error) {
+        if (!(error instanceof AttentionError && TOO_LARGE.includes(error.code))) throw error;
       }
-      await sample(context, run); // the first call is no measure
-      run.calls = Math.max(1, Math.ceil(SAMPLE_MS / Math.max(0.1, await sample(context, run))));
     }
     if (runs.length === 0) throw new AttentionError('limit', 'tune: this problem does not fit the device');
     for (let round = 0; round < ROUNDS; round++) {
@@ -47,18 +45,40 @@ export async function measure(context: PlanContext, problem: Problem): Promise<T
   }
 }
 
-/** A candidate that does not fit the device is none. */
-function unlessTooLarge(error: unknown): undefined {
-  if (!(error instanceof AttentionError && error.code === 'limit')) throw error;
-}
-
-interface Run {
+interface Candidate {
   readonly algorithm: 'explicit' | 'fused';
   readonly variant: Variant;
+}
+
+interface Run extends Candidate {
   readonly plan: Plan;
   readonly times: number[]; // milliseconds a call
-  tensors: AttentionTensors;
-  calls: number; // a sample's
+  readonly tensors: AttentionTensors;
+  readonly calls: number; // a sample's
+}
+
+/** A candidate compiled, and run as often as it takes to know how many calls make a sample. */
+async function start(
+  context: PlanContext,
+  problem: Problem,
+  candidate: Candidate,
+  inputs: AttentionTensors,
+  buffers: GPUBuffer[],
+): Promise<Run> {
+  const plan = await Plan.create('tune', context, { ...problem, ...candidate, forcedBy: 'tuning' });
+  try {
+    const tensors = { ...inputs };
+    if (plan.workspaceBytes > 0) {
+      tensors.workspace = context.pool.allocate('tune: workspace', plan.workspaceBytes, GPUBufferUsage.STORAGE);
+      buffers.push(tensors.workspace);
+    }
+    const run: Run = { ...candidate, plan, calls: 1, times: [], tensors };
+    await sample(context, run); // the first call is no measure
+    return { ...run, calls: Math.max(1, Math.ceil(SAMPLE_MS / Math.max(0.1, await sample(context, run)))) };
+  } catch (error) {
+    plan.destroy();
+    throw error;
+  }
 }
 
 const median = ({ times }: Run): number => [...times].sort((a, b) => a - b)[times.length >> 1] ?? Number.POSITIVE_INFINITY;
@@ -66,34 +86,56 @@ const median = ({ times }: Run): number => [...times].sort((a, b) => a - b)[time
 /** Milliseconds a call: by the GPU's own clock where it has one and it ticks finely enough, else until the queue is done. */
 async function sample({ lifeline, pool }: PlanContext, { plan, tensors, calls }: Run): Promise<number> {
   const { device } = lifeline;
-  const start = performance.now();
-  const encoder = device.createCommandEncoder({ label: 'tune' });
-  const hasClock = device.features.has('timestamp-query');
-  const querySet = hasClock ? device.createQuerySet({ type: 'timestamp', count: 2 }) : undefined;
-  const timestampWrites = querySet && { querySet, beginningOfPassWriteIndex: 0, endOfPassWriteIndex: 1 };
-  const pass = encoder.beginComputePass({ label: 'tune', ...(timestampWrites && { timestampWrites }) });
-  for (let i = 0; i < calls; i++) plan.encode(pass, tensors);
-  pass.end();
-  let stamps: GpuTensor | undefined;
-  let resolved: GPUBuffer | undefined;
-  if (querySet) {
-    resolved = device.createBuffer({ label: 'tune', size: 16, usage: GPUBufferUsage.QUERY_RESOLVE | GPUBufferUsage.COPY_SRC });
-    stamps = pool.tensor('tune', [4], 'u32');
-    encoder.resolveQuerySet(querySet, 0, 2, resolved, 0);
-    encoder.copyBufferToBuffer(resolved, 0, stamps.buffer, 0, 16);
+  const { workspace, ...rest } = tensors;
+  const scratch = workspace && { buffer: workspace, shape: [plan.workspaceBytes / 4], dtype: 'f32' as const };
+  const clock = device.features.has('timestamp-query') ? new Clock(pool) : undefined;
+  try {
+    const start = performance.now();
+    await pool.submit('tune', [...(Object.values(rest) as GpuTensor[]), ...(scratch ? [scratch] : [])], (encoder) => {
+      const pass = encoder.beginComputePass({ label: 'tune', ...(clock && { timestampWrites: clock.writes }) });
+      for (let i = 0; i < calls; i++) plan.encode(pass, tensors);
+      pass.end();
+      clock?.resolve(encoder);
+    });
+    await lifeline.wait('tune', device.queue.onSubmittedWorkDone());
+    const elapsed = performance.now() - start;
+    const own = clock && (await clock.milliseconds());
+    return (own !== undefined && own > 1 && own < elapsed ? own : elapsed) / calls; // browsers round stamps to 0.1 ms
+  } finally {
+    clock?.destroy();
   }
-  device.queue.submit([encoder.finish()]);
-  await lifeline.wait('tune', device.queue.onSubmittedWorkDone());
-  let elapsed = performance.now() - start;
-  if (stamps && querySet) {
-    const { data } = await pool.download(stamps);
-    const nanoseconds = (data[3]! - data[1]!) * 2 ** 32 + data[2]! - data[0]!;
-    if (nanoseconds > 1e6 && nanoseconds / 1e6 < elapsed) elapsed = nanoseconds / 1e6; // browsers round stamps to 0.1 ms
-    pool.release([stamps]);
-    querySet.destroy();
-    resolved?.destroy();
+}
+
+/** The GPU's own time of one pass. */
+class Clock {
+  readonly writes: GPUComputePassTimestampWrites;
+  private readonly querySet: GPUQuerySet;
+  private readonly resolved: GPUBuffer;
+  private readonly stamps: GpuTensor; // the low and the high half of the begin, and of the end, in nanoseconds
+
+  constructor(private readonly pool: BufferPool) {
+    const { device } = pool;
+    this.stamps = pool.kept('tune', [4], 'u32');
+    this.querySet = device.createQuerySet({ type: 'timestamp', count: 2 });
+    this.resolved = device.createBuffer({ label: 'tune', size: 16, usage: GPUBufferUsage.QUERY_RESOLVE | GPUBufferUsage.COPY_SRC });
+    this.writes = { querySet: this.querySet, beginningOfPassWriteIndex: 0, endOfPassWriteIndex: 1 };
   }
-  return elapsed / calls;
+
+  resolve(encoder: GPUCommandEncoder): void {
+    encoder.resolveQuerySet(this.querySet, 0, 2, this.resolved, 0);
+    encoder.copyBufferToBuffer(this.resolved, 0, this.stamps.buffer, 0, 16);
+  }
+
+  async milliseconds(): Promise<number> {
+    const { data } = await this.pool.download(this.stamps);
+    return ((data[3]! - data[1]!) * 2 ** 32 + data[2]! - data[0]!) / 1e6;
+  }
+
+  destroy(): void {
+    this.querySet.destroy();
+    this.resolved.destroy();
+    this.pool.recycle(this.stamps.buffer);
+  }
 }
 
 /** Tensors of the problem's layouts: zeros, masks of ones, every key there. */

@@ -12,15 +12,17 @@ export interface TunedVariant {
 
 /** Variants measured on a device, by class of problems. Plain JSON: keep it, and give it to `createAttention({ tuning })` on the same adapter. */
 export interface Tuning {
-  readonly adapter: string; // vendor, architecture and device, as the browser tells them
+  readonly adapter: string; // vendor, architecture and device, as the browser tells them; "subgroups" where the device has them
   readonly fastest: Readonly<Record<string, TunedVariant>>;
 }
 
 export const NO_TUNING: Tuning['fastest'] = {};
 
-export function describeAdapter({ adapterInfo }: GPUDevice): string {
+export function describeAdapter({ adapterInfo, features }: GPUDevice): string {
   const { vendor, architecture, device, isFallbackAdapter }: Partial<GPUAdapterInfo> = adapterInfo ?? {};
-  return [vendor, architecture, device, isFallbackAdapter ? 'software' : ''].filter(Boolean).join(' ');
+  return [vendor, architecture, device, isFallbackAdapter ? 'software' : '', features.has('subgroups') ? 'subgroups' : '']
+    .filter(Boolean)
+    .join(' ');
 }
 
 /**
@@ -59,6 +61,6 @@ export function checkTuning(tuning: unknown, device: GPUDevice): asserts tuning 
   if (adapter !== own)
     throw new AttentionError(
       'option',
-      `createAttention: tuning was measured on ${quote(adapter)}, this adapter is ${quote(own)}: tune again`,
+      `createAttention: tuning was measured on ${quote(adapter)}, this device is ${quote(own)}: tune again`,
     );
 }

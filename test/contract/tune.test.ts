@@ -2,7 +2,7 @@
 import { expect, test } from 'vitest';
 import { type Attention, type AttentionOptions, createAttention, type Tuning } from '../../src/index.ts';
 import { scaledDotProductAttention } from '../../src/reference/index.ts';
-import { onDevices } from '../rig/gpu.ts';
+import { onDevices, requestDefaultDevice } from '../rig/gpu.ts';
 import { randomArray } from '../rig/random.ts';
 
 const [H, N, D] = [2, 33, 16];
@@ -69,8 +69,22 @@ onDevices('tune', (attention) => {
     other.destroy();
   });
 
+  test('what was measured with subgroups is not for a device without', async () => {
+    const { device } = attention();
+    const hasSubgroups = device.features.has('subgroups');
+    const bare = await requestDefaultDevice();
+    const measured = await createAttention({ device: hasSubgroups ? device : bare });
+    const tuning = await measured.tune(problem);
+    expect(tuning.adapter.endsWith(' subgroups')).toBe(hasSubgroups);
+    const made = createAttention({ device: bare, tuning });
+    if (hasSubgroups) await expect(made).rejects.toMatchObject({ code: 'option' });
+    else (await made).destroy();
+    measured.destroy();
+    bare.destroy();
+  });
+
   test.each([
-    [{ adapter: 'another', fastest: {} }, /tuning was measured on "another", this adapter is .*: tune again/],
+    [{ adapter: 'another', fastest: {} }, /tuning was measured on "another", this device is .*: tune again/],
     [{}, /tuning is \{\}: need what tune\(\) gave/],
     [null, /tuning is null/],
     [{ adapter: 'x', fastest: { a: { algorithm: 'both' } } }, /need what tune\(\) gave/],
