@@ -3,7 +3,7 @@ import type { AttentionGradients, BackwardOptions, ForwardResult } from './api.t
 import type { DeviceAttention } from './attention.ts';
 import { type BackwardProblem, normalizeBackward, splitVariant } from './backward-problem.ts';
 import { bindTensors, dense, type Expected } from './bind.ts';
-import { AttentionError, quote } from './errors.ts';
+import { AttentionError, naming, quote } from './errors.ts';
 import { ROW_BYTES } from './kernels/flash_backward.ts';
 import { flashBackwardDeltaDispatch } from './kernels/flash_backward_delta.ts';
 import { flashBackwardDkvDispatch } from './kernels/flash_backward_dkv.ts';
@@ -61,11 +61,9 @@ export class BackwardPlan {
     checkFeatures(caller, problem, device);
     for (const name of [...INPUTS, ...OUTPUTS]) if (problem[name]) checkBinding(`${caller}: ${name}`, problem[name], device.limits);
     checkBinding(`${caller}: workspace`, workspaceOf(problem), device.limits);
-    return new BackwardPlan(
-      context,
-      problem,
-      await Program.create(caller, context.pool, backwardSteps(problem, device, await hasOrderedQuads(device))),
-    );
+    const hasQuads = await hasOrderedQuads(device);
+    const steps = naming(caller, () => backwardSteps(problem, device, hasQuads));
+    return new BackwardPlan(context, problem, await Program.create(caller, context.pool, steps));
   }
 
   encode(caller: string, pass: GPUComputePassEncoder, tensors: BackwardTensors): void {
@@ -149,11 +147,13 @@ export async function planBothWays(
 ): Promise<AttentionPlan> {
   const caller = 'plan';
   const { backward, maskGradient, ...problem } = given;
+  if (backward === undefined) throw new AttentionError('option', `${caller}: maskGradient is ${quote(maskGradient)}: it needs backward`);
   if (backward !== true && (backward === null || typeof backward !== 'object'))
     throw new AttentionError('option', `${caller}: backward is ${quote(backward)}: need true or the gradients' layouts`);
-  const layouts = backward === true || backward === undefined ? {} : backward;
+  const layouts = backward === true ? {} : backward;
   checkKeys(`${caller}: backward`, layouts, ['gradient', 'dq', 'dk', 'dv', 'dMask']);
-  const normal = normalize(caller, { ...problem, returnLse: true });
+  const checked = normalize(caller, problem);
+  const normal = { ...checked, returnLse: true };
   const { forward, backward: own } = splitVariant(normal.variant);
   const backwards = normalizeBackward(caller, { ...normal, variant: own, forcedBy: 'caller' }, { ...layouts, maskGradient });
   const ahead = await Plan.create(caller, context, adapted({ ...normal, variant: forward }));

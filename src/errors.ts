@@ -22,6 +22,16 @@ export class AttentionError extends Error {
   }
 }
 
+/** What `body` returns. An error of it gets the caller's name: for checks that do not know whom they serve. */
+export function naming<T>(caller: string, body: () => T): T {
+  try {
+    return body();
+  } catch (error) {
+    if (error instanceof AttentionError) throw new AttentionError(error.code, `${caller}: ${error.message}`, { cause: error });
+    throw error;
+  }
+}
+
 /** A value as an error message quotes it: `[1,8,256,64]`, `"lower"`, `NaN`, `GPUBuffer`. */
 export function quote(value: unknown): string {
   if (typeof value === 'string') return JSON.stringify(value);

@@ -1,4 +1,5 @@
 /** The fused pass: its steps and its workspace. Loaded when the first problem takes it. */
+import { naming } from './errors.ts';
 import { flashDecodeDispatch, splitsLayout } from './kernels/flash_decode.ts';
 import { flashForwardDispatch, needsHeadsTable } from './kernels/flash_forward.ts';
 import { flashForwardQuadDispatch } from './kernels/flash_forward_quad.ts';
@@ -13,8 +14,14 @@ import { deviceFacts } from './tiles.ts';
 import { chooseFusedTiles } from './tiles-fused.ts';
 
 /** @throws AttentionError 'option' or 'limit' for a wrong `variant`, 'unsupported' */
-export async function planFused(problem: Problem, device: GPUDevice, why: string): Promise<{ steps: Step[]; workspace: Workspace }> {
-  const steps = fusedSteps(problem, device, why, await hasOrderedQuads(device));
+export async function planFused(
+  caller: string,
+  problem: Problem,
+  device: GPUDevice,
+  why: string,
+): Promise<{ steps: Step[]; workspace: Workspace }> {
+  const hasQuads = await hasOrderedQuads(device);
+  const steps = naming(caller, () => fusedSteps(problem, device, why, hasQuads));
   return { steps, workspace: fusedWorkspace(problem, steps) };
 }
 

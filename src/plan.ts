@@ -2,7 +2,7 @@
 import { bindTensors, dense, type Expected } from './bind.ts';
 import type { BufferPool } from './buffers.ts';
 import type { Lifeline } from './device.ts';
-import { AttentionError } from './errors.ts';
+import { AttentionError, naming } from './errors.ts';
 import { contextDispatch } from './kernels/context.ts';
 import { scoresDispatch } from './kernels/scores.ts';
 import { softmaxDispatch } from './kernels/softmax.ts';
@@ -41,7 +41,7 @@ export interface BackwardTensors extends Omit<AttentionTensors, 'lse' | 'scores'
   readonly dSinks?: GpuTensor; // f32 [H]: with sinks
 }
 
-/** Pipelines compiled and one uniform buffer written; nothing else is allocated. */
+/** Pipelines compiled and one uniform buffer written, two with `backward`; nothing else is allocated. */
 export interface AttentionPlan {
   /** The kernels in the order of their dispatches, those of the backward pass last, with the values of their `const` lines and why they were chosen. */
   readonly kernels: readonly { name: string; variant: Record<string, number | boolean | string>; reason: string }[];
@@ -59,7 +59,7 @@ export interface AttentionPlan {
    * @throws AttentionError as `encode`; 'option' when the plan was made without `backward`
    */
   encodeBackward(pass: GPUComputePassEncoder, tensors: BackwardTensors): void;
-  /** Frees the uniform buffer. A later `encode` throws 'device-lost'. */
+  /** Frees the uniform buffers. A later `encode` throws 'device-lost'. */
   destroy(): void;
 }
 
@@ -110,15 +110,15 @@ export class Plan implements AttentionPlan {
     const { device } = context.lifeline;
     const { q, k, v, mask, keyLengths, alibiSlopes, sinks, out } = problem;
     checkFeatures(caller, problem, device);
-    const { algorithm, reason } = chooseAlgorithm(problem);
+    const { algorithm, reason } = naming(caller, () => chooseAlgorithm(problem));
     const isExplicit = algorithm === 'explicit';
     const scores = isExplicit ? weightsLayout(problem) : undefined;
     for (const [name, layout] of Object.entries({ q, k, v, mask, keyLengths, alibiSlopes, sinks, out, scores })) {
       if (layout) checkBinding(`${caller}: ${name}`, layout, device.limits);
     }
     const { steps, workspace } = isExplicit
-      ? { steps: explicitSteps(problem, device, reason), workspace: explicitWorkspace(problem) }
-      : await (await import('./fused.ts')).planFused(problem, device, reason);
+      ? { steps: naming(caller, () => explicitSteps(problem, device, reason)), workspace: explicitWorkspace(problem) }
+      : await (await import('./fused.ts')).planFused(caller, problem, device, reason);
     const program = await Program.create(caller, context.pool, steps);
     return new Plan(context, problem, program, workspace);
   }

@@ -9,7 +9,7 @@ import { BYTES, checkLayout, type DType, describeLayout, type Layout, rowMajor, 
 
 /** No bound to the left or right: beyond every key, and small enough for i32 sums in the shaders. */
 export const UNLIMITED = 2 ** 30;
-/** Positions are cut here: beyond every key of a tensor that fits a binding, and small enough for i32 sums in the shaders. */
+/** Lengths and offsets end here: more than a tensor that fits a binding has, and small enough for i32 sums in the shaders. */
 const FARTHEST = 2 ** 28;
 
 /** A checked problem with nothing left out. Plain data: its JSON is a key. */
@@ -51,7 +51,7 @@ export const OPTIONS = [
   ...['scale', 'isCausal', 'causalOffset', 'window', 'softcap', 'mask', 'keyLengths', 'alibiSlopes', 'sinks', 'dropout'],
   ...['returnLse', 'returnScores', 'algorithm', 'variant'],
 ];
-const PROBLEM_KEYS = [...OPTIONS, 'q', 'k', 'v', 'out', 'backward'];
+const PROBLEM_KEYS = [...OPTIONS, 'q', 'k', 'v', 'out', 'backward', 'maskGradient'];
 
 /** Throws unless `options` is an object whose every key is known: a misspelt option is an error, never ignored. */
 export function checkKeys(caller: string, options: unknown, known: readonly string[]): void {
@@ -70,6 +70,8 @@ export function normalize(caller: string, problem: AttentionProblem): Problem {
   checkKeys(caller, problem, PROBLEM_KEYS);
   if (problem.backward !== undefined)
     throw new AttentionError('option', `${caller}: backward is ${quote(problem.backward)}: only plan takes it`);
+  if (problem.maskGradient !== undefined && problem.maskGradient !== false)
+    throw new AttentionError('option', `${caller}: maskGradient is ${quote(problem.maskGradient)}: only plan takes it, with backward`);
   const options = checkOptions(caller, problem);
   const tensors = checkTensors(caller, problem);
   const [B, H, N, D] = tensors.q.shape as [number, number, number, number];
@@ -130,11 +132,13 @@ function checkOptions(caller: string, options: AttentionProblem) {
   if (typeof isCausal !== 'boolean') fail('isCausal', isCausal, 'true or false');
   if (causalOffset !== 'lower-right' && !Number.isSafeInteger(causalOffset))
     fail('causalOffset', causalOffset, "an integer or 'lower-right'");
+  if (Math.abs(Number(causalOffset)) > FARTHEST)
+    throw new AttentionError('limit', `${caller}: causalOffset is ${causalOffset}: at most ${FARTHEST} to either side`);
   const isReach = (reach: unknown) => reach === Number.POSITIVE_INFINITY || (Number.isSafeInteger(reach) && (reach as number) >= 0);
   if (window !== undefined && !(Array.isArray(window) && window.length === 2 && window.every(isReach))) {
     fail('window', window, '[left, right], integers ≥ 0 or Infinity');
   }
-  if (softcap !== 0 && !(softcap >= SOFTCAPS[0] && softcap <= SOFTCAPS[1]))
+  if (typeof softcap !== 'number' || (softcap !== 0 && !(softcap >= SOFTCAPS[0] && softcap <= SOFTCAPS[1])))
     fail('softcap', softcap, `0, or a number from ${SOFTCAPS[0]} to ${SOFTCAPS[1]}`);
   if (dropout !== undefined) checkDropout(caller, dropout);
   if (typeof returnLse !== 'boolean') fail('returnLse', returnLse, 'true or false');
@@ -149,7 +153,7 @@ function checkOptions(caller: string, options: AttentionProblem) {
   return {
     ...{ scale, softcap, returnLse, returnScores, algorithm, left },
     right: isCausal ? 0 : right,
-    causalOffset: causalOffset === 'lower-right' ? causalOffset : Math.min(Math.max(causalOffset, -FARTHEST), FARTHEST),
+    causalOffset,
     dropout: dropout && dropout.probability > 0 ? { ...dropout } : undefined,
     variant: { ...variant },
     forcedBy: 'caller' as const,

@@ -1,6 +1,14 @@
-/** The CPU reference against the notes' printed numbers, against values worked by hand, and against its own definitions. */
+/** The CPU reference against the book's printed numbers, against values worked by hand, and against its own definitions. */
 import { describe, expect, test } from 'vitest';
-import { naiveSoftmax, normalizeBySum, scaledDotProductAttention, selfAttention, softmax } from '../src/reference/index.ts';
+import {
+  backward,
+  merge,
+  naiveSoftmax,
+  normalizeBySum,
+  scaledDotProductAttention,
+  selfAttention,
+  softmax,
+} from '../src/reference/index.ts';
 import book from './book.json';
 import { randomArray } from './rig/random.ts';
 import { LOWEST } from './rig/tolerance.ts';
@@ -11,7 +19,7 @@ const near = (actual: ArrayLike<number>, expected: readonly number[], within = 5
     expect(Math.abs(actual[i]! - value), `element ${i}: ${actual[i]}`).toBeLessThanOrEqual(within);
 };
 
-describe('the notes', () => {
+describe('the book', () => {
   const { scores, weights, context } = selfAttention(book.inputs);
   const query = scores.data.slice(6, 12);
 
@@ -111,6 +119,12 @@ describe('scaledDotProductAttention', () => {
     expect(scaledDotProductAttention(q, k, v, { isCausal: true, causalOffset: 1 })).toEqual(boolean);
   });
 
+  test('a sink of −∞ is none, also in a row that sees no key', () => {
+    const sinks = { data: new Float64Array(q.shape[1]!).fill(-Infinity), shape: [q.shape[1]!] };
+    const options = { keyLengths: [0, 7], returnLse: true, returnScores: 'weights' as const };
+    expect(scaledDotProductAttention(q, k, v, { ...options, sinks })).toEqual(scaledDotProductAttention(q, k, v, options));
+  });
+
   test('takes f32 and f64, and gives f64', () => {
     const wide = { data: Float64Array.from(q.data), shape: q.shape };
     expect(scaledDotProductAttention(wide, k, v)).toEqual(scaledDotProductAttention(q, k, v));
@@ -128,6 +142,18 @@ describe('scaledDotProductAttention', () => {
     ['option', () => scaledDotProductAttention(q, k, v, { dropout: { probability: 1, seed: 1 } })],
     ['shape', () => scaledDotProductAttention(q, k, v, { dropout: { probability: 0.5, seed: 1 }, keep: { data: [true], shape: [1] } })],
     ['option', () => scaledDotProductAttention(q, k, v, { causal: true } as object)],
+    ['option', () => scaledDotProductAttention(q, k, v, null as never)],
+    ['option', () => scaledDotProductAttention(q, k, v, 5 as never)],
+    ['shape', () => scaledDotProductAttention(q, k, v, { mask: null as never })],
+    ['shape', () => scaledDotProductAttention(q, k, v, { sinks: 0 as never })],
+    ['shape', () => scaledDotProductAttention(q, k, v, { keyLengths: false as never })],
+    ['option', () => backward(q, null as never)],
+    ['option', () => backward(v, { q, k, v, out: v, lse: v }, { returnScores: 'raw' })],
+    ['shape', () => merge([null as never])],
+    [
+      'shape',
+      () => merge([{ out: { data: new Float64Array(6), shape: [1, 2, 3] }, lse: { data: new Float64Array(6), shape: [1, 2, 3] } }]),
+    ],
     ['option', () => scaledDotProductAttention(q, k, v, { variant: {} } as object)],
   ])('bad input %#: %s', (code, call) => {
     expect(call).toThrow(expect.objectContaining({ name: 'AttentionError', code }));

@@ -1,6 +1,6 @@
 import { AttentionError, quote } from '../errors.ts';
 import type { AttentionOptions } from '../options.ts';
-import { checkOptionKeys, normalize, type Problem } from '../problem.ts';
+import { checkKeys, normalize, OPTIONS, type Problem } from '../problem.ts';
 import type { HostTensor } from '../tensor.ts';
 import { context } from './context.ts';
 import { dropoutKeep } from './dropout.ts';
@@ -63,14 +63,14 @@ export interface Prepared {
 
 /** @throws AttentionError that names `caller` */
 export function prepare(caller: string, q: HostTensor, k: HostTensor, v: HostTensor, options: ReferenceOptions): Prepared {
+  checkKeys(caller, options, [...OPTIONS, 'keep']);
   const { mask: maskOption, keyLengths: lengthsOption, alibiSlopes: slopesOption, sinks: sinksOption, keep: keepOption, ...rest } = options;
-  checkOptionKeys(caller, rest);
   if ('variant' in rest) throw new AttentionError('option', `${caller}: variant forces GPU tiles, the reference has none`);
-  const mask = maskOption && { ...checkHostMask(`${caller}: mask`, maskOption), shape: maskOption.shape };
-  const lengths = lengthsOption && checkIntegers(`${caller}: keyLengths`, lengthsOption);
+  const mask = given(maskOption, (tensor) => ({ ...checkHostMask(`${caller}: mask`, tensor), shape: tensor.shape }));
+  const lengths = given(lengthsOption, (integers) => checkIntegers(`${caller}: keyLengths`, integers));
   const data = { q: checkHostTensor(`${caller}: q`, q), k: checkHostTensor(`${caller}: k`, k), v: checkHostTensor(`${caller}: v`, v) };
-  const alibiSlopes = slopesOption && checkHostTensor(`${caller}: alibiSlopes`, slopesOption);
-  const sinks = sinksOption && checkHostTensor(`${caller}: sinks`, sinksOption);
+  const alibiSlopes = given(slopesOption, (tensor) => checkHostTensor(`${caller}: alibiSlopes`, tensor));
+  const sinks = given(sinksOption, (tensor) => checkHostTensor(`${caller}: sinks`, tensor));
   const layout = ({ shape }: HostTensor) => ({ shape, dtype: 'f32' as const });
   const problem = normalize(caller, {
     ...rest,
@@ -80,7 +80,7 @@ export function prepare(caller: string, q: HostTensor, k: HostTensor, v: HostTen
     ...(slopesOption && { alibiSlopes: layout(slopesOption) }),
     ...(sinksOption && { sinks: layout(sinksOption) }),
   });
-  const keep = keepOption && checkKeep(`${caller}: keep`, keepOption, problem);
+  const keep = given(keepOption, (tensor) => checkKeep(`${caller}: keep`, tensor, problem));
   return {
     problem,
     data: { ...data, mask: mask?.data, keyLengths: lengths?.data, alibiSlopes },
@@ -88,6 +88,8 @@ export function prepare(caller: string, q: HostTensor, k: HostTensor, v: HostTen
     factors: () => dropoutFactors(problem, keep),
   };
 }
+
+const given = <T, R>(value: T | undefined, check: (value: T) => R): R | undefined => (value === undefined ? undefined : check(value));
 
 function checkKeep(what: string, keep: BooleanTensor, { B, H, N, M, dropout }: Problem): ArrayLike<number> {
   const { dtype, data } = checkHostMask(what, keep);

@@ -1,5 +1,5 @@
 import { AttentionError, quote } from '../errors.ts';
-import type { Problem } from '../problem.ts';
+import { checkKeys, OPTIONS, type Problem } from '../problem.ts';
 import { elementCount, type HostTensor } from '../tensor.ts';
 import { prepare, type ReferenceOptions } from './attention.ts';
 import { checkHostTensor } from './host.ts';
@@ -45,17 +45,22 @@ export interface ReferenceGradients {
  */
 export function backward(gradient: HostTensor, forward: ReferenceForward, options: ReferenceBackwardOptions = {}): ReferenceGradients {
   const caller = 'reference.backward';
+  checkKeys(caller, options, [...OPTIONS, 'keep', 'maskGradient']);
+  if (forward === null || typeof forward !== 'object')
+    throw new AttentionError('option', `${caller}: forward is ${quote(forward)}: need { q, k, v, out, lse }`);
   const { maskGradient = false, ...rest } = options;
   if (typeof maskGradient !== 'boolean')
     throw new AttentionError('option', `${caller}: maskGradient is ${quote(maskGradient)}: need true or false`);
   const { problem, data, sinks, factors } = prepare(caller, forward.q, forward.k, forward.v, rest);
-  const { B, H, N, M, Dv, mask: maskLayout } = problem;
+  const { B, H, N, M, Dv, mask: maskLayout, returnScores } = problem;
   const read = (name: string, tensor: HostTensor, shape: readonly number[]) => {
     const values = checkHostTensor(`${caller}: ${name}`, tensor);
     if (quote(tensor.shape) !== quote(shape))
       throw new AttentionError('shape', `${caller}: ${name} is ${quote(tensor.shape)}: need ${quote(shape)}`);
     return values;
   };
+  if (returnScores !== undefined)
+    throw new AttentionError('option', `${caller}: returnScores is ${quote(returnScores)}: scores have no gradient here`);
   if (maskGradient && maskLayout?.dtype !== 'f32')
     throw new AttentionError(
       'option',

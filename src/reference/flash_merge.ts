@@ -14,16 +14,19 @@ export function merge(parts: readonly { out: HostTensor; lse: HostTensor }[]): {
   if (!Array.isArray(parts) || parts.length === 0)
     throw new AttentionError('shape', `reference.merge: parts is ${quote(parts)}: need at least one`);
   const data = parts.map((part, i) => {
+    const given = {
+      out: checkHostTensor(`reference.merge: parts[${i}].out`, part?.out),
+      lse: checkHostTensor(`reference.merge: parts[${i}].lse`, part?.lse),
+    };
+    if (part.out.shape.length !== 4)
+      throw new AttentionError('shape', `reference.merge: parts[${i}].out is ${quote(part.out.shape)}: need rank 4, [B,H,N,Dv]`);
     if (quote(part.out.shape) !== quote(parts[0].out.shape) || quote(part.lse.shape) !== quote(part.out.shape.slice(0, 3))) {
       throw new AttentionError(
         'shape',
         `reference.merge: parts[${i}] is ${quote(part.out.shape)} and ${quote(part.lse.shape)}, parts[0].out is ${quote(parts[0].out.shape)}`,
       );
     }
-    return {
-      out: checkHostTensor(`reference.merge: parts[${i}].out`, part.out),
-      lse: checkHostTensor(`reference.merge: parts[${i}].lse`, part.lse),
-    };
+    return given;
   });
   const { shape } = parts[0].out;
   const Dv = shape[3]!;

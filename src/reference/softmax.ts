@@ -17,14 +17,15 @@ export function softmax(
   length: number,
   sinks?: ArrayLike<number>,
 ): { weights: Float64Array; lse: Float64Array } {
-  const rows = checkRows(scores, length);
+  const rows = checkRows('softmax', scores, length);
   const weights = new Float64Array(scores.length);
   const lse = new Float64Array(rows).fill(LOWEST);
   for (let row = 0; row < rows; row++) {
     const start = row * length;
-    let max = sinks?.[row] ?? LOWEST;
+    const sink = sinks && !isExcluded(sinks[row]!) ? sinks[row]! : undefined;
+    let max = sink ?? LOWEST;
     for (let i = start; i < start + length; i++) if (!isExcluded(scores[i]!)) max = Math.max(max, scores[i]!);
-    let sum = sinks ? Math.exp(sinks[row]! - max) : 0;
+    let sum = sink === undefined ? 0 : Math.exp(sink - max);
     for (let i = start; i < start + length; i++) {
       weights[i] = isExcluded(scores[i]!) ? 0 : Math.exp(scores[i]! - max);
       sum += weights[i]!;
@@ -44,7 +45,7 @@ export function softmax(
  * @throws AttentionError 'shape', 'option'
  */
 export function normalizeBySum(scores: ArrayLike<number>, length: number, precision: Precision = 'f64'): Float64Array {
-  return divideBySum(Float64Array.from(scores, rounding(precision)), length, precision);
+  return divideBySum('normalizeBySum', Float64Array.from(scores, rounding('normalizeBySum', precision)), length, precision);
 }
 
 /**
@@ -56,17 +57,14 @@ export function normalizeBySum(scores: ArrayLike<number>, length: number, precis
  * @throws AttentionError 'shape', 'option'
  */
 export function naiveSoftmax(scores: ArrayLike<number>, length: number, precision: Precision = 'f64'): Float64Array {
-  const round = rounding(precision);
-  return divideBySum(
-    Float64Array.from(scores, (score) => round(Math.exp(round(score)))),
-    length,
-    precision,
-  );
+  const round = rounding('naiveSoftmax', precision);
+  const powers = Float64Array.from(scores, (score) => round(Math.exp(round(score))));
+  return divideBySum('naiveSoftmax', powers, length, precision);
 }
 
-function divideBySum(values: Float64Array, length: number, precision: Precision): Float64Array {
-  const round = rounding(precision);
-  for (let start = 0; start < checkRows(values, length) * length; start += length) {
+function divideBySum(caller: string, values: Float64Array, length: number, precision: Precision): Float64Array {
+  const round = rounding(caller, precision);
+  for (let start = 0; start < checkRows(caller, values, length) * length; start += length) {
     let sum = 0;
     for (let i = start; i < start + length; i++) sum = round(sum + values[i]!);
     for (let i = start; i < start + length; i++) values[i] = round(values[i]! / sum);
@@ -74,15 +72,15 @@ function divideBySum(values: Float64Array, length: number, precision: Precision)
   return values;
 }
 
-function rounding(precision: Precision): (x: number) => number {
+function rounding(caller: string, precision: Precision): (x: number) => number {
   if (precision !== 'f64' && precision !== 'f32')
-    throw new AttentionError('option', `softmax: precision is ${quote(precision)}: need f64 or f32`);
+    throw new AttentionError('option', `${caller}: precision is ${quote(precision)}: need f64 or f32`);
   return precision === 'f32' ? Math.fround : (x) => x;
 }
 
-function checkRows(scores: ArrayLike<number>, length: number): number {
+function checkRows(caller: string, scores: ArrayLike<number>, length: number): number {
   if (!Number.isSafeInteger(length) || length < 1 || scores.length % length !== 0) {
-    throw new AttentionError('shape', `softmax: ${scores.length} scores in rows of ${quote(length)}: need whole rows`);
+    throw new AttentionError('shape', `${caller}: ${scores.length} scores in rows of ${quote(length)}: need whole rows`);
   }
   return scores.length / length;
 }

@@ -14,6 +14,10 @@ const LATER: Case[] = [
   ],
   ['backward without a forward pass', 'option', 'q is missing', () => attention.backward(q, {} as never)],
   ['tuning a wrong problem', 'shape', 'B must be equal', () => attention.tune({ q, k: { ...k, shape: [1, 1, 5, 9] }, v })],
+  ['a maskGradient without backward', 'option', 'maskGradient is true', () => attention.plan({ q, k, v, maskGradient: true } as never)],
+  ['returnLse "x" with backward', 'option', '"x"', () => attention.plan({ q, k, v, backward: true, returnLse: 'x' as never })],
+  ['tuning a forced algorithm', 'option', 'algorithm is "fused"', () => attention.tune({ q, k, v, algorithm: 'fused' })],
+  ['tuning a forced variant', 'option', 'variant {scores.TILE_N}', () => attention.tune({ q, k, v, variant: { 'scores.TILE_N': 16 } })],
   ['encodeBackward of a forward plan', 'option', 'without backward', () => plan.encodeBackward({} as GPUComputePassEncoder, {} as never)],
   ['a tuning that is none', 'option', '{}', () => createAttention({ tuning: {} as never })],
 ];
@@ -37,6 +41,7 @@ const TENSORS: Case[] = [
     () => attention.project({ ...q, shape: [2, 2, 5], strides: [11, 5, 1] }, { ...k, shape: [5, 2] }),
   ],
   ['a projection of a released tensor', 'option', 'was released', () => attention.project(released, { ...k, shape: [5, 2] })],
+  ['a merge of null', 'shape', 'parts[0] is null', () => attention.merge([null as never])],
   ['a merge of nothing', 'shape', '[]', () => attention.merge([])],
   [
     'a merge of different shapes',
@@ -161,6 +166,7 @@ const SELF: Case[] = [
   ['options that are null', 'option', 'null', () => selfAttention(rows, null as never)],
   ['a scale of null', 'option', 'null', () => selfAttention(rows, { attention, scale: null as never })],
   ['an attention of null', 'option', 'null', () => selfAttention(rows, { attention: null as never })],
+  ['dropout of everything', 'option', '1', () => selfAttention(rows, { attention, dropout: { probability: 1, seed: 0 } })],
   ['an unknown option', 'option', '"head"', () => selfAttention(rows, { attention, head: 2 } as object)],
   ['an attention that is none', 'option', '{}', () => selfAttention(rows, { attention: {} as Attention })],
 ];

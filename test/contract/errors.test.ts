@@ -1,6 +1,6 @@
 /** Bad tensors and options: an AttentionError with the right code and the offending value, before anything reaches the GPU. */
-import { describe, test } from 'vitest';
-import type { AttentionProblem } from '../../src/index.ts';
+import { describe, expect, test } from 'vitest';
+import type { AttentionProblem, GpuTensor } from '../../src/index.ts';
 import { attention, type Case, check, foreignDevice, k, layout, q, raw, released, sdpa, theirs, useTensors, v } from './bad-input.ts';
 
 useTensors();
@@ -50,6 +50,7 @@ const BUFFERS: Case[] = [
   ['a download of another Attention', 'option', 'another Attention', () => attention.download(theirs)],
   ['a download of a released tensor', 'option', 'was released', () => attention.download(released)],
   ['a release of a released tensor', 'option', 'was released', () => attention.release(released)],
+  ['a released tensor whose buffer is in use again', 'option', 'was released', () => attention.download(reissued())],
   ['a release of another Attention', 'option', 'another Attention', () => attention.release(theirs)],
   [
     'a release of a foreign buffer',
@@ -58,6 +59,16 @@ const BUFFERS: Case[] = [
     () => attention.release({ ...layout(4), buffer: raw(64, GPUBufferUsage.STORAGE) }),
   ],
 ];
+
+/** A released tensor, and another in its buffer. */
+function reissued(): GpuTensor {
+  const size = 12345; // nobody else's here
+  const first = attention.empty([size]);
+  attention.release(first);
+  const second = attention.empty([size]);
+  expect(second.buffer).toBe(first.buffer);
+  return first;
+}
 
 const DTYPES: Case[] = [
   ['an unknown dtype', 'dtype', '"f64"', () => sdpa({ ...q, dtype: 'f64' }, k, v)],
@@ -77,9 +88,12 @@ const OPTIONS: Case[] = [
   ['an infinite scale', 'option', 'Infinity', () => sdpa(q, k, v, { scale: Infinity })],
   ['a scale that is a string', 'option', '"1"', () => sdpa(q, k, v, { scale: '1' })],
   ['isCausal 1', 'option', '1', () => sdpa(q, k, v, { isCausal: 1 })],
+  ['a causalOffset beyond every length', 'limit', '268435457', () => sdpa(q, k, v, { isCausal: true, causalOffset: -(2 ** 28) - 1 })],
   ['a fractional causalOffset', 'option', '0.5', () => sdpa(q, k, v, { isCausal: true, causalOffset: 0.5 })],
   ['an unknown causalOffset', 'option', '"upper-left"', () => sdpa(q, k, v, { causalOffset: 'upper-left' })],
   ['a negative softcap', 'option', '-1', () => sdpa(q, k, v, { softcap: -1 })],
+  ['a softcap that is a string', 'option', '"5"', () => sdpa(q, k, v, { softcap: '5' })],
+  ['a BigInt softcap', 'option', '5', () => sdpa(q, k, v, { softcap: 5n })],
   ['a softcap of NaN', 'option', 'NaN', () => sdpa(q, k, v, { softcap: Number.NaN })],
   ['a scale beyond f32', 'option', '1e+39', () => sdpa(q, k, v, { scale: 1e39 })],
   ['a softcap beyond f32', 'option', '1e+39', () => sdpa(q, k, v, { softcap: 1e39 })],
@@ -100,10 +114,20 @@ const OPTIONS: Case[] = [
   ['dropout as a number', 'option', '0.1', () => sdpa(q, k, v, { dropout: 0.1 })],
   ['slopes for other heads', 'shape', '[3]', () => sdpa(q, k, v, { alibiSlopes: { ...q, shape: [3] } })],
   ['sinks of rank 2', 'shape', '[4,1]', () => sdpa(q, k, v, { sinks: { ...q, shape: [4, 1] } })],
-  ['fused with scores', 'unsupported', 'returnScores is "raw"', () => sdpa(q, k, v, { algorithm: 'fused', returnScores: 'raw' })],
+  [
+    'fused with scores',
+    'unsupported',
+    'scaledDotProductAttention: algorithm is "fused": returnScores is "raw"',
+    () => sdpa(q, k, v, { algorithm: 'fused', returnScores: 'raw' }),
+  ],
   ['fused with a large head', 'unsupported', 'Dv 257', () => attention.plan({ q, k, v: layout(2, 2, 6, 257), algorithm: 'fused' })],
   ['an unknown algorithm', 'option', '"flash"', () => sdpa(q, k, v, { algorithm: 'flash' })],
-  ['an unknown variant', 'option', '"scores.TILE"', () => sdpa(q, k, v, { algorithm: 'explicit', variant: { 'scores.TILE': 16 } })],
+  [
+    'an unknown variant',
+    'option',
+    'scaledDotProductAttention: variant: unknown "scores.TILE"',
+    () => sdpa(q, k, v, { algorithm: 'explicit', variant: { 'scores.TILE': 16 } }),
+  ],
   ['a variant of 0', 'option', '0', () => sdpa(q, k, v, { algorithm: 'explicit', variant: { 'scores.TILE_N': 0 } })],
   [
     'a variant that does not divide',
