@@ -11,6 +11,7 @@ import { scaledDotProductAttention } from '../../src/reference/index.ts';
 import { compare, F32 } from './compare.ts';
 import { checkGradients } from './gradients.ts';
 import { drawInputs } from './inputs.ts';
+import { limitOf } from './limit.ts';
 import { type FuzzProblem, fuzzProblem, hasGradients } from './problem.ts';
 import { secondOpinion } from './second-oracle.ts';
 import { hostTensors, Placer } from './tensors.ts';
@@ -33,8 +34,7 @@ afterAll(() => {
   expect(uncaptured).toEqual([]);
 });
 
-const MINUTE = 60_000;
-test(`${CASES} random problems, seed ${SEED}`, { timeout: 30 * MINUTE }, async () => {
+test(`${CASES} random problems, seed ${SEED}`, { timeout: limitOf(CASES) }, async () => {
   const found = await commands.findOnnxruntime();
   isThere = 'version' in found;
   let done = 0;

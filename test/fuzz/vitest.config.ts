@@ -1,10 +1,11 @@
 import { defineConfig } from 'vitest/config';
 import { plainSummary } from '../rig/plain-summary.ts';
 import { puppeteerProvider, stallWatchdog } from '../rig/vitest-puppeteer.ts';
+import { limitOf } from './limit.ts';
 import { findOnnxruntime, runOnnxAttention } from './onnxruntime.ts';
 
 export default defineConfig({
-  plugins: [stallWatchdog(31 * 60_000)],
+  plugins: [stallWatchdog(60_000 + limitOf(Number(process.env.VITE_FUZZ_CASES ?? 100)))],
   test: {
     root: '.',
     include: ['test/fuzz/*.test.ts'],
