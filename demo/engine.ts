@@ -23,20 +23,24 @@ export interface Engine {
 
 const START_MS = 20_000;
 
-/** createAttention with an end: a driver that hangs never answers. */
+/** createAttention with an end: a driver that hangs never answers. @throws AttentionError; Error when time is up */
 export async function startAttention(): Promise<Attention> {
+  const started = createAttention();
   let timer: ReturnType<typeof setTimeout> | undefined;
   const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`the GPU gave no answer in ${START_MS / 1000} s`)), START_MS);
+    timer = setTimeout(() => {
+      started.then((attention) => attention.destroy()).catch(() => {}); // nobody waits for it any more
+      reject(new Error(`the GPU gave no answer in ${START_MS / 1000} s`));
+    }, START_MS);
   });
   try {
-    return await Promise.race([createAttention(), late]);
+    return await Promise.race([started, late]);
   } finally {
     clearTimeout(timer);
   }
 }
 
-/** An engine on the GPU. `onLost` is called when its device is lost. @throws AttentionError */
+/** An engine on the GPU. `onLost` is called when its device is lost. @throws as `startAttention` */
 export async function gpuEngine(onLost: (reason: string) => void): Promise<Engine> {
   const attention = await startAttention();
   void attention.lost.then(({ message }) => onLost(message || 'the device was lost'));

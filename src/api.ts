@@ -10,7 +10,10 @@ export interface CreateAttentionOptions {
   device?: GPUDevice;
   /** Which adapter to ask for when the device is its own. Default: the browser's choice. */
   powerPreference?: GPUPowerPreference;
-  /** What `tune` gave on this adapter: used where `algorithm` is 'auto' and no `variant` is given. One of another adapter is an error. */
+  /**
+   * What `tune` gave on this adapter: used where `algorithm` is 'auto' and no `variant` is given. One of another adapter, or of a device that differs in the
+   * feature subgroups, is an error.
+   */
   tuning?: Tuning;
 }
 
@@ -131,6 +134,7 @@ export interface Attention {
   /**
    * Measures the variants that fit the problem on this device, which takes seconds; calls of this Attention use the fastest from then on.
    * Measurements count for problems of one class: the same heads, head sizes, types and options, lengths within one power of two.
+   * @param problem without `algorithm` and `variant`, which it finds
    * @returns all that this Attention knows, what `createAttention({ tuning })` brought included: plain JSON, which the caller keeps
    * @throws AttentionError 'limit', 'out-of-memory', 'device-lost', or what `plan` throws
    */

@@ -155,8 +155,7 @@ export class DeviceAttention implements Attention, PlanContext {
   async plan(problem: AttentionProblem): Promise<AttentionPlan> {
     this.lifeline.check('plan');
     const tuned = (normal: Problem) => withTuning(normal, this.tuned);
-    if (problem?.backward === undefined && !problem?.maskGradient)
-      return this.lifeline.wait('plan', Plan.create('plan', this, tuned(normalize('plan', problem))));
+    if (problem?.backward === undefined) return this.lifeline.wait('plan', Plan.create('plan', this, tuned(normalize('plan', problem))));
     const { planBothWays } = await import('./backward.ts');
     return this.lifeline.wait('plan', planBothWays(this, problem, tuned));
   }

@@ -147,7 +147,6 @@ export async function planBothWays(
 ): Promise<AttentionPlan> {
   const caller = 'plan';
   const { backward, maskGradient, ...problem } = given;
-  if (backward === undefined) throw new AttentionError('option', `${caller}: maskGradient is ${quote(maskGradient)}: it needs backward`);
   if (backward !== true && (backward === null || typeof backward !== 'object'))
     throw new AttentionError('option', `${caller}: backward is ${quote(backward)}: need true or the gradients' layouts`);
   const layouts = backward === true ? {} : backward;

@@ -59,7 +59,7 @@ export class LayerPlan implements TrainablePlan {
     this.backwardKernels = back.length;
   }
 
-  /** @throws AttentionError 'limit', 'compile', 'out-of-memory' */
+  /** @throws AttentionError 'limit', 'compile', 'device-lost' */
   static async create(caller: string, layer: Layer, sizes: PlanSizes): Promise<LayerPlan> {
     const parts = new Parts(caller, layer.on);
     return parts.whole(() => LayerPlan.compile(layer, sizes, parts));

@@ -36,24 +36,30 @@ export class ParameterSet {
     this.total = elementCount(values.shape);
   }
 
-  /** @param shapes by name, in the order of their places @throws AttentionError 'limit' or 'compile' */
+  /** @param shapes by name, in the order of their places @throws AttentionError 'limit', 'compile', 'device-lost' */
   static async create(caller: string, on: DeviceAttention, shapes: Readonly<Record<string, readonly number[]>>): Promise<ParameterSet> {
+    const pipeline = await getPipeline(on.device, adam, {});
+    const parts = new Parts(caller, on);
+    return parts.whole(async () => ParameterSet.make(on, shapes, pipeline, parts));
+  }
+
+  private static make(
+    on: DeviceAttention,
+    shapes: Readonly<Record<string, readonly number[]>>,
+    pipeline: GPUComputePipeline,
+    parts: Parts,
+  ): ParameterSet {
     const places = new Map<string, { first: number; shape: readonly number[] }>();
     let total = 0;
     for (const [name, shape] of Object.entries(shapes)) {
       places.set(name, { first: total, shape });
       total += elementCount(shape);
     }
-    const pipeline = await getPipeline(on.device, adam, {});
-    const parts = new Parts(caller, on);
-    const [values, gradients, moments] = await parts.whole(async () => [
-      parts.tensor('parameters', [total]),
-      parts.tensor('gradients', [total]),
-      parts.tensor('moments', [2, total]),
-    ]);
+    const list = (name: string, ...shape: number[]) => parts.tensor(name, shape);
+    const [values, gradients, moments] = [list('parameters', total), list('gradients', total), list('moments', 2, total)];
     const stride = Math.max(on.device.limits.minUniformBufferOffsetAlignment, 64);
-    const uniforms = on.pool.allocate(`${caller}: uniforms`, stride * SLOTS, GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST);
-    const size = 4 * adamParams({ first: 0, count: 1 }, total, 1, normalizeAdam(caller)).length;
+    const uniforms = parts.uniforms(stride * SLOTS);
+    const size = 4 * adamParams({ first: 0, count: 1 }, total, 1, normalizeAdam('adam')).length;
     const layout = pipeline.getBindGroupLayout(0);
     const groups = Array.from({ length: SLOTS }, (_, slot) => {
       const bound = { gradients, parameters: values, moments } as Record<string, GpuTensor>;
@@ -117,6 +123,5 @@ export class ParameterSet {
 
   destroy(): void {
     this.parts.destroy();
-    this.on.pool.discard(this.uniforms);
   }
 }

@@ -9,7 +9,7 @@ import { BYTES, checkLayout, type DType, describeLayout, type Layout, rowMajor, 
 
 /** No bound to the left or right: beyond every key, and small enough for i32 sums in the shaders. */
 export const UNLIMITED = 2 ** 30;
-/** Lengths and offsets end here: more than a tensor that fits a binding has, and small enough for i32 sums in the shaders. */
+/** Lengths and offsets end here: small enough for i32 sums in the shaders. */
 const FARTHEST = 2 ** 28;
 
 /** A checked problem with nothing left out. Plain data: its JSON is a key. */

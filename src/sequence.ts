@@ -99,6 +99,14 @@ export class Parts {
     return tensor;
   }
 
+  /** Uniforms. Commands that were recorded with them cannot be submitted after the end. */
+  uniforms(bytes: number): GPUBuffer {
+    const { pool } = this.on;
+    const buffer = pool.allocate(`${this.caller}: uniforms`, bytes, GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST);
+    this.ends.push(() => pool.discard(buffer));
+    return buffer;
+  }
+
   /** @throws AttentionError 'limit' or 'compile' */
   sequence(operations: readonly Operation[]): Promise<Sequence> {
     return this.add(Sequence.create(this.caller, this.on, operations));

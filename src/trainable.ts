@@ -46,7 +46,7 @@ export interface TrainablePlan {
   encode(pass: GPUComputePassEncoder): void;
   /** Records dX and the parameters' gradients, from dY and what the last `encode` left. @throws AttentionError 'option' without `backward`, 'device-lost' */
   encodeBackward(pass: GPUComputePassEncoder): void;
-  /** Uploads x, runs `encode`, downloads y. @throws AttentionError 'shape', 'dtype', 'device-lost' */
+  /** Uploads x, runs `encode`, downloads y. @throws AttentionError 'shape', 'dtype', 'out-of-memory', 'device-lost' */
   forward(x: HostTensor): Promise<HostTensor>;
   /** Uploads dY, runs `encodeBackward`, downloads dX. @throws as `forward` and `encodeBackward` */
   backward(dY: HostTensor): Promise<HostTensor>;
@@ -67,7 +67,7 @@ export interface Trainable<Parameters, Options> {
    * 65th dispatch. @throws AttentionError 'option', 'device-lost'
    */
   encodeUpdate(pass: GPUComputePassEncoder, options?: Options): void;
-  /** One step of Adam, submitted. @throws as `encodeUpdate` */
+  /** One step of Adam, submitted. @throws as `encodeUpdate`; 'out-of-memory' */
   update(options?: Options): Promise<void>;
   /** Frees the parameters and every plan. */
   destroy(): void;
@@ -105,14 +105,14 @@ export interface WordPlan {
    * Uploads sentences, runs `encode`, downloads what came out.
    * @param tokens  batch · length integers from 0 to below `vocabulary`
    * @param targets as many, −1 where there is none. Default: none at all
-   * @throws AttentionError 'shape', 'option', 'device-lost'
+   * @throws AttentionError 'shape', 'option', 'out-of-memory', 'device-lost'
    */
   forward(tokens: ArrayLike<number>, targets?: ArrayLike<number>): Promise<WordOutput>;
   /**
    * One step of training in one submission: forward, backward, Adam.
    * @param tokens, targets as `forward` takes them
    * @returns the losses' sum divided by `batch`, before the step
-   * @throws AttentionError 'option', also without `backward`, 'shape', 'device-lost'
+   * @throws AttentionError 'option', also without `backward`, 'shape', 'out-of-memory', 'device-lost'
    */
   train(tokens: ArrayLike<number>, targets: ArrayLike<number>, options?: WordAdamOptions): Promise<number>;
   /** Frees the plan's buffers; the model stays. */

@@ -25,14 +25,16 @@ export async function measure(context: PlanContext, problem: Problem): Promise<T
   const runs: Run[] = [];
   try {
     const inputs = makeTensors(context, problem, buffers);
+    let refusal = new AttentionError('limit', 'tune: this problem does not fit the device');
     for (const candidate of found) {
       try {
         runs.push(await start(context, problem, candidate, inputs, buffers));
       } catch (error) {
         if (!(error instanceof AttentionError && TOO_LARGE.includes(error.code))) throw error;
+        refusal = error;
       }
     }
-    if (runs.length === 0) throw new AttentionError('limit', 'tune: this problem does not fit the device');
+    if (runs.length === 0) throw refusal;
     for (let round = 0; round < ROUNDS; round++) {
       const best = Math.min(...runs.map(median));
       for (const run of runs) if (round === 0 || median(run) < HOPELESS * best) run.times.push(await sample(context, run));

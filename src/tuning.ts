@@ -50,7 +50,7 @@ export function withTuning(problem: Problem, fastest: Tuning['fastest']): Proble
   return tuned ? { ...problem, algorithm: tuned.algorithm, variant: tuned.variant, forcedBy: 'tuning' } : problem;
 }
 
-/** @throws AttentionError 'option' for what is no Tuning, or one of another adapter */
+/** @throws AttentionError 'option' for what is no Tuning, or one of another adapter or other features */
 export function checkTuning(tuning: unknown, device: GPUDevice): asserts tuning is Tuning {
   const { adapter, fastest } = (tuning ?? {}) as Partial<Tuning>;
   const isTuned = (entry: Partial<TunedVariant> | null) =>

@@ -54,7 +54,7 @@ export class WordModelPlan implements WordPlan {
     ];
   }
 
-  /** @throws AttentionError 'limit', 'compile', 'out-of-memory' */
+  /** @throws AttentionError 'limit', 'compile', 'device-lost' */
   static async create(caller: string, model: Words, sizes: PlanSizes): Promise<WordModelPlan> {
     const parts = new Parts(caller, model.layer.on);
     return parts.whole(() => WordModelPlan.compile(model, sizes, parts));

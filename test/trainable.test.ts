@@ -284,8 +284,10 @@ onDevices('trainable', (attention) => {
       'createWordModel: attention is {}: need what createAttention gave',
     );
     await fails(() => createWordModel(attention(), { ...WORDS, vocabulary: 0 }), 'option', 'vocabulary is 0: need an integer ≥ 1');
+    const compiling = layer.plan({ batch: 3, length: 2 });
     model.destroy();
     layer.destroy();
+    await fails(() => compiling, 'device-lost', 'plan: this layer was destroyed');
     await fails(() => layer.parameters(), 'device-lost', 'parameters: this layer was destroyed');
     await fails(() => model.plan({ batch: 1 }), 'device-lost', 'plan: this model was destroyed');
   });

@@ -1,5 +1,5 @@
 /**
- * Every variant that the tiles can choose, on the device at hand and on GPUs of other vendors with the same features, is WGSL that the browser takes
+ * Every variant that the tiles can choose, on the device at hand and on other vendors' GPUs with the same features, is WGSL that the browser takes
  * without a message. The other suites make pipelines of many of them, which takes software devices minutes for all; `npm run lab` compiles those
  * that need more features.
  */
@@ -105,6 +105,8 @@ const VENDORS = [
   { vendor: 'amd', architecture: 'rdna-3', subgroupSizes: [32, 64] },
   { vendor: 'intel', architecture: 'xe', subgroupSizes: [8, 32] },
   { vendor: 'nvidia', architecture: 'ampere', subgroupSizes: [32, 32] },
+  { vendor: 'apple', architecture: 'metal-3', subgroupSizes: [32, 32] },
+  { vendor: 'qualcomm', architecture: 'adreno-7xx', subgroupSizes: [64, 128] },
 ] as const;
 
 /** What can be chosen on the device at hand or a vendor's GPU, by kernel. */

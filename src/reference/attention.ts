@@ -30,7 +30,8 @@ export interface ReferenceOutput {
  * @param q [B,H,N,D]
  * @param k [B,Hk,M,D]; Hk divides H
  * @param v [B,Hk,M,Dv]
- * @throws AttentionError 'shape', 'dtype', 'option' or 'unsupported', as on the GPU
+ * @param options as on the GPU; `algorithm` has no effect
+ * @throws AttentionError 'shape', 'dtype', 'option' or 'limit', as on the GPU
  */
 export function scaledDotProductAttention(q: HostTensor, k: HostTensor, v: HostTensor, options: ReferenceOptions = {}): ReferenceOutput {
   const { problem, data, ...rest } = prepare('reference.scaledDotProductAttention', q, k, v, options);

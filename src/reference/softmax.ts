@@ -22,7 +22,7 @@ export function softmax(
   const lse = new Float64Array(rows).fill(LOWEST);
   for (let row = 0; row < rows; row++) {
     const start = row * length;
-    const sink = sinks && !isExcluded(sinks[row]!) ? sinks[row]! : undefined;
+    const sink = sinks?.[row] === -Infinity ? undefined : sinks?.[row];
     let max = sink ?? LOWEST;
     for (let i = start; i < start + length; i++) if (!isExcluded(scores[i]!)) max = Math.max(max, scores[i]!);
     let sum = sink === undefined ? 0 : Math.exp(sink - max);

@@ -166,7 +166,12 @@ const SELF: Case[] = [
   ['options that are null', 'option', 'null', () => selfAttention(rows, null as never)],
   ['a scale of null', 'option', 'null', () => selfAttention(rows, { attention, scale: null as never })],
   ['an attention of null', 'option', 'null', () => selfAttention(rows, { attention: null as never })],
-  ['dropout of everything', 'option', '1', () => selfAttention(rows, { attention, dropout: { probability: 1, seed: 0 } })],
+  [
+    'dropout of everything',
+    'option',
+    'selfAttention: dropout.probability is 1',
+    () => selfAttention(rows, { attention, dropout: { probability: 1, seed: 0 } }),
+  ],
   ['an unknown option', 'option', '"head"', () => selfAttention(rows, { attention, head: 2 } as object)],
   ['an attention that is none', 'option', '{}', () => selfAttention(rows, { attention: {} as Attention })],
 ];
