@@ -29,7 +29,7 @@ export interface AttentionOptions<Tensor = GpuTensor> {
   /** Query n sees key m only when m ≤ n + causalOffset. Default false. (PyTorch SDPA, ONNX Attention) */
   isCausal?: boolean;
   /**
-   * Position of query 0 among the keys, an integer from −2^28 to 2^28. Default 0: upper left. `'lower-right'` is
+   * Position of query 0 among the keys, an integer, may be negative (with `alibiSlopes` from −2^28 to 2^28). Default 0: upper left. `'lower-right'` is
    * (keyLengths[b], else M) − N for each batch element. It positions causal, window and ALiBi alike; without any of them it has no effect.
    * isCausal with N = 2, M = 5:
    *

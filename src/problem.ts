@@ -132,8 +132,6 @@ function checkOptions(caller: string, options: AttentionProblem) {
   if (typeof isCausal !== 'boolean') fail('isCausal', isCausal, 'true or false');
   if (causalOffset !== 'lower-right' && !Number.isSafeInteger(causalOffset))
     fail('causalOffset', causalOffset, "an integer or 'lower-right'");
-  if (Math.abs(Number(causalOffset)) > FARTHEST)
-    throw new AttentionError('limit', `${caller}: causalOffset is ${causalOffset}: at most ${FARTHEST} to either side`);
   const isReach = (reach: unknown) => reach === Number.POSITIVE_INFINITY || (Number.isSafeInteger(reach) && (reach as number) >= 0);
   if (window !== undefined && !(Array.isArray(window) && window.length === 2 && window.every(isReach))) {
     fail('window', window, '[left, right], integers ≥ 0 or Infinity');
@@ -149,15 +147,25 @@ function checkOptions(caller: string, options: AttentionProblem) {
   for (const [name, value] of Object.entries(variant)) {
     if (!['number', 'boolean', 'string'].includes(typeof value)) fail(`variant[${quote(name)}]`, value, 'a number, true or false');
   }
-  const [left, right] = (window ?? [UNLIMITED, UNLIMITED]).map((reach) => Math.min(reach, UNLIMITED)) as [number, number];
+  const [left, right] = window ?? [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY];
+  const band = withinReach(causalOffset, left, isCausal ? 0 : right);
+  if (options.alibiSlopes !== undefined && band.causalOffset !== causalOffset)
+    throw new AttentionError('limit', `${caller}: causalOffset is ${causalOffset} with alibiSlopes: at most ${FARTHEST} to either side`);
   return {
-    ...{ scale, softcap, returnLse, returnScores, algorithm, left },
-    right: isCausal ? 0 : right,
-    causalOffset,
+    ...{ scale, softcap, returnLse, returnScores, algorithm },
+    ...band,
     dropout: dropout && dropout.probability > 0 ? { ...dropout } : undefined,
     variant: { ...variant },
     forcedBy: 'caller' as const,
   };
+}
+
+/** An offset beyond every key comes nearer, and the end of the window that it leads comes with it: queries see the same keys. */
+function withinReach(offset: number | 'lower-right', left: number, right: number): Pick<Problem, 'causalOffset' | 'left' | 'right'> {
+  const causalOffset = offset === 'lower-right' ? offset : Math.min(Math.max(offset, -FARTHEST), FARTHEST);
+  const rest = offset === 'lower-right' ? 0 : offset - (causalOffset as number);
+  const reach = (keys: number) => Math.min(Math.max(keys, 0), UNLIMITED);
+  return { causalOffset, left: reach(left - Math.max(rest, 0)), right: reach(right + Math.min(rest, 0)) };
 }
 
 export function checkDropout(caller: string, dropout: Dropout): void {

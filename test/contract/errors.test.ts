@@ -88,7 +88,12 @@ const OPTIONS: Case[] = [
   ['an infinite scale', 'option', 'Infinity', () => sdpa(q, k, v, { scale: Infinity })],
   ['a scale that is a string', 'option', '"1"', () => sdpa(q, k, v, { scale: '1' })],
   ['isCausal 1', 'option', '1', () => sdpa(q, k, v, { isCausal: 1 })],
-  ['a causalOffset beyond every length', 'limit', '268435457', () => sdpa(q, k, v, { isCausal: true, causalOffset: -(2 ** 28) - 1 })],
+  [
+    'a causalOffset too far for ALiBi',
+    'limit',
+    '268435457',
+    () => sdpa(q, k, v, { alibiSlopes: { ...q, shape: [4] }, causalOffset: 2 ** 28 + 1 }),
+  ],
   ['a fractional causalOffset', 'option', '0.5', () => sdpa(q, k, v, { isCausal: true, causalOffset: 0.5 })],
   ['an unknown causalOffset', 'option', '"upper-left"', () => sdpa(q, k, v, { causalOffset: 'upper-left' })],
   ['a negative softcap', 'option', '-1', () => sdpa(q, k, v, { softcap: -1 })],

@@ -131,6 +131,17 @@ onDevices('options', (attention) => {
     near((await attend([0, 0], [1, 1, 1], [1, 2, 4], [2, 3], { window: [0, 0], causalOffset: 'lower-right' })).out, [2, 4]);
   });
 
+  test.each([
+    [4e8, [3e8, Infinity], [0, 0]],
+    [4e8, [4e8, Infinity], [7 / 3, 3]],
+    [4e8, [4e8 + 1, 0], [7 / 3, 7 / 3]],
+    [-4e8, [Infinity, 3e8], [0, 0]],
+    [-4e8, [Infinity, 4e8 + 1], [1.5, 7 / 3]],
+    [2 ** 40, [2 ** 40 - 1, Infinity], [3, 4]],
+  ] as const)('far beyond the keys too: causalOffset %d, window %j', async (causalOffset, window, expected) => {
+    near((await attend([0, 0], [1, 1, 1], [1, 2, 4], [2, 3], { window, causalOffset })).out, expected);
+  });
+
   test('ALiBi: −slope · distance', async () => {
     // scores 0 − ln 3 · distance: weights 3/4 and 1/4 for query 0, 1/4 and 3/4 for query 1
     const alibiSlopes = attention().upload([LN3], [1]);
