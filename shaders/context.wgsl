@@ -21,7 +21,7 @@ const SIZE_X: u32 = TILE_DV / (4 * COLS);
 const SIZE_Y: u32 = TILE_N / (4 * ROWS);
 
 const_assert TILE_N % (4 * ROWS) == 0 && TILE_DV % (4 * COLS) == 0;
-const_assert (ROWS <= 2 || ROWS == 4) && (COLS <= 2 || COLS == 4);
+const_assert ((ROWS <= 2 || ROWS == 4) && (COLS <= 2 || COLS == 4)); // in brackets: Firefox 153 ends the expression at the first closing one
 
 struct Params {
   heads: u32, // H

@@ -25,7 +25,7 @@ const EXCLUDES_F16: u32 = 0xfbff; // the same for f16: −65504 to −∞
 const MINUS_INFINITY_F16: u32 = 0xfc00;
 
 const_assert TILE_N % (4 * ROWS) == 0 && TILE_M % (4 * COLS) == 0;
-const_assert (ROWS <= 2 || ROWS == 4) && (COLS <= 2 || COLS == 4);
+const_assert ((ROWS <= 2 || ROWS == 4) && (COLS <= 2 || COLS == 4)); // in brackets: Firefox 153 ends the expression at the first closing one
 
 struct Params {
   heads: u32, // H
