@@ -28,3 +28,12 @@ test.each([
 ])('%j is an error', (values, message) => {
   expect(() => specialize(SHADER, values as Record<string, number>)).toThrow(message);
 });
+
+test('no const_assert begins with a bracket that closes before its end: Firefox ends the expression there', () => {
+  const shaders = import.meta.glob<string>('../shaders/*.wgsl', { query: '?raw', import: 'default', eager: true });
+  const asserts = Object.values(shaders).flatMap((text) => text.match(/^const_assert.*/gm) ?? []);
+  expect(asserts.length).toBeGreaterThan(10);
+  const bracket = String.raw`\((?:[^()]|\((?:[^()]|\([^()]*\))*\))*\)`;
+  expect(asserts.filter((line) => new RegExp(`^const_assert ${bracket} *[^; ]`).test(line))).toEqual([]);
+  expect(new RegExp(`^const_assert ${bracket} *[^; ]`).test('const_assert (a == 1) && (b == 2);')).toBe(true);
+});
