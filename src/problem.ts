@@ -71,7 +71,10 @@ export function normalize(caller: string, problem: AttentionProblem): Problem {
   if (problem.backward !== undefined)
     throw new AttentionError('option', `${caller}: backward is ${quote(problem.backward)}: only plan takes it`);
   if (problem.maskGradient !== undefined && problem.maskGradient !== false)
-    throw new AttentionError('option', `${caller}: maskGradient is ${quote(problem.maskGradient)}: only plan takes it, with backward`);
+    throw new AttentionError(
+      'option',
+      `${caller}: maskGradient is ${quote(problem.maskGradient)}, backward is undefined: only plan takes it, with backward`,
+    );
   const options = checkOptions(caller, problem);
   const tensors = checkTensors(caller, problem);
   const [B, H, N, D] = tensors.q.shape as [number, number, number, number];

@@ -14,7 +14,6 @@ const LATER: Case[] = [
   ],
   ['backward without a forward pass', 'option', 'q is missing', () => attention.backward(q, {} as never)],
   ['tuning a wrong problem', 'shape', 'B must be equal', () => attention.tune({ q, k: { ...k, shape: [1, 1, 5, 9] }, v })],
-  ['a maskGradient without backward', 'option', 'maskGradient is true', () => attention.plan({ q, k, v, maskGradient: true } as never)],
   ['returnLse "x" with backward', 'option', '"x"', () => attention.plan({ q, k, v, backward: true, returnLse: 'x' as never })],
   ['tuning a forced algorithm', 'option', 'algorithm is "fused"', () => attention.tune({ q, k, v, algorithm: 'fused' })],
   ['tuning a forced variant', 'option', 'variant {scores.TILE_N}', () => attention.tune({ q, k, v, variant: { 'scores.TILE_N': 16 } })],
