@@ -18,7 +18,7 @@ import { flashMergeDispatch, normalizeParts, type Part } from './kernels/flash_m
 import { normalizeProjection, projectDispatch } from './kernels/project.ts';
 import type { AttentionOptions, AttentionProblem } from './options.ts';
 import { type AttentionPlan, type AttentionTensors, Plan, type PlanContext, planKey } from './plan.ts';
-import { checkKeys, checkOptionKeys, normalize, type Problem } from './problem.ts';
+import { checkKeys, normalize, OPTIONS, type Problem } from './problem.ts';
 import { type Absent, bindingOf, checkBinding, Program, type Step } from './program.ts';
 import { checkLayout, type DType, type GpuTensor, type HostTensor } from './tensor.ts';
 import { chooseProjectTiles, deviceFacts } from './tiles.ts';
@@ -98,7 +98,7 @@ export class DeviceAttention implements Attention, PlanContext {
   async scaledDotProductAttention(q: GpuTensor, k: GpuTensor, v: GpuTensor, options: AttentionOptions = {}): Promise<AttentionOutput> {
     const caller = 'scaledDotProductAttention';
     this.lifeline.check(caller);
-    checkOptionKeys(caller, options);
+    checkKeys(caller, options, OPTIONS);
     const { mask, keyLengths, alibiSlopes, sinks, ...rest } = options;
     const given = Object.entries({ q, k, v, mask, keyLengths, alibiSlopes, sinks }).filter(([, tensor]) => tensor !== undefined);
     const inputs = Object.fromEntries(given) as unknown as Inputs;

@@ -35,6 +35,8 @@ export class LayerPlan implements TrainablePlan {
   readonly kernels: readonly PlannedKernel[];
   /** How many of them are the backward pass's. */
   readonly backwardKernels: number;
+  /** Every tensor that a pass uses. */
+  readonly own: readonly GpuTensor[];
   private isDestroyed = false;
 
   private constructor(
@@ -45,6 +47,7 @@ export class LayerPlan implements TrainablePlan {
     private readonly bound: AttentionTensors & BackwardTensors,
     private readonly sequences: Sequences,
   ) {
+    this.own = [...parts.tensors, ...layer.weights.own];
     const { x, y, weights, dY, dX } = tensors;
     this.x = x;
     this.y = y;
@@ -120,11 +123,6 @@ export class LayerPlan implements TrainablePlan {
     this.isDestroyed = true;
     this.layer.forget(this);
     this.parts.destroy();
-  }
-
-  /** Every tensor that a pass uses. */
-  get own(): readonly GpuTensor[] {
-    return [...this.parts.tensors, ...this.layer.weights.own];
   }
 
   /** @throws AttentionError 'device-lost' */

@@ -63,8 +63,6 @@ export function checkKeys(caller: string, options: unknown, known: readonly stri
   }
 }
 
-export const checkOptionKeys = (caller: string, options: unknown): void => checkKeys(caller, options, OPTIONS);
-
 /** Checks a problem and fills in its defaults. Every error names `caller` and quotes the value. */
 export function normalize(caller: string, problem: AttentionProblem): Problem {
   checkKeys(caller, problem, PROBLEM_KEYS);

@@ -29,6 +29,7 @@ export class WordModelPlan implements WordPlan {
   readonly losses: GpuTensor;
   readonly weights?: GpuTensor;
   readonly kernels: readonly PlannedKernel[];
+  private readonly own: readonly GpuTensor[]; // every tensor that a pass uses
   private isDestroyed = false;
 
   private constructor(
@@ -39,6 +40,7 @@ export class WordModelPlan implements WordPlan {
     tensors: Tensors,
     private readonly sequences: Sequences,
   ) {
+    this.own = [...parts.tensors, ...layer.own, ...model.tables.own];
     const { tokens, targets, logits, losses } = tensors;
     this.tokens = tokens;
     this.targets = targets;
@@ -125,10 +127,6 @@ export class WordModelPlan implements WordPlan {
     this.isDestroyed = true;
     this.model.forget(this);
     this.parts.destroy();
-  }
-
-  private get own(): readonly GpuTensor[] {
-    return [...this.parts.tensors, ...this.layer.own, ...this.model.tables.own];
   }
 
   private check(caller: string): void {
