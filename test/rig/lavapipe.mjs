@@ -31,7 +31,7 @@ for (const width of process.argv.length > 2 ? process.argv.slice(2) : ['4', '8',
   const { status } = spawnSync(command[0], [...command.slice(1), ...vitest], {
     env: { ...process.env, ...env },
     stdio: 'inherit',
-    timeout: 2_400_000,
+    timeout: 7_200_000, // against a hang: every test has a limit of its own
   });
   if (status !== 0) failed++;
 }
