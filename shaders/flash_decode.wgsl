@@ -31,9 +31,9 @@ const DV_BLOCKS: u32 = 4; // the same of v and out
 const MASK: u32 = 1; // 0: none, 1: boolean, 2: f32 added, 3: f16 added
 const SOFTCAP: bool = true; // these three may be true where there is none, at a cost
 const ALIBI: bool = true;
-const BAND: bool = true; // some queries see other keys than others
+const BAND: bool = true; // some queries see other keys than others, or the last step may go beyond the last key
 const DROPOUT: bool = false;
-const PLAIN: bool = MASK == 0 && !BAND; // every query sees every key from the first to the last that any sees
+const PLAIN: bool = MASK == 0 && !BAND; // every query sees every key of every step
 const SLOTS: u32 = SIZE / LANES;
 const TILE: u32 = KEYS * SLOTS; // keys a step
 const LAST: u32 = ROWS - 1; // keeps literal indices of rows that are not there within their arrays

@@ -1,5 +1,6 @@
 /** Tiles of flash_decode: few queries over many keys. Part of tiles.ts. */
 import { maskKind } from './kernels/band.ts';
+import { hasTail } from './kernels/context.ts';
 import { rowsOf } from './kernels/flash_decode.ts';
 import { isBanded, isVec4, type Problem } from './problem.ts';
 import type { Choice, DeviceFacts } from './tiles.ts';
@@ -26,21 +27,23 @@ export function decodeTiles(problem: Problem, facts: DeviceFacts): Choice {
   const goal = facts.isSoftware ? SOFTWARE : GPU;
   const groups = B * Hk * Math.ceil(rowsOf(problem) / shape.ROWS);
   const splits = Math.max(1, Math.min(Math.ceil(goal.groups / groups), Math.floor(M / goal.keys)));
-  const variant = { SPLITS: splits, Q: problem.q.dtype, K: problem.k.dtype, VEC4: isVec4(problem), ...shape, ...decodeFlags(problem) };
+  const storage = { Q: problem.q.dtype, K: problem.k.dtype, VEC4: isVec4(problem) };
+  const forced = Object.entries(problem.variant).map(([name, value]) => [name.replace('flash_decode.', ''), value]);
+  const flags = decodeFlags(problem, { ...shape, ...Object.fromEntries(forced) });
+  const variant = { SPLITS: splits, ...storage, ...shape, ...flags };
   const rows = `${rowsOf(problem)} rows a key head and ${M} keys`;
   const merged = splits > 1 ? `, in ${splits} splits` : '';
   return { variant, reason: `${rows}${merged}${facts.isSoftware ? ', for a software device' : ''}` };
 }
 
-/** What the kernel must do for a problem. */
-export function decodeFlags(problem: Problem) {
-  const { N, softcap, alibiSlopes, dropout } = problem;
+/** What the kernel must do for a problem, in steps of SIZE / LANES · KEYS keys. */
+export function decodeFlags(problem: Problem, { SIZE, LANES, KEYS }: Readonly<Record<'SIZE' | 'LANES' | 'KEYS', number>>) {
+  const { softcap, alibiSlopes, dropout } = problem;
   return {
     MASK: maskKind(problem),
     SOFTCAP: softcap > 0,
     ALIBI: alibiSlopes !== undefined,
-    // A single query's band is where its keys begin and end; with dropout they begin a little earlier.
-    BAND: isBanded(problem) && (N > 1 || dropout !== undefined),
+    BAND: isBanded(problem) || hasTail(problem, (SIZE / LANES) * KEYS),
     DROPOUT: dropout !== undefined,
   };
 }

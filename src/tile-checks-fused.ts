@@ -62,7 +62,7 @@ export function checkDecodeTiles(variant: Variant, problem: Problem, facts: Devi
     const need = `ROWS 1 to 8, COLS 1 to 4, D_BLOCKS and DV_BLOCKS 1 to 16, powers of 2, KEYS 1 or 4, SIZE a multiple of LANES, LANES 1 or at least ROWS, ${blocks}`;
     throw new AttentionError('option', `${got}: need ${need}`);
   }
-  const wrong = Object.entries(decodeFlags(problem)).find(([name, need]) => variant[name] !== need && (need || name === 'MASK'));
+  const wrong = Object.entries(decodeFlags(problem, v)).find(([name, need]) => variant[name] !== need && (need || name === 'MASK'));
   if (wrong) throw new AttentionError('option', `${got}: ${wrong[0]} must be ${wrong[1]} here`);
   checkVec4('flash_decode', variant, isVec4(problem));
   checkFits('flash_decode', v.SIZE, flashDecodeBytes(variant), facts);

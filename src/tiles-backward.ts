@@ -154,7 +154,8 @@ function dqRowTiles(problem: BackwardProblem, facts: DeviceFacts): Choice {
 }
 
 function dkvRowTiles(problem: BackwardProblem, facts: DeviceFacts): Choice {
-  return rowTiles(problem, facts, problem.M, 'keys', [problem.dk, problem.dv]);
+  const { variant, reason } = rowTiles(problem, facts, problem.M, 'keys', [problem.dk, problem.dv]);
+  return { variant: { ...variant, SKIP_ZEROS: skipsZeros(problem) || problem.N % 4 !== 0 }, reason }; // the last step may go beyond the last query
 }
 
 function dqTiles(problem: BackwardProblem, facts: DeviceFacts): Choice {

@@ -1,7 +1,7 @@
 /** Chooses the fused kernel and its tiles: a pure function of the problem, the device's facts and what the caller forces. Loaded when first needed. */
 import { decodeTiles, isDecode } from './decode-tiles.ts';
 import { AttentionError } from './errors.ts';
-import { skipsZeros } from './kernels/context.ts';
+import { hasTail, skipsZeros } from './kernels/context.ts';
 import { describeVariant, type Variant } from './kernels/kernel.ts';
 import { isVec4, type Problem } from './problem.ts';
 import { leastShape, quadClassOf, quadShape } from './quad-classes.ts';
@@ -105,6 +105,7 @@ function rowTiles(problem: Problem, { subgroupSizes }: DeviceFacts): Choice {
   const variant = {
     ...{ Q: q.dtype, K: k.dtype, VEC4: isVec4(problem), SIZE: size, ROWS: Math.max(1, rows) },
     ...{ D_BLOCKS: dBlocks, DV_BLOCKS: dvBlocks, ...fusedFlags(problem) },
+    SKIP_ZEROS: skipsZeros(problem) || hasTail(problem, 4),
   };
   return { variant, reason: `a software device with subgroups; ${variant.ROWS} queries an invocation for heads of ${Math.max(D, Dv)}` };
 }

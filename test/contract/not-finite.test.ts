@@ -1,7 +1,8 @@
 /** Infinities and NaNs in v: a query that does not see them is as if they were not there, in every tier. */
 import { expect, test } from 'vitest';
 import type { AttentionOptions, GpuTensor } from '../../src/index.ts';
-import { type ReferenceOptions, scaledDotProductAttention } from '../../src/reference/index.ts';
+import { backward, type ReferenceOptions, scaledDotProductAttention } from '../../src/reference/index.ts';
+import { backwardTiersOf } from '../rig/backward-tiers.ts';
 import { onDevices } from '../rig/gpu.ts';
 import { randomArray } from '../rig/random.ts';
 import { tiersOf } from '../rig/tiers.ts';
@@ -17,6 +18,7 @@ interface Case {
 
 onDevices('values that are not finite', (attention) => {
   test.each<[string, Case]>([
+    ['all queries see them, the last key among them', { sizes: [16, 6], options: {}, isMasked: false }],
     ['some queries see them', { sizes: [8, 6], options: { isCausal: true }, isMasked: false }],
     [
       'a mask excludes them: softcap, window and dropout',
@@ -27,7 +29,7 @@ onDevices('values that are not finite', (attention) => {
     const values = randomArray(3, B * Hk * M * Dv);
     for (let head = 0; head < B * Hk; head++)
       for (const [i, m] of WILD.entries())
-        values[(head * M + m) * Dv + ((7 * i + 2) % Dv)] = [Infinity, Number.NaN, -Infinity, Number.NaN][i]!;
+        values[(head * M + m) * Dv + ((7 * i + 2) % Dv)] = [Infinity, Number.NaN, -Infinity, Infinity][i]!;
     const mask = { data: Uint8Array.from({ length: M }, (_, m) => Number(!WILD.includes(m))), shape: [M] };
     const q = { data: randomArray(1, B * H * N * D), shape: [B, H, N, D] };
     const k = { data: randomArray(2, B * Hk * M * D), shape: [B, Hk, M, D] };
@@ -48,5 +50,34 @@ onDevices('values that are not finite', (attention) => {
       on.release(out);
     }
     on.release(...tensors);
+  });
+
+  test('an infinite gradient of the last query makes dv infinite where it should be, in every tier', async () => {
+    const on = attention();
+    const [H, N, D] = [2, 5, 8];
+    const shape = [1, H, N, D];
+    const gradients = randomArray(4, H * N * D);
+    gradients[(N - 1) * D + 3] = Infinity;
+    const host = (seed: number) => ({ data: randomArray(seed, H * N * D), shape });
+    const [q, k, v] = [host(1), host(2), host(3)];
+    const exact = scaledDotProductAttention(q, k, v, { returnLse: true });
+    const expected = backward({ data: gradients, shape }, { q, k, v, out: exact.out, lse: exact.lse! }).v.data;
+    const tensors = [q.data, k.data, v.data, gradients].map((data) => on.upload(data, shape)) as [
+      GpuTensor,
+      GpuTensor,
+      GpuTensor,
+      GpuTensor,
+    ];
+    const [gpuQ, gpuK, gpuV, gradient] = tensors;
+    const { out, lse } = await on.scaledDotProductAttention(gpuQ, gpuK, gpuV, { returnLse: true });
+    for (const { name, variant } of backwardTiersOf(on.device, D, 1)) {
+      const { q: dq, k: dk, v: dv } = await on.backward(gradient, { q: gpuQ, k: gpuK, v: gpuV, out, lse: lse! }, { variant });
+      for (const [i, value] of (await on.download(dv)).data.entries()) {
+        if (Number.isFinite(expected[i])) expect(value, `${name}: element ${i}`).toBeCloseTo(expected[i]!, 5);
+        else expect(value, `${name}: element ${i}`).toBe(expected[i]);
+      }
+      on.release(dq!, dk!, dv!);
+    }
+    on.release(out, lse!, ...tensors);
   });
 });
