@@ -79,7 +79,7 @@ export class BufferPool {
     return tensor;
   }
 
-  /** The same for the library's own use: only `recycle` takes it back. */
+  /** The same for the library's own use: only `recycle` takes its buffer back, or `end` where a caller may have seen the tensor. */
   kept(what: string, shape: readonly number[], dtype: DType = 'f32'): GpuTensor {
     checkShape(`${what}: shape`, shape);
     checkDType(`${what}: dtype`, dtype);
@@ -148,6 +148,13 @@ export class BufferPool {
     }
   }
 
+  /** Takes a tensor back for good: to use it is an error from now on. */
+  end(tensor: GpuTensor): void {
+    this.issued.delete(tensor);
+    this.released.add(tensor);
+    this.recycle(tensor.buffer);
+  }
+
   /** Destroys a buffer that recorded commands may still use: submitting them then is an error, not a wrong result. */
   discard(buffer: GPUBuffer): void {
     this.live.delete(buffer);
@@ -168,11 +175,7 @@ export class BufferPool {
           `release: ${quote(layout.shape)} is a view, or belongs to a plan: release the tensor that it is a view of, or destroy the plan`,
         );
     }
-    for (const tensor of tensors) {
-      this.issued.delete(tensor);
-      this.released.add(tensor);
-      this.recycle(tensor.buffer);
-    }
+    for (const tensor of tensors) this.end(tensor);
   }
 
   /** Writes to a buffer that may not exist: that it could not be allocated is told when it is used. */

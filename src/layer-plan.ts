@@ -145,8 +145,8 @@ export class LayerPlan implements TrainablePlan {
       throw new AttentionError('shape', `${caller}: ${name} is ${quote(given.shape)}, the plan has ${quote(to.shape)}`);
     const { on } = this.layer;
     on.pool.write(to.buffer, 0, Float32Array.from(data).buffer);
-    await submit(on, caller, this.own, encode);
-    return on.download(from);
+    const [, result] = await Promise.all([submit(on, caller, this.own, encode), on.download(from)]); // at once: the next call writes over it
+    return result;
   }
 }
 

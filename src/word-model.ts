@@ -73,12 +73,12 @@ export class Words implements WordModel {
 
   async parameters(): Promise<WordModelParameters> {
     this.check('parameters');
-    return this.join(await this.layer.parameters(), 'values');
+    return this.join(this.layer.parameters(), 'values');
   }
 
   async gradients(): Promise<WordModelParameters> {
     this.check('gradients');
-    return this.join(await this.layer.gradients(), 'gradients');
+    return this.join(this.layer.gradients(), 'gradients');
   }
 
   load(parameters: Partial<WordModelParameters>): void {
@@ -124,8 +124,9 @@ export class Words implements WordModel {
     this.plans.delete(plan);
   }
 
-  private async join(matrices: object, of: 'values' | 'gradients'): Promise<WordModelParameters> {
-    const own = await this.tables.read(of);
+  /** Both are read at once: a step in between would change the second. */
+  private async join(reading: Promise<object>, of: 'values' | 'gradients'): Promise<WordModelParameters> {
+    const [matrices, own] = await Promise.all([reading, this.tables.read(of)]);
     const tables = TABLES.map((name): [string, HostTensor] => [name, { data: own.get(name)!, shape: this.shapes[name]! }]);
     return { ...matrices, ...Object.fromEntries(tables) } as unknown as WordModelParameters;
   }

@@ -6,7 +6,7 @@ import { embeddingDispatch } from './kernels/embedding.ts';
 import { embeddingBackwardDispatch } from './kernels/embedding_backward.ts';
 import type { LayerPlan } from './layer-plan.ts';
 import { layoutOf, type Operand, type Operation, Parts, product, rowsOf, type Sequence, submit, transposed } from './sequence.ts';
-import type { GpuTensor, HostTensor } from './tensor.ts';
+import type { GpuTensor } from './tensor.ts';
 import { chooseRowTiles, deviceFacts } from './tiles.ts';
 import type { PlannedKernel, WordOutput, WordPlan } from './trainable.ts';
 import { checkTokens, normalizeWordAdam, type PlanSizes, type WordAdamOptions } from './trainable-options.ts';
@@ -101,10 +101,11 @@ export class WordModelPlan implements WordPlan {
     const none = { length: this.batch * this.model.length };
     this.write('forward', tokens, targets ?? Array.from(none, () => -1));
     const { on } = this.model.layer;
-    await submit(on, 'forward', this.own, (pass) => this.encode(pass));
-    const download = (tensor: GpuTensor): Promise<HostTensor> => on.download(tensor);
-    const [logits, losses] = await Promise.all([download(this.logits), download(this.losses)]);
-    return { logits, losses, ...(this.weights && { weights: await download(this.weights) }) };
+    const [, logits, losses, weights] = await Promise.all([
+      submit(on, 'forward', this.own, (pass) => this.encode(pass)),
+      ...[on.download(this.logits), on.download(this.losses), this.weights && on.download(this.weights)], // at once: the next call writes over them
+    ] as const);
+    return { logits: logits!, losses: losses!, ...(weights && { weights }) };
   }
 
   async train(tokens: ArrayLike<number>, targets: ArrayLike<number>, options: WordAdamOptions = {}): Promise<number> {
@@ -113,12 +114,12 @@ export class WordModelPlan implements WordPlan {
     if (!this.sequences.dClassify) throw new AttentionError('option', `${caller}: this plan was made without backward: true`);
     this.write(caller, tokens, targets);
     const { on } = this.model.layer;
-    await submit(on, caller, this.own, (pass) => {
+    const step = submit(on, caller, this.own, (pass) => {
       this.encode(pass);
       this.encodeBackward(pass);
       this.model.encodeUpdate(pass, options);
     });
-    const { data } = await on.download(this.losses);
+    const [, { data }] = await Promise.all([step, on.download(this.losses)]);
     return (data as Float32Array).reduce((sum, loss) => sum + loss, 0) / this.batch;
   }
 

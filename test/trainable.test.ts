@@ -139,6 +139,43 @@ onDevices('trainable', (attention) => {
     return { losses, parameters, gradients };
   };
 
+  test('calls of a plan that overlap each get their own numbers', async () => {
+    const layer = await createTrainableSelfAttention(attention(), { width: 5, seed: 2 });
+    const ofLayer = await layer.plan({ batch: 1, length: 3, backward: true });
+    const inputs = [tensor(1, 1, 3, 5), tensor(2, 1, 3, 5)];
+    const apart = [await ofLayer.forward(inputs[0]!), await ofLayer.forward(inputs[1]!)];
+    expect(await Promise.all(inputs.map((x) => ofLayer.forward(x)))).toEqual(apart);
+    layer.destroy();
+    const run = async (isTogether: boolean) => {
+      const model = await createWordModel(attention(), WORDS);
+      const plan = await model.plan({ batch: BATCH, backward: true });
+      const seeing = await model.plan({ batch: BATCH, returnWeights: true });
+      const results: unknown[] = [];
+      const calls = [1, 2].flatMap((seed) => {
+        const { tokens, targets } = sentences(seed);
+        return [() => seeing.forward(tokens), () => plan.train(tokens, targets), () => model.parameters(), () => model.gradients()];
+      });
+      if (isTogether) results.push(...(await Promise.all(calls.map((call) => call()))));
+      else for (const call of calls) results.push(await call());
+      model.destroy();
+      return results;
+    };
+    expect(await run(true)).toEqual(await run(false));
+  });
+
+  test('a tensor of a destroyed plan is an error, also where its buffer is in use again', async () => {
+    const on = attention();
+    const layer = await createTrainableSelfAttention(on, { width: 5 });
+    const { y } = await layer.plan({ batch: 1, length: 3 });
+    layer.destroy();
+    const again = Array.from({ length: 40 }, () => on.empty(y.shape));
+    expect(again.some(({ buffer }) => buffer === y.buffer)).toBe(true);
+    await expect(on.download(y)).rejects.toThrow(
+      expect.objectContaining({ code: 'option', message: expect.stringContaining('was released') }),
+    );
+    on.release(...again);
+  });
+
   test('one step: losses, gradients and parameters are the reference’s', async () => {
     const got = await train(attention(), 1);
     const twin = new WordModelReference(WORDS);
