@@ -108,7 +108,7 @@ export class DeviceAttention implements Attention, PlanContext {
   /** Runs a checked problem on new outputs, with its plan from the cache. */
   async attend(caller: string, given: Problem, inputs: Inputs): Promise<AttentionOutput & { weights?: GpuTensor }> {
     this.lifeline.check(caller);
-    const problem = withTuning(given, this.tuned);
+    const problem = withTuning(given, this.tuned, this.device.limits);
     for (const [name, tensor] of Object.entries(inputs)) this.checkInput(`${caller}: ${name}`, tensor);
     const { B, H, N, M, out } = problem;
     const key = planKey(problem, this.device.limits.minStorageBufferOffsetAlignment);
@@ -154,7 +154,7 @@ export class DeviceAttention implements Attention, PlanContext {
 
   async plan(problem: AttentionProblem): Promise<AttentionPlan> {
     this.lifeline.check('plan');
-    const tuned = (normal: Problem) => withTuning(normal, this.tuned);
+    const tuned = (normal: Problem) => withTuning(normal, this.tuned, this.device.limits);
     if (problem?.backward === undefined) return this.lifeline.wait('plan', Plan.create('plan', this, tuned(normalize('plan', problem))));
     const { planBothWays } = await import('./backward.ts');
     return this.lifeline.wait('plan', planBothWays(this, problem, tuned));
@@ -228,9 +228,9 @@ export class DeviceAttention implements Attention, PlanContext {
 
   /** Runs one kernel on checked inputs and new outputs, by binding name; its program comes from the cache. */
   async runStep(caller: string, step: Step, inputs: Record<string, GpuTensor>, outputs: Outputs): Promise<Made> {
-    const alignment = this.device.limits.minStorageBufferOffsetAlignment;
-    for (const [name, output] of Object.entries(outputs))
-      checkBinding(`${caller}: ${name}`, checkLayout(`${caller}: ${name}`, output, 'output'), this.device.limits);
+    const { limits } = this.device;
+    for (const [name, layout] of Object.entries({ ...inputs, ...outputs }))
+      checkBinding(`${caller}: ${name}`, checkLayout(`${caller}: ${name}`, layout, 'input'), limits);
     const make = () => Program.create(caller, this.pool, [step]);
     const run = (program: Program) => {
       for (const [name, tensor] of Object.entries(inputs)) this.checkInput(`${caller}: ${name}`, tensor); // still there after the compilation?
@@ -238,7 +238,7 @@ export class DeviceAttention implements Attention, PlanContext {
         const tensors = Object.entries({ ...inputs, ...made }) as [string, GpuTensor][];
         const resources = tensors.map(([name, tensor]) => [
           name,
-          bindingOf(tensor.buffer, checkLayout(caller, tensor, 'input'), alignment),
+          bindingOf(tensor.buffer, checkLayout(caller, tensor, 'input'), limits.minStorageBufferOffsetAlignment),
         ]);
         program.encode(pass, Object.fromEntries(resources), this.absent);
       });

@@ -41,16 +41,17 @@ export function checkDevice(device: unknown): asserts device is GPUDevice {
 }
 
 /**
- * A mapping's outcome as soon as there is one. Firefox looks for finished work at every submit, and else each 100 ms: empty submits, at
- * growing intervals, make it look. Firefox ESR 153 then maps 4 KB in 2 ms instead of 81; Chromium 143 takes 0.5 ms either way, mostly
- * before the first (24 Nov 2026). There are at most 12, within a quarter of a second: what takes longer may wait for Firefox's next look.
+ * The outcome of a mapping, or of waiting for the queue, as soon as there is one. Firefox looks for finished work at every submit, and else each
+ * 100 ms: empty submits, at intervals that grow, make it look. Firefox ESR 153 then maps 4 KB in 2 ms instead of 81; Chromium 143 takes 0.5 ms
+ * either way, mostly before the first (24 Nov 2026). There are at most 12, within a quarter of a second; with a growth of 1.1 at most 49, within a
+ * second: what takes longer may wait for Firefox's next look.
  */
-export async function hasten(device: GPUDevice, mapping: Promise<void>): Promise<void> {
+export async function hasten(device: GPUDevice, outcome: Promise<undefined>, growth = 1.5): Promise<void> {
   let isSettled = false;
-  const settled = mapping.finally(() => {
+  const settled = outcome.finally(() => {
     isSettled = true;
   });
-  for (let ms = 1; ms < 100; ms *= 1.5) {
+  for (let ms = 1; ms < 100; ms *= growth) {
     await Promise.race([settled, new Promise((resolve) => setTimeout(resolve, ms))]);
     if (isSettled) break;
     device.queue.submit([]);

@@ -57,7 +57,7 @@ function productsOf({ gradient, x, weights }: Record<'gradient' | 'x' | 'weights
   const { rows, width, outWidth, outShape } = projection;
   const dY = checkLayout(`${caller}: gradient`, gradient, 'input');
   requireDType(`${caller}: gradient`, dY, ['f32']);
-  if (quote(dY.shape) !== quote(outShape)) {
+  if (dY.shape.length !== outShape.length || dY.shape.some((size, axis) => size !== outShape[axis])) {
     const got = `gradient is ${quote(dY.shape)}, x is ${quote(x.shape)}, weights is ${quote(weights.shape)}`;
     throw new AttentionError('shape', `${caller}: ${got}: need a gradient of ${quote(outShape)}`);
   }

@@ -1,5 +1,6 @@
 /** Measures the variants that fit a problem on the device at hand. Loaded when somebody tunes. */
 import type { BufferPool } from './buffers.ts';
+import { hasten } from './device.ts';
 import { AttentionError } from './errors.ts';
 import type { Variant } from './kernels/kernel.ts';
 import { type AttentionTensors, Plan, type PlanContext } from './plan.ts';
@@ -13,7 +14,9 @@ import type { TunedVariant } from './tuning.ts';
 /** A candidate that does not fit the device is none. */
 const TOO_LARGE = ['limit', 'out-of-memory'];
 
-const SAMPLE_MS = 10; // a sample lasts this long at least
+/** A sample lasts this long at least: by the GPU's own clock, or until a browser says that the queue is done. */
+const SAMPLE_MS = { gpu: 10, queue: 20 };
+const MOST_CALLS = 4096; // of a sample
 const ROUNDS = 5;
 const HOPELESS = 3; // times the fastest: measured no further after the first round
 
@@ -56,7 +59,7 @@ interface Run extends Candidate {
   readonly plan: Plan;
   readonly times: number[]; // milliseconds a call
   readonly tensors: AttentionTensors;
-  readonly calls: number; // a sample's
+  calls: number; // a sample's
 }
 
 /** A candidate compiled, and run as often as it takes to know how many calls make a sample. */
@@ -76,7 +79,12 @@ async function start(
     }
     const run: Run = { ...candidate, plan, calls: 1, times: [], tensors };
     await sample(context, run); // the first call is no measure
-    return { ...run, calls: Math.max(1, Math.ceil(SAMPLE_MS / Math.max(0.1, await sample(context, run)))) };
+    const least = context.lifeline.device.features.has('timestamp-query') ? SAMPLE_MS.gpu : SAMPLE_MS.queue;
+    for (;;) {
+      const lasted = run.calls * (await sample(context, run));
+      if (lasted >= least || run.calls >= MOST_CALLS) return run;
+      run.calls = Math.min(MOST_CALLS, Math.ceil(run.calls * Math.max(1.5, Math.min(8, least / lasted))));
+    }
   } catch (error) {
     plan.destroy();
     throw error;
@@ -99,7 +107,7 @@ async function sample({ lifeline, pool }: PlanContext, { plan, tensors, calls }:
       pass.end();
       clock?.resolve(encoder);
     });
-    await lifeline.wait('tune', device.queue.onSubmittedWorkDone());
+    await lifeline.wait('tune', hasten(device, device.queue.onSubmittedWorkDone(), 1.1));
     const elapsed = performance.now() - start;
     const own = clock && (await clock.milliseconds());
     return (own !== undefined && own > 1 && own < elapsed ? own : elapsed) / calls; // browsers round stamps to 0.1 ms

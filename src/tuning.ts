@@ -42,12 +42,18 @@ export function tuningClass(problem: Problem): string {
   return [`B${upTo(B)} H${H}/${Hk} N${upTo(N)} M${upTo(M)} D${D} Dv${Dv} ${q.dtype} ${k.dtype}`, ...set].join(' ');
 }
 
-/** The problem with what was measured for its class; unchanged where nothing was, or where the caller chose. */
-export function withTuning(problem: Problem, fastest: Tuning['fastest']): Problem {
+/**
+ * The problem with what was measured for its class; unchanged where nothing was, where the caller chose, or where explicit was fastest and this problem's
+ * N×M scores are more than a binding holds.
+ */
+export function withTuning(problem: Problem, fastest: Tuning['fastest'], limits: GPUSupportedLimits): Problem {
   if (problem.algorithm !== 'auto' || Object.keys(problem.variant).length > 0) return problem;
   const key = tuningClass(problem);
   const tuned = Object.hasOwn(fastest, key) ? fastest[key] : undefined;
-  return tuned ? { ...problem, algorithm: tuned.algorithm, variant: tuned.variant, forcedBy: 'tuning' } : problem;
+  const { B, H, N, M } = problem;
+  const isTooLarge = 4 * B * H * N * M > Math.min(limits.maxStorageBufferBindingSize, limits.maxBufferSize);
+  if (!tuned || (tuned.algorithm === 'explicit' && isTooLarge)) return problem;
+  return { ...problem, algorithm: tuned.algorithm, variant: tuned.variant, forcedBy: 'tuning' };
 }
 
 /** @throws AttentionError 'option' for what is no Tuning, or one of another adapter or other features */

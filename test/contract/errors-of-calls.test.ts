@@ -59,6 +59,24 @@ const TENSORS: Case[] = [
     'was released',
     () => attention.merge([{ out: released, lse: { ...released, shape: [2, 2, 6] } }]),
   ],
+  [
+    'a gradient that differs in the last of nine axes',
+    'shape',
+    'need a gradient of',
+    () => {
+      const deep = (...last: number[]) => attention.empty([...Array<number>(7).fill(1), ...last]);
+      return attention.projectBackward(deep(2, 4), deep(2, 3), attention.empty([3, 5]));
+    },
+  ],
+  [
+    'a merge of a part that spans more than a binding',
+    'limit',
+    'a_out',
+    () => {
+      const out = { ...attention.empty([36e6]), shape: [1, 1, 2, 64], strides: [1, 1, 35e6, 1] };
+      return attention.merge([{ out, lse: attention.empty([1, 1, 2]) }]);
+    },
+  ],
   ['an unknown option of createAttention', 'option', '"gpu"', () => createAttention({ gpu: 1 } as object)],
   ['a device that is none', 'option', '{}', () => createAttention({ device: {} as GPUDevice })],
   ['an unknown powerPreference', 'option', '"fast"', () => createAttention({ powerPreference: 'fast' as never })],
