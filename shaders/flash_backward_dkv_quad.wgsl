@@ -1,4 +1,4 @@
-// enable
+enable subgroups;
 // flash_backward_dkv_quad: what flash_backward_dkv computes, for GPUs with subgroups: no workgroup memory, no barriers, as in flash_forward_quad.
 //
 //   q   [B,H,N,D]    k [B,Hk,M,D]    v [B,Hk,M,Dv]    gradient of out [B,H,N,Dv]    mask broadcast to [B,H,N,M]

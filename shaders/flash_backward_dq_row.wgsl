@@ -1,4 +1,4 @@
-// enable
+enable subgroups;
 // flash_backward_dq_row: what flash_backward_dq computes, for devices that run on the CPU: whole rows in one invocation, as in flash_forward_row.
 //
 //   q   [B,H,N,D]    k [B,Hk,M,D]    v [B,Hk,M,Dv]    gradient of out [B,H,N,Dv]    mask broadcast to [B,H,N,M]

@@ -1,4 +1,4 @@
-// enable
+enable subgroups;
 // flash_forward_row: what flash_forward computes, for devices that run on the CPU: whole rows in one invocation, no workgroup memory, no barriers.
 //
 //   q   [B,H,N,D]    k [B,Hk,M,D]    v [B,Hk,M,Dv]    mask broadcast to [B,H,N,M]    key_lengths [B]    heads: slopes, sinks, or both

@@ -1,4 +1,4 @@
-// enable
+enable subgroups;
 // quad_probe: do quads and subgroups follow local_invocation_index? WGSL does not promise it, and flash_forward_quad needs it.
 //
 //   out [1]: the number of invocations whose neighbours are not those with the same index / 4, or, as far as subgroups reach, index / 16

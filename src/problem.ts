@@ -146,7 +146,7 @@ function checkOptions(caller: string, options: AttentionProblem) {
   if (variant === null || typeof variant !== 'object' || Array.isArray(variant))
     fail('variant', variant, 'an object of const names and values');
   for (const [name, value] of Object.entries(variant)) {
-    if (!['number', 'boolean', 'string'].includes(typeof value)) fail(`variant[${quote(name)}]`, value, 'a number, true or false');
+    if (!['number', 'boolean', 'string'].includes(typeof value)) fail(`variant[${quote(name)}]`, value, 'a number, true, false or a type');
   }
   const [left, right] = window ?? [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY];
   const band = withinReach(causalOffset, left, isCausal ? 0 : right);

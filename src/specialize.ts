@@ -1,5 +1,5 @@
 /**
- * Sets `const` and `alias` lines of a shader, its first line, the slot for `enable`, and whole lines: each of `lines` takes the place of the
+ * Sets `const` and `alias` lines of a shader, its first line, where `enable` stands, and whole lines: each of `lines` takes the place of the
  * one that is the same up to its first `(` or `=`. No line moves, so the compiler's line numbers are the file's.
  * @throws Error when the shader has no such line, or a number would not print as a WGSL literal: a defect of the caller
  */

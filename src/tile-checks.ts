@@ -21,9 +21,10 @@ export function force<Name extends string>(tiles: Tiles<Name>, { variant: forced
     }
     const own = choice.variant[name!];
     const isRight =
-      typeof value === 'number'
+      value === own ||
+      (typeof value === 'number'
         ? typeof own === 'number' && Number.isSafeInteger(value) && value > 0
-        : typeof value === 'boolean' && typeof own === 'boolean';
+        : typeof value === 'boolean' && typeof own === 'boolean');
     if (!isRight) {
       const need =
         typeof own === 'number' ? 'an integer ≥ 1' : typeof own === 'boolean' ? 'true or false' : `${quote(own)}, the tensors' type`;

@@ -42,11 +42,8 @@ onDevices('long rows and extreme logits', (attention) => {
   test('65,536 queries and keys need no N×M memory', async () => {
     const layout = { shape: [1, 8, 65536, 64], dtype: 'f32' as const };
     const small = { ...layout, strides: [0, 0, 64, 1] }; // within every device's binding limit
-    const plan = await attention()
-      .plan({ q: small, k: small, v: small, out: { ...layout, shape: [1, 8, 65536, 64] }, alibiSlopes: true, sinks: true })
-      .catch((error) => error);
-    if (plan instanceof Error)
-      expect(plan).toMatchObject({ code: 'limit' }); // 128 MiB of out do fit everywhere
-    else expect(plan.workspaceBytes).toBeLessThan(2 ** 20);
+    const plan = await attention().plan({ q: small, k: small, v: small, out: layout, alibiSlopes: true, sinks: true }); // 128 MiB of out fit everywhere
+    expect(plan.workspaceBytes).toBeLessThan(2 ** 20);
+    expect(plan.kernels.at(-1)!.name).toMatch(/^flash_forward/);
   });
 });

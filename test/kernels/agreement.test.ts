@@ -106,6 +106,7 @@ describe.each(DISPATCHES.map((dispatch) => [dispatch.kernel.name, dispatch] as c
   });
 
   test('the first line is the slot for enable', async () => {
-    expect((await text()).split('\n')[0]).toBe('// enable');
+    const { enable = [] } = kernel;
+    expect((await text()).split('\n')[0]).toBe(enable.map((name) => `enable ${name};`).join(' ') || '// enable');
   });
 });
