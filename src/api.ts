@@ -8,7 +8,7 @@ import type { Tuning } from './tuning.ts';
 export interface CreateAttentionOptions {
   /** Used as it is: default limits and no features will do. Default: a device of its own. */
   device?: GPUDevice;
-  /** Which adapter to ask for when the device is its own. Default: the browser's choice. */
+  /** Which adapter to ask for where no device is given; with one it is an error. Default: the browser's choice. */
   powerPreference?: GPUPowerPreference;
   /**
    * What `tune` gave on this adapter: used where `algorithm` is 'auto' and no `variant` is given. One of another adapter, or of a device that differs in the
@@ -74,7 +74,8 @@ export interface Attention {
   /** A tensor with undefined content. Default f32. @throws AttentionError 'shape', 'dtype', 'limit', 'device-lost' */
   empty(shape: readonly number[], dtype?: DType): GpuTensor;
   /**
-   * Gives the tensors' buffers back to the pool. Neither a released tensor nor another view of its buffer can be used any more.
+   * Gives the tensors' buffers back to the pool. A released tensor cannot be used any more. Its views must not be: they are an error until the buffer is
+   * in use again, and then see what is there.
    * @throws AttentionError 'option' for what was not made here, a view, a plan's tensor or one released before; 'shape', 'dtype', 'device-lost'
    */
   release(...tensors: GpuTensor[]): void;

@@ -28,7 +28,7 @@ const PLANS = 16; // compiled problems that calls keep, each with a uniform buff
 
 /**
  * Attention on a device of its own, or on the caller's.
- * @throws AttentionError 'no-webgpu' when there is no WebGPU, adapter or device; 'option'; 'unsupported'
+ * @throws AttentionError 'no-webgpu' when there is no WebGPU, adapter or device; 'option'
  */
 export async function createAttention(options: CreateAttentionOptions = {}): Promise<Attention> {
   checkKeys('createAttention', options, ['device', 'powerPreference', 'tuning']);
@@ -37,6 +37,11 @@ export async function createAttention(options: CreateAttentionOptions = {}): Pro
     throw new AttentionError('option', `createAttention: powerPreference is ${quote(powerPreference)}: need low-power or high-performance`);
   }
   if (device !== undefined) checkDevice(device);
+  if (device !== undefined && powerPreference !== undefined)
+    throw new AttentionError(
+      'option',
+      `createAttention: powerPreference is ${quote(powerPreference)}, and a device is given: need one of the two`,
+    );
   const used = device ?? (await requestDevice(powerPreference));
   if (tuning === undefined) return new DeviceAttention(used, device === undefined);
   try {

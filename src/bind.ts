@@ -44,7 +44,7 @@ export function bindTensors(
     const tensor = given[name];
     if (layout && !tensor) throw new AttentionError('option', `${caller}: ${name} is missing: the plan needs ${describeLayout(layout)}`);
     if (!layout && tensor && name !== 'workspace')
-      throw new AttentionError('option', `${caller}: got ${name}, but the plan was made without it`);
+      throw new AttentionError('option', `${caller}: got ${name} ${quote(tensor.shape)}, but the plan was made without it`);
     if (!layout || !tensor) continue;
     const what = `${caller}: ${name}`;
     const own = checkTensor(what, tensor, layout, alignment);

@@ -36,6 +36,7 @@ export async function selfAttention(inputs: Rows, options: SelfAttentionOptions 
   const on = attention === undefined ? await sharedAttention() : attention;
   if (!(on instanceof DeviceAttention))
     throw new AttentionError('option', `selfAttention: attention is ${quote(on)}: need what createAttention gave`);
+  on.lifeline.check('selfAttention');
   return run(on, problem);
 }
 

@@ -126,7 +126,7 @@ class Clock {
   constructor(private readonly pool: BufferPool) {
     const { device } = pool;
     this.stamps = pool.kept('tune', [4], 'u32');
-    this.querySet = device.createQuerySet({ type: 'timestamp', count: 2 });
+    this.querySet = device.createQuerySet({ label: 'tune', type: 'timestamp', count: 2 });
     this.resolved = device.createBuffer({ label: 'tune', size: 16, usage: GPUBufferUsage.QUERY_RESOLVE | GPUBufferUsage.COPY_SRC });
     this.writes = { querySet: this.querySet, beginningOfPassWriteIndex: 0, endOfPassWriteIndex: 1 };
   }

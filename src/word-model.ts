@@ -1,6 +1,6 @@
 /** The smallest model around a layer of trainable self-attention: words in, the next word's logits and losses out. Loaded when it is first used. */
 import type { Attention } from './api.ts';
-import { AttentionError } from './errors.ts';
+import { AttentionError, quote } from './errors.ts';
 import { ParameterSet } from './parameters.ts';
 import { Parts, submit } from './sequence.ts';
 import type { GpuTensor, HostTensor } from './tensor.ts';
@@ -62,7 +62,7 @@ export class Words implements WordModel {
     const caller = 'plan';
     this.check(caller);
     if (options !== null && typeof options === 'object' && 'length' in options)
-      throw new AttentionError('option', `${caller}: length is the model's, ${this.length}: need no other`);
+      throw new AttentionError('option', `${caller}: length is ${quote(options.length)}: the model's is ${this.length}, need no other`);
     const sizes = normalizePlan(caller, { ...options, length: this.length });
     const plan = await this.layer.on.lifeline.wait(caller, WordModelPlan.create(caller, this, sizes));
     if (this.isDestroyed) plan.destroy();

@@ -37,10 +37,12 @@ const MOST_BYTES = 2 ** 31;
 /** N×M matrices of f64 a head that the reference holds. */
 const MATRICES = { forward: 2, backward: 5, both: 5 };
 
-/** @throws Error for what would not fit into memory */
+/** @throws Error for what would not fit into memory, or not together */
 export function checkOptions(options: BenchmarkOptions): void {
   const { heads, keyHeads, passes } = options;
   if (heads % keyHeads !== 0) throw new Error(`${keyHeads} key heads do not divide ${heads} heads.`);
+  if (options.tune && !passes.includes('forward'))
+    throw new Error(`tune measures the forward pass, and the passes are ${passes.join(', ')}.`);
   const most = Math.max(...options.lengths);
   const matrices = Math.max(...passes.map((pass) => MATRICES[pass]));
   const bytes = 8 * matrices * heads * most * (options.queries ?? most);

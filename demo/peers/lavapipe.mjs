@@ -13,7 +13,7 @@ export async function respawn(width) {
   const { module: outside } = await runnerImport(join(root, 'test/rig/outside.ts'));
   if (!outside.labFolder) throw new Error('--lavapipe needs the GPU lab: set GPU_LAB to its folder');
   delete process.env.GPU_LAB; // from here on it is where the lab unpacks itself
-  const setup = spawnSync('bash', [join(outside.labFolder, 'setup.sh')], { stdio: ['ignore', 'ignore', 'inherit'] });
+  const setup = spawnSync('bash', [join(outside.labFolder, 'setup.sh')], { stdio: ['ignore', 'ignore', 'inherit'], timeout: 600_000 });
   if (setup.status !== 0) throw new Error(`The lab could not be set up: exit status ${setup.status}`);
   const { onTarget } = await import(pathToFileURL(join(outside.labFolder, 'targets.mjs')));
   const { command, env } = onTarget(`lavapipe-${width}`);

@@ -66,7 +66,9 @@ export interface Prepared {
 export function prepare(caller: string, q: HostTensor, k: HostTensor, v: HostTensor, options: ReferenceOptions): Prepared {
   checkKeys(caller, options, [...OPTIONS, 'keep']);
   const { mask: maskOption, keyLengths: lengthsOption, alibiSlopes: slopesOption, sinks: sinksOption, keep: keepOption, ...rest } = options;
-  if ('variant' in rest) throw new AttentionError('option', `${caller}: variant forces GPU tiles, the reference has none`);
+  const { variant }: AttentionOptions = rest;
+  if (variant !== undefined)
+    throw new AttentionError('option', `${caller}: variant is ${quote(variant)}: it forces GPU tiles, the reference has none`);
   const mask = given(maskOption, (tensor) => ({ ...checkHostMask(`${caller}: mask`, tensor), shape: tensor.shape }));
   const lengths = given(lengthsOption, (integers) => checkIntegers(`${caller}: keyLengths`, integers));
   const data = { q: checkHostTensor(`${caller}: q`, q), k: checkHostTensor(`${caller}: k`, k), v: checkHostTensor(`${caller}: v`, v) };
@@ -97,7 +99,7 @@ function checkKeep(what: string, keep: BooleanTensor, { B, H, N, M, dropout }: P
   if (dtype !== 'bool') throw new AttentionError('dtype', `${what} is ${quote(keep.data)}: need Uint8Array or booleans`);
   if (quote(keep.shape) !== quote([B, H, N, M]))
     throw new AttentionError('shape', `${what} is ${quote(keep.shape)}: need [B,H,N,M] = ${quote([B, H, N, M])}`);
-  if (!dropout) throw new AttentionError('option', `${what} needs dropout with a probability above 0`);
+  if (!dropout) throw new AttentionError('option', `${what} is given, dropout is ${quote(dropout)}: need a probability above 0`);
   return data;
 }
 

@@ -10,7 +10,7 @@ export type Precision = 'f64' | 'f32';
  * @param scores rows of `length`, masked
  * @param sinks  one more score for each row, in the denominator alone; default none
  * @returns weights, rows that sum to 1 (to less with a sink, to 0 where every element is excluded), and the natural log of each row's denominator
- * @throws AttentionError 'shape' where `scores` are no whole rows
+ * @throws AttentionError 'shape' where `scores` are no whole rows, or `sinks` not one for each
  */
 export function softmax(
   scores: ArrayLike<number>,
@@ -18,6 +18,8 @@ export function softmax(
   sinks?: ArrayLike<number>,
 ): { weights: Float64Array; lse: Float64Array } {
   const rows = checkRows('softmax', scores, length);
+  if (sinks && sinks.length !== rows)
+    throw new AttentionError('shape', `softmax: ${sinks.length} sinks for ${rows} rows: need one for each`);
   const weights = new Float64Array(scores.length);
   const lse = new Float64Array(rows).fill(LOWEST);
   for (let row = 0; row < rows; row++) {

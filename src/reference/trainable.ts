@@ -146,7 +146,7 @@ export class TrainableReference {
     return { data: dX, shape: x.shape };
   }
 
-  /** One step of Adam with the last gradients. */
+  /** One step of Adam with the last gradients. @throws AttentionError 'option' */
   update(options: AdamOptions = {}): void {
     const normal = normalizeAdam('update', options);
     this.weights.update(() => normal);

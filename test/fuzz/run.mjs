@@ -37,6 +37,7 @@ const npm = (stdio, ...args) =>
     cwd: fileURLToPath(new URL('onnxruntime', import.meta.url)),
     stdio: ['ignore', stdio, stdio],
     shell: process.platform === 'win32',
+    timeout: 600_000,
   }).status;
 const isInstalled = () => npm('ignore', 'ls') === 0; // in the versions of package.json
 if (!isInstalled() && npm('inherit', 'ci', '--ignore-scripts', '--no-audit', '--no-fund', '--fetch-retries=1') !== 0)

@@ -32,7 +32,7 @@ if (!outside.labFolder) {
 }
 delete process.env.GPU_LAB; // from here on it is where the lab unpacks itself
 
-const setup = spawnSync('bash', [join(outside.labFolder, 'setup.sh')], { stdio: ['ignore', 'ignore', 'inherit'] });
+const setup = spawnSync('bash', [join(outside.labFolder, 'setup.sh')], { stdio: ['ignore', 'ignore', 'inherit'], timeout: 600_000 });
 if (setup.status !== 0) throw new Error(`The lab could not be set up: exit status ${setup.status}`);
 const { Lab } = await vite.ssrLoadModule('/test/lab/compile.ts');
 const lab = new Lab(outside.labFolder, await import(pathToFileURL(join(outside.labFolder, 'targets.mjs')).href));

@@ -31,10 +31,12 @@ export interface LaunchOptions {
  * @throws Error when there is no Chrome, or none of its adapters works
  */
 export async function launchChrome({ zeroWorkgroupMemory = false, protocolTimeout, args = [] }: LaunchOptions = {}): Promise<Browser> {
+  const { WEBGPU_ADAPTER } = process.env;
+  if (WEBGPU_ADAPTER && WEBGPU_ADAPTER !== 'swiftshader')
+    throw new Error(`WEBGPU_ADAPTER is ${WEBGPU_ADAPTER}: need swiftshader, or nothing`);
   const { source, ...found } = await findChrome();
   const quick = zeroWorkgroupMemory ? [] : QUICK_PIPELINES;
-  const tries =
-    process.env.WEBGPU_ADAPTER === 'swiftshader' ? [SOFTWARE] : [...(hasGpuNode() ? [['--use-angle=vulkan']] : []), [], SOFTWARE];
+  const tries = WEBGPU_ADAPTER ? [SOFTWARE] : [...(hasGpuNode() ? [['--use-angle=vulkan']] : []), [], SOFTWARE];
   for (const [i, extra] of tries.entries()) {
     const browser = await puppeteer.launch({
       ...found,

@@ -12,7 +12,7 @@ if (!outside.labFolder) {
 }
 const tools = outside.labFolder;
 delete process.env.GPU_LAB; // from here on it is where the lab unpacks itself
-const setup = spawnSync('bash', [join(tools, 'setup.sh')], { stdio: ['ignore', 'ignore', 'inherit'] });
+const setup = spawnSync('bash', [join(tools, 'setup.sh')], { stdio: ['ignore', 'ignore', 'inherit'], timeout: 600_000 });
 if (setup.status !== 0) throw new Error(`The lab could not be set up: exit status ${setup.status}`);
 const { onTarget } = await import(pathToFileURL(join(tools, 'targets.mjs')));
 

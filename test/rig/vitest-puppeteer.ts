@@ -20,7 +20,9 @@ class PuppeteerProvider implements BrowserProvider {
 
   async openPage(sessionId: string, url: string): Promise<void> {
     await this.pages.get(sessionId)?.close();
-    this.browser ??= this.project.config.browser.name === 'firefox' ? launchFirefox() : launchChrome();
+    const { name } = this.project.config.browser;
+    if (name !== 'firefox' && name !== 'chrome') throw new Error(`BROWSER is ${name}: need chrome or firefox`);
+    this.browser ??= name === 'firefox' ? launchFirefox() : launchChrome();
     const page = await (await this.browser).newPage();
     this.pages.set(sessionId, page);
     // A crashed tab never answers again; closing it makes Vitest fail the run at once.
