@@ -6,8 +6,9 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { commands } from 'vitest/browser';
-import { type Attention, type AttentionOptions, createAttention } from '../../src/index.ts';
+import { type Attention, type AttentionOptions, createAttention, type ScoresForm } from '../../src/index.ts';
 import { scaledDotProductAttention } from '../../src/reference/index.ts';
+import { place, runPass } from '../rig/gpu.ts';
 import { compare, F32 } from './compare.ts';
 import { checkGradients } from './gradients.ts';
 import { drawInputs } from './inputs.ts';
@@ -19,6 +20,8 @@ import { hostTensors, Placer } from './tensors.ts';
 const CASES = Number(import.meta.env.VITE_FUZZ_CASES ?? 100);
 const SEED = Number(import.meta.env.VITE_FUZZ_SEED ?? 1);
 const PATH = import.meta.env.VITE_FUZZ_PATH as string | undefined;
+
+const FORMS: readonly ScoresForm[] = ['raw', 'softcapped', 'masked', 'weights'];
 
 let attention: Attention;
 let isThere = false; // onnxruntime
@@ -69,26 +72,58 @@ test(`${CASES} random problems, seed ${SEED}`, { timeout: limitOf(CASES) }, asyn
 async function check(p: FuzzProblem): Promise<void> {
   const drawn = drawInputs(p);
   const { q, k, v, options } = hostTensors(p, drawn);
-  const expected = scaledDotProductAttention(q, k, v, options);
+  const returnScores = p.seed % 3 === 0 ? FORMS[p.seed % FORMS.length] : undefined;
+  const expected = scaledDotProductAttention(q, k, v, { ...options, ...(returnScores && { returnScores }) });
   const opinion = isThere ? await secondOpinion(p, drawn) : undefined;
   if (opinion) compare('reference out against onnxruntime', expected.out.data, opinion, F32);
   const placer = new Placer(attention.device, p);
   const inputs = placer.inputs(drawn);
   const rounding = p.qType === 'f16' ? 2 ** -10 : 0;
-  for (const [way, forced] of waysOf(p)) {
-    const { out, lse } = await attention.scaledDotProductAttention(inputs.q, inputs.k, inputs.v, { ...inputs.options, ...forced });
+  const ways = waysOf(p);
+  for (const [way, forced] of ways) {
+    const asked = way === 'explicit' && returnScores ? { returnScores } : {};
+    const given = { ...inputs.options, ...forced, ...asked };
+    const { out, lse, scores } = await attention.scaledDotProductAttention(inputs.q, inputs.k, inputs.v, given);
     const { data } = await attention.download(out);
     compare(`${way} out`, data, expected.out.data, F32 + rounding);
     if (opinion) compare(`${way} out against onnxruntime`, data, opinion, 2 * F32 + rounding); // both are in f32
     compare(`${way} lse`, (await attention.download(lse!)).data, expected.lse!.data, F32);
-    attention.release(out, lse!);
+    if (scores) compare(`${way} scores, ${returnScores}`, (await attention.download(scores)).data, expected.scores!.data, F32);
+    attention.release(out, lse!, ...(scores ? [scores] : []));
   }
+  if (p.qType === 'f32' && p.seed % 4 === 0) await checkStridedOut(p, inputs, ways[(p.seed / 4) % ways.length]!, expected.out.data);
   if (hasGradients(p)) {
     await checkGradients(attention, p, drawn, inputs, placer);
     withGradients++;
   }
   placer.destroy();
   if (opinion) judgedTwice++;
+}
+
+/** One way once more, into an out and a log-sum-exp of the caller's: with gaps, and poison that must stay. */
+async function checkStridedOut(
+  p: FuzzProblem,
+  { q, k, v, options }: ReturnType<Placer['inputs']>,
+  [way, forced]: [string, AttentionOptions],
+  expected: ArrayLike<number>,
+): Promise<void> {
+  const { B, N, Dv } = p;
+  const H = p.Hk * p.group;
+  const row = Dv + p.gap;
+  const strides = p.isInterleaved ? [N * H * row, row, H * row, 1] : [H * N * row, N * row, row, 1];
+  const out = place(attention.device, null, [B, H, N, Dv], { strides, offset: 4 * p.offset });
+  const lse = place(attention.device, null, [B, H, N], { offset: 256 }); // the plan takes it as dense, at the beginning of a binding
+  const plan = await attention.plan({ ...options, ...forced, q, k, v, out: out.tensor });
+  const workspace = plan.workspaceBytes > 0 && attention.device.createBuffer({ size: plan.workspaceBytes, usage: GPUBufferUsage.STORAGE });
+  const { mask, keyLengths, alibiSlopes, sinks } = options;
+  const given = { ...(mask && { mask }), ...(keyLengths && { keyLengths }), ...(alibiSlopes && { alibiSlopes }), ...(sinks && { sinks }) };
+  await runPass(attention.device, (pass) =>
+    plan.encode(pass, { q, k, v, ...given, out: out.tensor, lse: lse.tensor, ...(workspace && { workspace }) }),
+  );
+  compare(`${way}, strided out`, await out.read(), expected, F32);
+  await lse.read();
+  plan.destroy();
+  for (const buffer of [out.tensor.buffer, lse.tensor.buffer, ...(workspace ? [workspace] : [])]) buffer.destroy();
 }
 
 /** Every kernel of the forward pass, with tiles that few pipelines cover: compiling them takes a software device seconds. */

@@ -5,6 +5,7 @@ const PRODUCTS = ['flash_backward_dq', 'flash_backward_dkv'];
 const ALL = [...PRODUCTS, 'flash_backward_mask'];
 
 const QUADS = ['flash_backward_dq_quad', 'flash_backward_dkv_quad'];
+const ROWS = ['flash_backward_dq_row', 'flash_backward_dkv_row'];
 
 const FAULTS = [
   [ALL, 'wrong sign of delta', [['products - row.y', 'products + row.y']]],
@@ -77,6 +78,34 @@ const FAULTS = [
   [QUADS, 'half a quad not summed', [['quadSwapY(select(pair.y, pair.x, is_below))', '0.0']], WHOLE],
   [QUADS, 'a weight of 0 meets what is excluded', [['SKIP_ZEROS && weight == 0.0', 'false']]],
   [['flash_backward_dkv_quad'], 'the second part of a long head lost', [['group.z * DK_PART', '0u']], WHOLE],
+  [ROWS, 'wrong sign of delta', [[/products - (row\.y|delta)\) \* derivative/, 'products + $1) * derivative']]],
+  [ROWS, 'wrong sign of delta where every one is seen', [[/\* \(products - (row\.y|delta)\)/, '* (products + $1)']]],
+  [ROWS, 'causal off by one', [[/position \+ params\.right\)(?=\)? &)/, 'position + params.right + 1)']]],
+  [ROWS, 'window off by one', [[/position - params\.left\)(?=\)?;)/, 'position - params.left - 1)']]],
+  [ROWS, "the softcap's derivative missing", [['derivative = 1.0 - t * t;', '']]],
+  [['flash_backward_dkv_row'], 'a GQA group not summed', [['h < (key_head + 1) * sharing', 'h < key_head * sharing + 1']]],
+  [['flash_backward_dq_row'], 'GQA head map by modulo', [['h * params.key_heads / params.heads', 'h % params.key_heads']]],
+  [ROWS, 'dropout regenerated with another counter', [['place.head, 0)', 'place.h, 0)']]],
+  [
+    ['flash_backward_dq_row'],
+    "dropout's words in another order",
+    [['words, words.yxwz, (lane & 1) != 0', 'words, words.yxwz, (lane & 1) == 0']],
+  ],
+  [ROWS, 'dropout without rescaling', [[/params\.keep_factor(?=[,)])/, '1.0']]],
+  [['flash_backward_dkv_row'], 'dropout forgotten in dv', [['Weights(weights * factors,', 'Weights(weights,']]],
+  [ROWS, 'ALiBi sign', [['s -= place.slope', 's += place.slope']]],
+  [ROWS, 'boolean mask inverted', [['byte == 0', 'byte != 0']]],
+  [ROWS, 'what is excluded still counts', [['is_seen & !is_excluded', 'is_seen']]],
+  [ROWS, 'a weight of 0 meets what is excluded', [['SKIP_ZEROS && !is_whole', 'false']]],
+  [
+    ROWS,
+    'one row past the end written',
+    [
+      ['r < ROWS && own_n + r < params.n', 'r < ROWS && own_n + r <= params.n'],
+      ['r < ROWS && own_m + r < params.m', 'r < ROWS && own_m + r <= params.m'],
+    ],
+    WHOLE,
+  ],
 ];
 
 export const BACKWARD_MUTANTS = FAULTS.flatMap(([files, what, replacements, tests = OPTIONS]) =>

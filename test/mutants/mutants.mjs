@@ -76,6 +76,7 @@ export const MUTANTS = [
     [OPTIONS],
   ),
   ...each(['scores', 'context', 'flash_forward'], 'one barrier removed', [[/workgroupBarrier\(\);/, '']], [WHOLE]),
+  ...each(['softmax'], 'one barrier removed', [[/workgroupBarrier\(\);/, '']], ['test/kernels/softmax.test.ts']),
   ...each(['scores'], 'one row past the end written', [['n < params.n)', 'n <= params.n)']], ['test/kernels/scores.test.ts']),
   ...each(['context'], 'one row past the end written', [['n < params.n)', 'n <= params.n)']], ['test/kernels/context.test.ts']),
   ...each(['flash_forward'], 'one row past the end written', [[/own_n \+ i < params\.n && e/, 'own_n + i <= params.n && e']], [WHOLE]),
@@ -185,6 +186,19 @@ export const MUTANTS = [
     ['causal off by one', [['place.position + params.right)', 'place.position + params.right + 1)']], [OPTIONS]],
     ['window off by one', [['place.position - params.left)', 'place.position - params.left - 1)']], [OPTIONS]],
     ['boolean mask inverted', [['byte == 0', 'byte != 0']], [OPTIONS]],
+    ['mask ignored', [['if (MASK > 0)', 'if (false)']], [OPTIONS]],
+    [
+      'softcap after the mask',
+      [
+        ['return select(LOWEST, s, is_seen);', 'return select(LOWEST, select(s, capped(s), s > -3e38), is_seen);'],
+        ['var s = scaled(dot);', 'var s = dot * params.scale;'],
+        [
+          '/// The score of a row',
+          'fn capped(s: f32) -> f32 {\n  return select(s, params.softcap * tanh(clamp(s / params.softcap, -15.0, 15.0)), params.softcap > 0.0);\n}\n\n/// The score of a row',
+        ],
+      ],
+      [OPTIONS],
+    ],
     ['ALiBi sign', [['s -= place.slope', 's += place.slope']], [OPTIONS]],
     ['dropout without rescaling', [['weights * params.keep_factor', 'weights']], [OPTIONS]],
     ["dropout's words in another order", [['words[first_m % 4]', 'words[3 - first_m % 4]']], [OPTIONS]],
