@@ -1,6 +1,6 @@
 /**
- * Every variant that the tiles can choose, on the device at hand and on other vendors' GPUs with the same features, is WGSL that the browser takes
- * without a message. The other suites make pipelines of many of them, which takes software devices minutes for all; `npm run lab` compiles those
+ * The variants that the tiles choose at lengths and head sizes on either side of each choice, on the device at hand and on other vendors' GPUs with the
+ * same features, are WGSL that the browser takes without a message, and so is every shader as it is committed. The other suites make pipelines of many of them, which takes software devices minutes for all; `npm run lab` compiles those
  * that need more features.
  */
 import { expect, test } from 'vitest';
@@ -52,14 +52,16 @@ const DECODE = [
 
 type Add = (kernel: Kernel, variant: Variant) => void;
 
-const LENGTHS = [1, 33, 1025];
+/** On either side of every length at which a tile changes, and head sizes of every number of blocks: multiples of 4 and others. */
+const LENGTHS = [1, 5, 16, 33, 64, 129, 1025];
+const WIDTHS = [16, 32, 64, 96, 100, 128, 160, 192, 224, 256];
 
 function addBackward(add: Add, facts: DeviceFacts): void {
   const mask = { shape: [1], dtype: 'f32' as const };
   for (const dtype of ['f32', 'f16'] as const) {
     add(flashBackwardDelta, { Q: dtype });
-    for (const length of [64]) {
-      for (const width of [33, 64, 256]) {
+    for (const length of [1, 5, 16, 64]) {
+      for (const width of [16, 33, 64, 100, 128, 160, 192, 256]) {
         for (const options of [{}, { mask, dropout: { probability: 0.5, seed: 1 } }]) {
           const problem = problemOf({ N: length, M: length, D: width, Dv: width }, options, dtype);
           const tiles = chooseBackwardTiles(normalizeBackward('test', problem, { maskGradient: 'mask' in options }), facts);
@@ -73,7 +75,7 @@ function addBackward(add: Add, facts: DeviceFacts): void {
 
 function addForward(add: Add, facts: DeviceFacts): void {
   for (const rows of [1, 4, 16]) {
-    for (const D of [64, 100, 256]) {
+    for (const D of WIDTHS) {
       for (const [dtype, options] of D === 64 ? DECODE : DECODE.slice(0, 2)) {
         const problem = problemOf({ H: rows, Hk: 1, N: 1, M: 4096, D, Dv: D }, options, dtype);
         const { kernel, variant } = chooseFusedTiles(problem, facts);
@@ -83,7 +85,7 @@ function addForward(add: Add, facts: DeviceFacts): void {
     }
   }
   for (const length of LENGTHS) {
-    for (const width of [64, 100, 256]) {
+    for (const width of WIDTHS) {
       for (const options of [{}, { isCausal: true, dropout: { probability: 0.5, seed: 1 } }]) {
         for (const dtype of ['f32', 'f16'] as const) {
           const problem = problemOf({ N: length, M: length, D: width, Dv: width }, options, dtype);
@@ -123,6 +125,17 @@ function everyVariant(own: DeviceFacts): Map<string, [Kernel, Variant]> {
 const KERNELS = [scores, softmax, context, project, flashDecode, flashBackwardDelta, flashBackwardSinks];
 
 onDevices('variants', (attention) => {
+  test.for(Object.entries(import.meta.glob<string>('../shaders/*.wgsl', { query: '?raw', import: 'default' })))(
+    '%s as it is committed',
+    async ([, load], { skip }) => {
+      const code = await load();
+      const { device } = attention();
+      skip(code.startsWith('enable subgroups;') && !device.features.has('subgroups'), 'needs subgroups');
+      const { messages } = await device.createShaderModule({ code }).getCompilationInfo();
+      expect(messages.map(({ lineNum, message }) => `${lineNum} ${message}`)).toEqual([]);
+    },
+  );
+
   test.for([...KERNELS, ...Object.values(FUSED), ...Object.values(BACKWARD)])('$name', async ({ name }, { skip }) => {
     const { device } = attention();
     let taken = 0;
