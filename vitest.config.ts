@@ -3,12 +3,15 @@ import { casesPlugin } from './test/rig/outside.ts';
 import { plainSummary } from './test/rig/plain-summary.ts';
 import { puppeteerProvider, stallWatchdog } from './test/rig/vitest-puppeteer.ts';
 
+const isFirefox = process.env.BROWSER === 'firefox'; // its software device takes a minute to compile some kernels
+const LIMIT_MS = isFirefox ? 180_000 : 60_000;
+
 export default defineConfig({
-  plugins: [stallWatchdog(90_000), casesPlugin()], // the watchdog waits longer than any test's own timeout
+  plugins: [stallWatchdog(1.5 * LIMIT_MS), casesPlugin()], // the watchdog waits longer than any test's own timeout
   test: {
     reporters: ['default', plainSummary],
-    testTimeout: 60_000,
-    hookTimeout: 60_000,
+    testTimeout: LIMIT_MS,
+    hookTimeout: LIMIT_MS,
     coverage: { include: ['src/**/*.ts'] },
     projects: [
       {
@@ -16,7 +19,7 @@ export default defineConfig({
         test: {
           name: 'browser',
           // Pages, in one browser: most of the time goes into compiling shaders, which takes one core a page. Firefox slows its hidden pages down.
-          maxWorkers: process.env.BROWSER === 'firefox' ? 1 : 2,
+          maxWorkers: isFirefox ? 1 : 2,
           sequence: { groupOrder: 0 },
           include: ['test/**/*.test.ts'],
           exclude: ['test/node/**', 'test/demo/**', 'test/rig/**', 'test/fuzz/**', 'test/mutants/**'],
