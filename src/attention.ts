@@ -142,15 +142,10 @@ export class DeviceAttention implements Attention, PlanContext {
   async project(x: GpuTensor, weights: GpuTensor, bias?: GpuTensor): Promise<GpuTensor> {
     const caller = 'project';
     this.lifeline.check(caller);
-    const { limits } = this.device;
-    const alignment = limits.minStorageBufferOffsetAlignment;
+    const alignment = this.device.limits.minStorageBufferOffsetAlignment;
     const projection = normalizeProjection(x, weights, bias);
     const inputs = { x, w: weights, ...(bias && { bias }) };
-    for (const [name, tensor] of Object.entries(inputs)) {
-      const what = `${caller}: ${name === 'w' ? 'weights' : name}`;
-      this.checkInput(what, tensor);
-      checkBinding(what, checkLayout(what, tensor, 'input'), limits);
-    }
+    for (const [name, tensor] of Object.entries(inputs)) this.checkInput(`${caller}: ${name === 'w' ? 'weights' : name}`, tensor);
     const { variant, reason } = chooseProjectTiles(projection, deviceFacts(this.device, false));
     const step = { ...projectDispatch(projection, variant, alignment), reason };
     const made = await this.runStep(caller, step, inputs, { y: { shape: projection.outShape, dtype: 'f32' } });
@@ -227,15 +222,18 @@ export class DeviceAttention implements Attention, PlanContext {
     if (this.ownsDevice) this.device.destroy();
   }
 
+  /** @throws AttentionError for what cannot be bound here */
   checkInput(what: string, tensor: GpuTensor): void {
-    this.pool.check(what, tensor, checkLayout(what, tensor, 'input'), 'STORAGE');
+    const layout = checkLayout(what, tensor, 'input');
+    this.pool.check(what, tensor, layout, 'STORAGE');
+    checkBinding(what, layout, this.device.limits);
   }
 
   /** Runs one kernel on checked inputs and new outputs, by binding name; its program comes from the cache. */
   async runStep(caller: string, step: Step, inputs: Record<string, GpuTensor>, outputs: Outputs): Promise<Made> {
     const { limits } = this.device;
-    for (const [name, layout] of Object.entries({ ...inputs, ...outputs }))
-      checkBinding(`${caller}: ${name}`, checkLayout(`${caller}: ${name}`, layout, 'input'), limits);
+    for (const [name, output] of Object.entries(outputs))
+      checkBinding(`${caller}: ${name}`, checkLayout(`${caller}: ${name}`, output, 'output'), limits);
     const make = () => Program.create(caller, this.pool, [step]);
     const run = (program: Program) => {
       for (const [name, tensor] of Object.entries(inputs)) this.checkInput(`${caller}: ${name}`, tensor); // still there after the compilation?

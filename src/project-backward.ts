@@ -5,7 +5,7 @@ import { dense } from './bind.ts';
 import { AttentionError, quote } from './errors.ts';
 import { type Matrix, normalizeProjection, productDispatch, rowStride } from './kernels/project.ts';
 import { requireDType } from './problem.ts';
-import { checkBinding, type Step } from './program.ts';
+import type { Step } from './program.ts';
 import { checkLayout, type GpuTensor, type Layout } from './tensor.ts';
 import { chooseProjectTiles, deviceFacts } from './tiles.ts';
 
@@ -50,7 +50,7 @@ export async function projectionGradients(
 
 /**
  * dX = dY Wᵀ, dW = Xᵀ dY, db = 1ᵀ dY, in this order.
- * @throws AttentionError 'shape', 'dtype' or 'limit'
+ * @throws AttentionError 'shape' or 'dtype'
  */
 function productsOf({ gradient, x, weights }: Record<'gradient' | 'x' | 'weights', GpuTensor>, device: GPUDevice): readonly Product[] {
   const projection = normalizeProjection(x, weights, undefined, caller);
@@ -61,8 +61,6 @@ function productsOf({ gradient, x, weights }: Record<'gradient' | 'x' | 'weights
     const got = `gradient is ${quote(dY.shape)}, x is ${quote(x.shape)}, weights is ${quote(weights.shape)}`;
     throw new AttentionError('shape', `${caller}: ${got}: need a gradient of ${quote(outShape)}`);
   }
-  const layouts = { gradient: dY, x: projection.x, weights: projection.w };
-  for (const [name, layout] of Object.entries(layouts)) checkBinding(`${caller}: ${name}`, layout, device.limits);
 
   const facts = deviceFacts(device, false);
   const product = (sizes: readonly [number, number, number], left: Matrix, right: Matrix): Step => {

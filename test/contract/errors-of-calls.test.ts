@@ -71,7 +71,7 @@ const TENSORS: Case[] = [
   [
     'a merge of a part that spans more than a binding',
     'limit',
-    'a_out',
+    'parts[0].out',
     () => {
       const out = { ...attention.empty([36e6]), shape: [1, 1, 2, 64], strides: [1, 1, 35e6, 1] };
       return attention.merge([{ out, lse: attention.empty([1, 1, 2]) }]);
