@@ -16,7 +16,7 @@ export default defineConfig({
     ],
     setupFiles: ['test/rig/node-webgpu.ts'],
     reporters: ['default', plainSummary],
-    testTimeout: 300_000, // lavapipe takes a minute for some kernels
+    testTimeout: 900_000, // lavapipe takes minutes to compile some kernels with 16 lanes
     pool: 'threads',
     isolate: false,
     fileParallelism: false,
