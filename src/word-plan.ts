@@ -101,11 +101,10 @@ export class WordModelPlan implements WordPlan {
     const none = { length: this.batch * this.model.length };
     this.write('forward', tokens, targets ?? Array.from(none, () => -1));
     const { on } = this.model.layer;
-    const [, logits, losses, weights] = await Promise.all([
-      submit(on, 'forward', this.own, (pass) => this.encode(pass)),
-      ...[on.download(this.logits), on.download(this.losses), this.weights && on.download(this.weights)], // at once: the next call writes over them
-    ] as const);
-    return { logits: logits!, losses: losses!, ...(weights && { weights }) };
+    const computed = submit(on, 'forward', this.own, (pass) => this.encode(pass));
+    const reads = [on.download(this.logits), on.download(this.losses), this.weights && on.download(this.weights)] as const; // at once: the next call writes over them
+    const [logits, losses, weights] = await Promise.all([...reads, computed] as const);
+    return { logits, losses, ...(weights && { weights }) };
   }
 
   async train(tokens: ArrayLike<number>, targets: ArrayLike<number>, options: WordAdamOptions = {}): Promise<number> {
