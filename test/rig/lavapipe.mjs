@@ -1,4 +1,7 @@
-/** `npm run test:lavapipe`: the kernels' tests in Node on lavapipe, with subgroups of 4, 8 and 16 lanes and with f16. Arguments: the widths, default all. */
+/**
+ * `npm run test:lavapipe`: the kernels' tests in Node on lavapipe, with subgroups of 4, 8 and 16 lanes and with f16. Arguments: the widths, default all.
+ * What is compiled is kept for the next run, for each width apart: lavapipe does not tell them apart.
+ */
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
@@ -29,7 +32,12 @@ for (const width of process.argv.length > 2 ? process.argv.slice(2) : ['4', '8',
     join(root, 'test/rig/vitest.lavapipe.config.ts'),
   ];
   const { status } = spawnSync(command[0], [...command.slice(1), ...vitest], {
-    env: { ...process.env, ...env },
+    env: {
+      ...process.env,
+      ...env,
+      MESA_SHADER_CACHE_DISABLE: 'false',
+      MESA_SHADER_CACHE_DIR: join(root, `node_modules/.cache/lavapipe-${width}`),
+    },
     stdio: 'inherit',
     timeout: 7_200_000, // against a hang: every test has a limit of its own
   });
