@@ -10,6 +10,12 @@ const mutant = MUTANTS[Number(process.env.MUTANT)]!;
 /** Kernels that a device takes only where it has no subgroups. */
 const PLAIN = ['flash_forward', 'flash_backward_dq', 'flash_backward_dkv'];
 
+/** Options that a fault is named after, or its kernel: in suites of options it is looked for where a test's name has them. Every test compiles variants of its own. */
+const OPTIONS = ['causal', 'window', 'band', 'softcap', 'mask', 'lengths', 'alibi', 'sink', 'dropout'];
+const subject = `${mutant.file} ${mutant.what}`.toLowerCase();
+const options = mutant.tests.some((file) => file.endsWith('options.test.ts')) ? OPTIONS.filter((name) => subject.includes(name)) : [];
+const words = [...options, ...(PLAIN.includes(mutant.file) ? ['default device'] : [])];
+
 /** Hands out one shader with its fault. */
 const faulty: Plugin = {
   name: 'faulty-shader',
@@ -23,10 +29,11 @@ const faulty: Plugin = {
 export default defineConfig({
   plugins: [faulty, stallWatchdog(60_000), casesPlugin()],
   test: {
+    env: { VITE_FAULTY: mutant.file },
     include: mutant.tests,
     reporters: ['default', plainSummary],
     bail: 1,
-    testNamePattern: PLAIN.includes(mutant.file) ? /default device/ : undefined,
+    testNamePattern: new RegExp(`^${words.map((word) => `(?=.*${word})`).join('')}`, 'i'),
     testTimeout: 60_000,
     browser: {
       enabled: true,

@@ -1,6 +1,6 @@
 /** The kernels of the backward pass that a device can run, as variants that force them: tests go through all of them. */
 import type { AttentionOptions } from '../../src/index.ts';
-import { runsPlainKernels } from './tiers.ts';
+import { noticing, runsPlainKernels } from './tiers.ts';
 
 type Variant = NonNullable<AttentionOptions['variant']>;
 
@@ -15,7 +15,7 @@ export interface BackwardTier {
  */
 export function backwardTiersOf(device: GPUDevice, width: number, rows = 1): readonly BackwardTier[] {
   const hasQuads = device.features.has('subgroups');
-  return [
+  return noticing([
     ...(runsPlainKernels(device) || width > 256
       ? [{ name: 'baseline', variant: { 'flash_backward_dq.STEP': 16, 'flash_backward_dkv.STEP': 16 } }]
       : []),
@@ -23,7 +23,7 @@ export function backwardTiersOf(device: GPUDevice, width: number, rows = 1): rea
       ? [{ name: 'row', variant: { 'flash_backward_dq_row.ROWS': rows, 'flash_backward_dkv_row.ROWS': rows } }]
       : []),
     ...(hasQuads && width <= 256 ? [{ name: 'quad', variant: quad(device, width) }] : []),
-  ];
+  ]);
 }
 
 /** Over as many lanes as subgroups have; one of two variants takes a width, so that tests of many sizes compile few. */

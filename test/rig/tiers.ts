@@ -26,18 +26,25 @@ const PLAIN: readonly Tier[] = [
  */
 export const runsPlainKernels = ({ features }: GPUDevice): boolean => !features.has('subgroups') || features.has('shader-f16');
 
-export const tiersOf = (device: GPUDevice): readonly Tier[] => [
-  ...(runsPlainKernels(device) ? PLAIN : []),
-  ...(device.features.has('subgroups')
-    ? [
-        ...[4, 2, 1].map((ROWS) => ({ kernel: 'flash_forward_quad', variant: { 'flash_forward_quad.ROWS': ROWS } })),
-        ...[8, 16]
-          .filter((lanes) => lanes <= (device.adapterInfo.subgroupMinSize ?? 4))
-          .map((LANES) => ({ kernel: 'flash_forward_quad', variant: { 'flash_forward_quad.LANES': LANES } })),
-        ...[1, 2, 8].map((ROWS) => ({ kernel: 'flash_forward_row', variant: { 'flash_forward_row.ROWS': ROWS } })),
-      ]
-    : []),
-];
+/** Of a suite's tiers those that can notice a fault: all, and with `npm run mutants` those with the faulty kernel, where there are any. */
+export function noticing<T extends Pick<Tier, 'variant'>>(tiers: readonly T[]): readonly T[] {
+  const own = tiers.filter(({ variant }) => Object.keys(variant).some((name) => name.startsWith(`${import.meta.env.VITE_FAULTY}.`)));
+  return own.length > 0 ? own : tiers;
+}
+
+export const tiersOf = (device: GPUDevice): readonly Tier[] =>
+  noticing([
+    ...(runsPlainKernels(device) ? PLAIN : []),
+    ...(device.features.has('subgroups')
+      ? [
+          ...[4, 2, 1].map((ROWS) => ({ kernel: 'flash_forward_quad', variant: { 'flash_forward_quad.ROWS': ROWS } })),
+          ...[8, 16]
+            .filter((lanes) => lanes <= (device.adapterInfo.subgroupMinSize ?? 4))
+            .map((LANES) => ({ kernel: 'flash_forward_quad', variant: { 'flash_forward_quad.LANES': LANES } })),
+          ...[1, 2, 8].map((ROWS) => ({ kernel: 'flash_forward_row', variant: { 'flash_forward_row.ROWS': ROWS } })),
+        ]
+      : []),
+  ]);
 
 /** One variant a kernel. */
 export const firstTiersOf = (device: GPUDevice): readonly Tier[] =>
