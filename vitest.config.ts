@@ -40,7 +40,7 @@ export default defineConfig({
           name: 'node',
           include: ['test/node/**/*.test.ts', 'test/demo/**/*.test.ts'],
           environment: 'node',
-          fileParallelism: false,
+          maxWorkers: 2, // most files have a browser of their own
           sequence: { groupOrder: 1 },
         },
       },

@@ -80,7 +80,7 @@ async function check(p: FuzzProblem): Promise<void> {
   const inputs = placer.inputs(drawn);
   const rounding = p.qType === 'f16' ? 2 ** -10 : 0;
   const ways = waysOf(p);
-  for (const [way, forced] of ways) {
+  const runWay = async ([way, forced]: (typeof ways)[number]) => {
     const asked = way === 'explicit' && returnScores ? { returnScores } : {};
     const given = { ...inputs.options, ...forced, ...asked };
     const { out, lse, scores } = await attention.scaledDotProductAttention(inputs.q, inputs.k, inputs.v, given);
@@ -90,7 +90,8 @@ async function check(p: FuzzProblem): Promise<void> {
     compare(`${way} lse`, (await attention.download(lse!)).data, expected.lse!.data, F32);
     if (scores) compare(`${way} scores, ${returnScores}`, (await attention.download(scores)).data, expected.scores!.data, F32);
     attention.release(out, lse!, ...(scores ? [scores] : []));
-  }
+  };
+  await Promise.all(ways.map(runWay)); // all at once: a device compiles several at a time
   if (p.qType === 'f32' && p.seed % 4 === 0) await checkStridedOut(p, inputs, ways[(p.seed / 4) % ways.length]!, expected.out.data);
   if (hasGradients(p)) {
     await checkGradients(attention, p, drawn, inputs, placer);
