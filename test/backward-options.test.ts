@@ -163,7 +163,7 @@ onDevices('backward', (attention) => {
   });
 
   // With tiles of 32 the last query that sees the first keys, and the last key that the first queries see, are alone in their tiles.
-  test('bands that end with one element of a tile', async () => {
+  test('bands that end with one element of a tile, and a mask', async () => {
     const inputs = { q: tensor(1, 1, 2, 97, 3), k: tensor(2, 1, 1, 131, 3), v: tensor(3, 1, 1, 131, 3), gradient: tensor(4, 1, 2, 97, 3) };
     await expectSame(attention(), inputs, { causalOffset: 1, window: [34, 32], mask: tensor(17, 97, 131), maskGradient: true });
   });

@@ -269,7 +269,7 @@ onDevices('options', (attention) => {
     on.release(...tensors);
   });
 
-  test('masked keys may hold anything', async () => {
+  test('keys that a mask, the causal position or keyLengths excludes may hold anything', async () => {
     const wild = [1, 2, Infinity, Number.NaN, 3e38];
     const keys = [1, 2, Number.NaN, Infinity, -3e38];
     const on = attention();
