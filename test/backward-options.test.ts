@@ -128,7 +128,7 @@ onDevices('backward', (attention) => {
         await expectSame(attention(), INPUTS, { ...options, mask: tensor(17, ...shape), maskGradient: true }, Math.sqrt(count(axes)));
     });
 
-    test('over several tiles', async () => {
+    test('over several tiles, with sinks and with a window', async () => {
       const inputs = {
         q: tensor(1, 1, 2, 67, 3),
         k: tensor(2, 1, 1, 101, 3),
