@@ -40,7 +40,7 @@ export default defineConfig({
           name: 'node',
           include: ['test/node/**/*.test.ts', 'test/demo/**/*.test.ts'],
           environment: 'node',
-          maxWorkers: 2, // most files have a browser of their own
+          fileParallelism: false, // each has a browser of its own, and two of them starve one another's training
           sequence: { groupOrder: 1 },
         },
       },
