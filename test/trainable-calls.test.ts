@@ -1,6 +1,7 @@
 /** Trainable objects across calls: overlapping ones, and what is left after destroy. */
 import { expect, test } from 'vitest';
 import { createAttention, createTrainableSelfAttention, createWordModel, type WordPlan } from '../src/index.ts';
+import { watchBuffers } from './rig/counting.ts';
 import { onDevices } from './rig/gpu.ts';
 import { randomArray } from './rig/random.ts';
 import { BATCH, sentences, WORDS } from './rig/sentences.ts';
@@ -45,18 +46,7 @@ onDevices('calls of trainable objects', (attention) => {
 
   test('destroy gives every buffer back: twelve models leave what the pool keeps', async () => {
     const { device } = attention();
-    let live = 0;
-    const create = device.createBuffer.bind(device);
-    device.createBuffer = (descriptor) => {
-      const buffer = create(descriptor);
-      const destroy = buffer.destroy.bind(buffer);
-      live++;
-      buffer.destroy = () => {
-        live--;
-        return destroy();
-      };
-      return buffer;
-    };
+    const live = watchBuffers(device);
     const own = await createAttention({ device });
     let plan: WordPlan;
     for (let i = 0; i < 12; i++) {
@@ -66,9 +56,9 @@ onDevices('calls of trainable objects', (attention) => {
       await expect(model.plan({ batch: 2 ** 24, backward: true })).rejects.toThrow(expect.objectContaining({ code: 'limit' }));
       model.destroy();
     }
-    expect(live).toBeLessThanOrEqual(32 + 2); // the pool's, and what is bound for absent tensors
+    expect(live()).toBeLessThanOrEqual(32 + 2); // the pool's, and what is bound for absent tensors
     own.destroy();
-    expect(live).toBe(0);
+    expect(live()).toBe(0);
     Reflect.deleteProperty(device, 'createBuffer');
     expect(() => plan!.encode({} as GPUComputePassEncoder)).toThrow(expect.objectContaining({ code: 'device-lost' }));
   });

@@ -2,30 +2,12 @@
 import { describe, expect, test } from 'vitest';
 import { type Attention, AttentionError, createAttention, selfAttention } from '../../src/index.ts';
 import { getPipeline } from '../../src/pipelines.ts';
+import { watchBuffers } from '../rig/counting.ts';
 import { requestDefaultDevice, testWithDevice } from '../rig/gpu.ts';
 import { randomArray } from '../rig/random.ts';
 
 const lost = expect.objectContaining({ name: 'AttentionError', code: 'device-lost' });
 const input = (on: Attention, length: number) => on.upload(randomArray(length, 2 * length * 8), [1, 2, length, 8]);
-
-/** Counts the buffers of a device that were made and not destroyed. */
-function watchBuffers(device: GPUDevice): () => number {
-  let live = 0;
-  const create = device.createBuffer.bind(device);
-  device.createBuffer = (descriptor) => {
-    const buffer = create(descriptor);
-    const destroy = buffer.destroy.bind(buffer);
-    live++;
-    let isLive = true;
-    buffer.destroy = () => {
-      if (isLive) live--;
-      isLive = false;
-      return destroy();
-    };
-    return buffer;
-  };
-  return () => live;
-}
 
 describe('buffers', () => {
   test('2,000 calls, each result released, leave no more buffers than 20', async () => {

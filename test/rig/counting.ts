@@ -27,3 +27,22 @@ export async function counting(device: GPUDevice, act: () => Promise<unknown>): 
   }
   return counts;
 }
+
+/** Counts the buffers of a device that were made and not destroyed. */
+export function watchBuffers(device: GPUDevice): () => number {
+  let live = 0;
+  const create = device.createBuffer.bind(device);
+  device.createBuffer = (descriptor) => {
+    const buffer = create(descriptor);
+    const destroy = buffer.destroy.bind(buffer);
+    live++;
+    let isLive = true;
+    buffer.destroy = () => {
+      if (isLive) live--;
+      isLive = false;
+      return destroy();
+    };
+    return buffer;
+  };
+  return () => live;
+}
