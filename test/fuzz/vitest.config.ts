@@ -9,6 +9,7 @@ export default defineConfig({
   test: {
     root: '.',
     include: ['test/fuzz/*.test.ts'],
+    maxWorkers: 2, // pages, for the two halves
     reporters: ['default', plainSummary],
     browser: {
       ...{ enabled: true, headless: true, isolate: false, screenshotFailures: false, provider: puppeteerProvider() },

@@ -1,6 +1,6 @@
 /**
  * Random problems through both algorithms and every tier of the fused pass, in poisoned memory, against the reference,
- * and where it can judge them against onnxruntime; the gradients of some of them.
+ * and where it can judge them against onnxruntime; the gradients of some of them. Two pages share them, since compiling takes one core a page.
  * `npm run fuzz -- --cases 3000 --seed 7`. A failing case is shrunk, and printed with the line that repeats it.
  */
 import fc from 'fast-check';
@@ -23,58 +23,71 @@ const PATH = import.meta.env.VITE_FUZZ_PATH as string | undefined;
 
 const FORMS: readonly ScoresForm[] = ['raw', 'softcapped', 'masked', 'weights'];
 
+/** Which page checks a problem: by its head size, so that the slowest pipelines are compiled by one of them only. */
+const halfOf = ({ D }: FuzzProblem): 0 | 1 => (D % 5 === 1 || D % 5 === 4 ? 1 : 0);
+
 let attention: Attention;
-let isThere = false; // onnxruntime
-let judgedTwice = 0;
-let withGradients = 0;
-const uncaptured: string[] = [];
-beforeAll(async () => {
-  attention = await createAttention();
-  attention.device.addEventListener('uncapturederror', ({ error }) => uncaptured.push(error.message));
-});
-afterAll(() => {
-  attention.destroy();
-  expect(uncaptured).toEqual([]);
-});
 
-test(`${CASES} random problems, seed ${SEED}`, { timeout: limitOf(CASES) }, async () => {
-  const found = await commands.findOnnxruntime();
-  isThere = 'version' in found;
-  let done = 0;
-  let reported = performance.now();
-  const property = fc.asyncProperty(fuzzProblem(attention.device.features.has('shader-f16')), async (problem) => {
-    await check(problem);
-    done++;
-    if (performance.now() - reported > 10_000) {
-      reported = performance.now();
-      console.log(`${done} of ${CASES} problems`);
-    }
+/** The tests of one page, with its half of the problems that a seed draws. What `--path` repeats, the first page runs alone. */
+export function fuzz(half: 0 | 1): void {
+  const isIdle = PATH !== undefined && half === 1;
+  const uncaptured: string[] = [];
+  beforeAll(async () => {
+    attention = await createAttention();
+    attention.device.addEventListener('uncapturederror', ({ error }) => uncaptured.push(error.message));
   });
-  const whole = fc.assert(property, {
-    ...{ numRuns: CASES, seed: SEED, ...(PATH && { path: PATH, endOnFailure: true }) },
-    reporter: (run) => {
-      if (!run.failed) return;
-      const message = run.errorInstance instanceof Error ? run.errorInstance.message : String(run.errorInstance);
-      const again = `npm run fuzz -- --seed ${run.seed} --path ${run.counterexamplePath}`;
-      throw new Error(`${message}\nproblem: ${JSON.stringify(run.counterexample)}\nrepeat: ${again}`);
-    },
+  afterAll(() => {
+    attention.destroy();
+    expect(uncaptured).toEqual([]);
   });
-  await whole.finally(() => {
-    console.log(`${withGradients} of ${done} problems went backward too`);
-    console.log(
-      'version' in found
-        ? `${judgedTwice} of ${done} problems were also judged by onnxruntime ${found.version}`
-        : `The second oracle, onnxruntime, is missing: ${found.missing}`,
-    );
-  });
-});
 
-async function check(p: FuzzProblem): Promise<void> {
+  test.skipIf(isIdle)(`${CASES} random problems, seed ${SEED}, half ${half}`, { timeout: limitOf(CASES) }, async () => {
+    const onnxruntime = await commands.findOnnxruntime();
+    const counts = { drawn: 0, done: 0, backward: 0, judgedTwice: 0 };
+    let hasFailed = false; // from then on fast-check shrinks, and every problem is this page's
+    let reported = performance.now();
+    const property = fc.asyncProperty(fuzzProblem(attention.device.features.has('shader-f16')), async (problem) => {
+      counts.drawn++;
+      if (!PATH && !hasFailed && halfOf(problem) !== half) return;
+      const { isJudgedTwice, isBackward } = await check(problem, 'version' in onnxruntime).catch((error) => {
+        hasFailed = true;
+        throw error;
+      });
+      counts.done++;
+      counts.backward += Number(isBackward);
+      counts.judgedTwice += Number(isJudgedTwice);
+      if (performance.now() - reported > 10_000) {
+        reported = performance.now();
+        console.log(`half ${half}: ${counts.drawn} of ${CASES} problems`);
+      }
+    });
+    const whole = fc.assert(property, {
+      ...{ numRuns: CASES, seed: SEED, ...(PATH && { path: PATH, endOnFailure: true }) },
+      reporter: (run) => {
+        if (!run.failed) return;
+        const message = run.errorInstance instanceof Error ? run.errorInstance.message : String(run.errorInstance);
+        const again = `npm run fuzz -- --seed ${run.seed} --path ${run.counterexamplePath}`;
+        throw new Error(`${message}\nproblem: ${JSON.stringify(run.counterexample)}\nrepeat: ${again}`);
+      },
+    });
+    await whole.finally(() => {
+      console.log(`half ${half}: ${counts.backward} of ${counts.done} problems went backward too`);
+      console.log(
+        'version' in onnxruntime
+          ? `half ${half}: ${counts.judgedTwice} of ${counts.done} problems were also judged by onnxruntime ${onnxruntime.version}`
+          : `The second oracle, onnxruntime, is missing: ${onnxruntime.missing}`,
+      );
+    });
+  });
+}
+
+/** Runs one problem in every way. @returns whether onnxruntime judged it too, and whether it went backward */
+async function check(p: FuzzProblem, isOnnxruntimeThere: boolean) {
   const drawn = drawInputs(p);
   const { q, k, v, options } = hostTensors(p, drawn);
   const returnScores = p.seed % 3 === 0 ? FORMS[p.seed % FORMS.length] : undefined;
   const expected = scaledDotProductAttention(q, k, v, { ...options, ...(returnScores && { returnScores }) });
-  const opinion = isThere ? await secondOpinion(p, drawn) : undefined;
+  const opinion = isOnnxruntimeThere ? await secondOpinion(p, drawn) : undefined;
   if (opinion) compare('reference out against onnxruntime', expected.out.data, opinion, F32);
   const placer = new Placer(attention.device, p);
   const inputs = placer.inputs(drawn);
@@ -93,12 +106,10 @@ async function check(p: FuzzProblem): Promise<void> {
   };
   await Promise.all(ways.map(runWay)); // all at once: a device compiles several at a time
   if (p.qType === 'f32' && p.seed % 4 === 0) await checkStridedOut(p, inputs, ways[(p.seed / 4) % ways.length]!, expected.out.data);
-  if (hasGradients(p)) {
-    await checkGradients(attention, p, drawn, inputs, placer);
-    withGradients++;
-  }
+  const isBackward = hasGradients(p);
+  if (isBackward) await checkGradients(attention, p, drawn, inputs, placer);
   placer.destroy();
-  if (opinion) judgedTwice++;
+  return { isJudgedTwice: opinion !== undefined, isBackward };
 }
 
 /** One way once more, into an out and a log-sum-exp of the caller's: with gaps, and poison that must stay. */
