@@ -1,11 +1,12 @@
 /** `npm run mutants`: each fault of mutants.mjs must make its kernel's tests fail. Arguments: numbers of mutants, default all. */
-import { execFile } from 'node:child_process';
+import { fork } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { MUTANTS, mutate } from './mutants.mjs';
 
 const AT_ONCE = 2; // most of the time goes into compiling shaders, which takes one core
+const LIMIT_MS = 180_000; // for the tests of one mutant
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const chosen = process.argv.length > 2 ? process.argv.slice(2).map(Number) : MUTANTS.map((_, i) => i);
@@ -19,22 +20,40 @@ for (const i of chosen) mutate(readFileSync(join(root, `shaders/${MUTANTS[i].fil
 let survived = 0;
 const { FORCE_COLOR: _, ...plain } = process.env; // colours would stand between the words that are looked for
 
-/** Runs the tests of a mutant's kernel. @returns the exit status, null where the limit ended it, and what was printed */
-function runTests(mutant) {
-  const args = ['node_modules/vitest/vitest.mjs', 'run', '--config', 'test/mutants/vitest.config.ts'];
-  const options = { cwd: root, env: { ...plain, MUTANT: String(mutant), NO_COLOR: '1' }, timeout: 180_000, maxBuffer: 2 ** 26 };
+function startWorker() {
+  const worker = fork(join(root, 'test/mutants/worker.mjs'), { cwd: root, env: { ...plain, NO_COLOR: '1' }, silent: true });
+  worker.stdout.resume(); // nobody reads them: the answer has what counts
+  worker.stderr.resume();
+  return worker;
+}
+
+/** Runs the tests of a mutant's kernel. @returns the exit status, null where the worker ended or the limit ended it, and what was printed */
+function runTests(worker, mutant) {
   return new Promise((resolve) => {
-    execFile(process.execPath, args, options, (error, stdout, stderr) =>
-      resolve({ status: error ? error.code : 0, output: stdout + stderr }),
-    );
+    const limits = [
+      setTimeout(() => worker.kill(), LIMIT_MS), // its browser is ended with it
+      setTimeout(() => worker.kill('SIGKILL'), LIMIT_MS + 10_000),
+    ];
+    const end = (answer) => {
+      limits.forEach(clearTimeout);
+      worker.off('message', end);
+      worker.off('exit', endOfWorker);
+      resolve(answer);
+    };
+    const endOfWorker = () => end({ status: null, output: '' });
+    worker.on('message', end);
+    worker.on('exit', endOfWorker);
+    worker.send(mutant);
   });
 }
 
 async function work() {
+  let worker = startWorker();
   for (let i = waiting.shift(); i !== undefined; i = waiting.shift()) {
     const { what, file } = MUTANTS[i];
     const begun = performance.now();
-    const { status, output } = await runTests(i);
+    const { status, output } = await runTests(worker, i);
+    if (status === null) worker = startWorker();
     const isCompiled = !output.includes(`${file}.wgsl:`); // a fault that does not compile proves nothing
     const isCaught = status !== 0 && isCompiled && output.includes('AssertionError'); // not a test that ran out of time, nor a browser that did not start
     if (!isCaught) survived++;
