@@ -23,14 +23,11 @@ const PATH = import.meta.env.VITE_FUZZ_PATH as string | undefined;
 
 const FORMS: readonly ScoresForm[] = ['raw', 'softcapped', 'masked', 'weights'];
 
-/** Which page checks a problem: by its head size, so that the slowest pipelines are compiled by one of them only. */
-const halfOf = ({ D }: FuzzProblem): 0 | 1 => (D % 5 === 1 || D % 5 === 4 ? 1 : 0);
-
 let attention: Attention;
 
-/** The tests of one page, with its half of the problems that a seed draws. What `--path` repeats, the first page runs alone. */
-export function fuzz(half: 0 | 1): void {
-  const isIdle = PATH !== undefined && half === 1;
+/** The tests of one page: of the problems that a seed draws, those that it is the first to claim. What `--path` repeats, page 0 runs alone. */
+export function fuzz(page: 0 | 1): void {
+  const isIdle = PATH !== undefined && page === 1;
   const uncaptured: string[] = [];
   beforeAll(async () => {
     attention = await createAttention();
@@ -41,14 +38,14 @@ export function fuzz(half: 0 | 1): void {
     expect(uncaptured).toEqual([]);
   });
 
-  test.skipIf(isIdle)(`${CASES} random problems, seed ${SEED}, half ${half}`, { timeout: limitOf(CASES) }, async () => {
+  test.skipIf(isIdle)(`${CASES} random problems, seed ${SEED}, page ${page}`, { timeout: limitOf(CASES) }, async () => {
     const onnxruntime = await commands.findOnnxruntime();
     const counts = { drawn: 0, done: 0, backward: 0, judgedTwice: 0 };
     let hasFailed = false; // from then on fast-check shrinks, and every problem is this page's
     let reported = performance.now();
     const property = fc.asyncProperty(fuzzProblem(attention.device.features.has('shader-f16')), async (problem) => {
-      counts.drawn++;
-      if (!PATH && !hasFailed && halfOf(problem) !== half) return;
+      const number = counts.drawn++;
+      if (!PATH && !hasFailed && !(await commands.claimProblem(number))) return;
       const { isJudgedTwice, isBackward } = await check(problem, 'version' in onnxruntime).catch((error) => {
         hasFailed = true;
         throw error;
@@ -58,7 +55,7 @@ export function fuzz(half: 0 | 1): void {
       counts.judgedTwice += Number(isJudgedTwice);
       if (performance.now() - reported > 10_000) {
         reported = performance.now();
-        console.log(`half ${half}: ${counts.drawn} of ${CASES} problems`);
+        console.log(`page ${page}: ${counts.drawn} of ${CASES} problems`);
       }
     });
     const whole = fc.assert(property, {
@@ -71,10 +68,10 @@ export function fuzz(half: 0 | 1): void {
       },
     });
     await whole.finally(() => {
-      console.log(`half ${half}: ${counts.backward} of ${counts.done} problems went backward too`);
+      console.log(`page ${page}: ${counts.backward} of ${counts.done} problems went backward too`);
       console.log(
         'version' in onnxruntime
-          ? `half ${half}: ${counts.judgedTwice} of ${counts.done} problems were also judged by onnxruntime ${onnxruntime.version}`
+          ? `page ${page}: ${counts.judgedTwice} of ${counts.done} problems were also judged by onnxruntime ${onnxruntime.version}`
           : `The second oracle, onnxruntime, is missing: ${onnxruntime.missing}`,
       );
     });

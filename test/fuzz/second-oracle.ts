@@ -7,6 +7,7 @@ import type { FuzzProblem } from './problem.ts';
 // Vitest declares its commands in the package of a browser provider of its own, and none is installed here.
 declare module 'vitest/browser' {
   const commands: {
+    claimProblem(number: number): Promise<boolean>;
     findOnnxruntime(): Promise<{ version: string } | { missing: string }>;
     runOnnxAttention(attributes: OnnxAttributes, inputs: OnnxInputs): Promise<string>;
   };

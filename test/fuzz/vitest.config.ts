@@ -1,6 +1,7 @@
 import { defineConfig } from 'vitest/config';
 import { plainSummary } from '../rig/plain-summary.ts';
 import { puppeteerProvider, stallWatchdog } from '../rig/vitest-puppeteer.ts';
+import { claimProblem } from './claim.ts';
 import { limitOf } from './limit.ts';
 import { findOnnxruntime, runOnnxAttention } from './onnxruntime.ts';
 
@@ -9,11 +10,11 @@ export default defineConfig({
   test: {
     root: '.',
     include: ['test/fuzz/*.test.ts'],
-    maxWorkers: 2, // pages, for the two halves
+    maxWorkers: 2, // page-0 and page-1 at once
     reporters: ['default', plainSummary],
     browser: {
       ...{ enabled: true, headless: true, isolate: false, screenshotFailures: false, provider: puppeteerProvider() },
-      commands: { findOnnxruntime, runOnnxAttention },
+      commands: { claimProblem, findOnnxruntime, runOnnxAttention },
       instances: [{ browser: (process.env.BROWSER ?? 'chrome') as 'chromium' }],
     },
   },
