@@ -52,7 +52,7 @@ const INPUTS: Inputs = {
 };
 
 /** Forward and backward on the GPU: the gradients' numbers by name. */
-async function gradientsOn(on: Attention, inputs: Inputs, options: ReferenceBackwardOptions, variant?: BackwardTier['variant']) {
+async function gradientsOn(on: Attention, inputs: Inputs, options: ReferenceBackwardOptions, tier?: BackwardTier) {
   const made: GpuTensor[] = [];
   const upload = ({ data, shape }: { data: ArrayLike<unknown>; shape: readonly number[] }) => {
     made.push(on.upload(data as Float32Array<ArrayBuffer>, shape));
@@ -68,14 +68,15 @@ async function gradientsOn(on: Attention, inputs: Inputs, options: ReferenceBack
     ...(sinks && { sinks: upload(sinks) }),
   };
   const [q, k, v, gradient] = [upload(inputs.q), upload(inputs.k), upload(inputs.v), upload(inputs.gradient)];
-  const { out, lse } = await on.scaledDotProductAttention(q, k, v, { ...given, returnLse: true });
+  const forward = tier && given.algorithm !== 'explicit' && { variant: tier.forward };
+  const { out, lse } = await on.scaledDotProductAttention(q, k, v, { ...given, ...forward, returnLse: true });
   const gradients = await on.backward(
     gradient,
     { q, k, v, out, lse: lse! },
     {
       ...given,
       ...(maskGradient && { maskGradient }),
-      ...(variant && { variant }),
+      ...(tier && { variant: tier.variant }),
     },
   );
   const tensors = Object.entries(gradients) as [string, GpuTensor][];
@@ -95,10 +96,10 @@ const dataOf = (tensors: object) =>
 
 async function expectSame(on: Attention, inputs: Inputs, options: ReferenceBackwardOptions, roundings = 1) {
   const expected = expectedOf(inputs, options);
-  for (const { name: tier, variant } of backwardTiersOf(on.device, Dv)) {
-    const got = await gradientsOn(on, inputs, options, variant);
+  for (const tier of backwardTiersOf(on.device, Dv)) {
+    const got = await gradientsOn(on, inputs, options, tier);
     for (const [name, { shape }] of Object.entries(expected)) expect(got[name]!.shape, name).toEqual(shape);
-    expectWithin(`${tier} gradient`, dataOf(got), dataOf(expected), WITHIN, roundings);
+    expectWithin(`${tier.name} gradient`, dataOf(got), dataOf(expected), WITHIN, roundings);
   }
 }
 
@@ -169,24 +170,24 @@ onDevices('backward', (attention) => {
   });
 
   test('twice the same bits', async () => {
-    for (const { variant } of backwardTiersOf(attention().device, Dv)) {
+    for (const tier of backwardTiersOf(attention().device, Dv)) {
       const options = { ...OPTIONS.sinks, ...OPTIONS['additive mask'], ...OPTIONS.dropout };
-      const [a, b] = [await gradientsOn(attention(), INPUTS, options, variant), await gradientsOn(attention(), INPUTS, options, variant)];
+      const [a, b] = [await gradientsOn(attention(), INPUTS, options, tier), await gradientsOn(attention(), INPUTS, options, tier)];
       expect(dataOf(a)).toEqual(dataOf(b));
     }
   });
 
   test('a row that sees no key has gradients of exactly 0, and what lies there does not matter', async () => {
-    for (const { variant } of backwardTiersOf(attention().device, Dv)) {
+    for (const tier of backwardTiersOf(attention().device, Dv)) {
       const mask = { data: new Uint8Array(N * M).fill(1), shape: [N, M] };
       mask.data.fill(0, 2 * M, 3 * M); // query 2 sees nothing
       const inputs = { ...INPUTS, q: copyOf(INPUTS.q), gradient: copyOf(INPUTS.gradient) };
-      const clean = await gradientsOn(attention(), inputs, { mask }, variant);
+      const clean = await gradientsOn(attention(), inputs, { mask }, tier);
       const row = (width: number) => [(N + 2) * width, (N + 3) * width] as const; // of head 1
       expect([...clean.q!.data.slice(...row(D))]).toEqual(new Array(D).fill(0));
       inputs.q.data.fill(Number.NaN, ...row(D));
       inputs.gradient.data.fill(Number.NaN, ...row(Dv));
-      expect(dataOf(await gradientsOn(attention(), inputs, { mask }, variant))).toEqual(dataOf(clean));
+      expect(dataOf(await gradientsOn(attention(), inputs, { mask }, tier))).toEqual(dataOf(clean));
     }
   });
 
@@ -200,22 +201,22 @@ onDevices('backward', (attention) => {
     ['the lengths', { keyLengths: [5, 5] }],
   ])('NaN in a key that %s excludes reaches nothing', async (_, options) => {
     const given = { ...options, algorithm: 'explicit' } as ReferenceBackwardOptions; // forward: the row kernel sums steps with a NaN in another order
-    for (const { variant } of backwardTiersOf(attention().device, Dv)) {
+    for (const tier of backwardTiersOf(attention().device, Dv)) {
       const inputs = { ...INPUTS, k: copyOf(INPUTS.k), v: copyOf(INPUTS.v) };
-      const clean = await gradientsOn(attention(), inputs, given, variant);
+      const clean = await gradientsOn(attention(), inputs, given, tier);
       const key = (head: number, width: number) => [(head * M + 5) * width, (head * M + 6) * width] as const;
       for (let head = 0; head < B * Hk; head++) {
         inputs.k.data.fill(Number.NaN, ...key(head, D));
         inputs.v.data.fill(Number.NaN, ...key(head, Dv));
         expect([...clean.k!.data.slice(...key(head, D)), ...clean.v!.data.slice(...key(head, Dv))]).toEqual(new Array(D + Dv).fill(0));
       }
-      expect(dataOf(await gradientsOn(attention(), inputs, given, variant))).toEqual(dataOf(clean));
+      expect(dataOf(await gradientsOn(attention(), inputs, given, tier))).toEqual(dataOf(clean));
     }
   });
 
   test('no key exists', async () => {
-    for (const { variant } of backwardTiersOf(attention().device, Dv)) {
-      const got = await gradientsOn(attention(), INPUTS, { keyLengths: [0, 0] }, variant);
+    for (const tier of backwardTiersOf(attention().device, Dv)) {
+      const got = await gradientsOn(attention(), INPUTS, { keyLengths: [0, 0] }, tier);
       for (const { data } of Object.values(got)) expect([...data].every((value) => value === 0)).toBe(true);
     }
   });

@@ -11,15 +11,6 @@ import { type Attributes, optionsOf } from './torch-case.ts';
 /** Three roundings in f16 meet in a gradient: of out, from which delta comes, of the gradient itself, and of what it was multiplied by. */
 const WITHIN = { f32: 2e-5, f16: 3 * 2 ** -11, bool: 0, u32: 0 };
 
-/**
- * The forward pass of a device that takes these kernels: large scores have few digits left, so that both passes must sum them in one order. Of those
- * that do the one that compiles quickly.
- */
-const forwardOf = (variant: Readonly<Record<string, unknown>>): AttentionOptions['variant'] & object =>
-  'flash_backward_dq_quad.LANES' in variant
-    ? { 'flash_forward_quad.LANES': Number(variant['flash_backward_dq_quad.LANES']), 'flash_forward_quad.ROWS': 1 }
-    : { 'flash_forward.TILE_N': 16 };
-
 /** Kernels that look for zeros give the same gradients, so that all cases share a pipeline; test/backward.test.ts has those that do not look. */
 const skipsZeros = (variant: object) => Object.fromEntries(Object.keys(variant).map((name) => [`${name.split('.')[0]}.SKIP_ZEROS`, true]));
 
@@ -65,8 +56,8 @@ describe.skipIf(areAbsent)('PyTorch, backward', () => {
         ...(alibiSlopes && { alibiSlopes: upload(alibiSlopes) }),
       };
       const [q, k, v, dO] = [upload(inputs.Q!), upload(inputs.K!), upload(inputs.V!), upload(inputs.dO!)];
-      for (const { name: tier, variant } of backwardTiersOf(on.device, Math.max(q.shape[3]!, v.shape[3]!))) {
-        const { out, lse } = await on.scaledDotProductAttention(q, k, v, { ...options, variant: forwardOf(variant) });
+      for (const { name: tier, variant, forward } of backwardTiersOf(on.device, Math.max(q.shape[3]!, v.shape[3]!))) {
+        const { out, lse } = await on.scaledDotProductAttention(q, k, v, { ...options, variant: forward });
         const gradients = await on.backward(
           dO,
           { q, k, v, out, lse: lse! },

@@ -7,6 +7,8 @@ type Variant = NonNullable<AttentionOptions['variant']>;
 export interface BackwardTier {
   readonly name: string;
   readonly variant: Variant;
+  /** For a forward pass that sums scores in the same order: large ones have few digits left. Of those that do the one that compiles quickly. */
+  readonly forward: Variant;
 }
 
 /**
@@ -15,22 +17,28 @@ export interface BackwardTier {
  */
 export function backwardTiersOf(device: GPUDevice, width: number, rows = 1): readonly BackwardTier[] {
   const hasQuads = device.features.has('subgroups');
+  const forward: Variant = width > 256 ? {} : { 'flash_forward.TILE_N': 16 }; // longer heads have no fused pass
   return noticing([
     ...(runsPlainKernels(device) || width > 256
-      ? [{ name: 'baseline', variant: { 'flash_backward_dq.STEP': 16, 'flash_backward_dkv.STEP': 16 } }]
+      ? [{ name: 'baseline', variant: { 'flash_backward_dq.STEP': 16, 'flash_backward_dkv.STEP': 16 }, forward }]
       : []),
     ...(hasQuads && width <= 128
-      ? [{ name: 'row', variant: { 'flash_backward_dq_row.ROWS': rows, 'flash_backward_dkv_row.ROWS': rows } }]
+      ? [{ name: 'row', variant: { 'flash_backward_dq_row.ROWS': rows, 'flash_backward_dkv_row.ROWS': rows }, forward }]
       : []),
-    ...(hasQuads && width <= 256 ? [{ name: 'quad', variant: quad(device, width) }] : []),
+    ...(hasQuads && width <= 256 ? [quads(device, width)] : []),
   ]);
 }
 
 /** Over as many lanes as subgroups have; one of two variants takes a width, so that tests of many sizes compile few. */
-function quad({ adapterInfo }: GPUDevice, width: number): Variant {
+function quads({ adapterInfo }: GPUDevice, width: number): BackwardTier {
   const lanes = Math.min(16, Math.max(4, adapterInfo?.subgroupMinSize ?? 4));
   const vecs = (width <= 64 ? 64 : 256) / (4 * lanes);
   const shared = { ROWS: 2, D_VECS: vecs, DV_VECS: vecs, LANES: lanes };
   const of = (kernel: string) => Object.fromEntries(Object.entries(shared).map(([name, value]) => [`${kernel}.${name}`, value]));
-  return { ...of('flash_backward_dq_quad'), ...of('flash_backward_dkv_quad'), 'flash_backward_dkv_quad.PARTS': width <= 64 ? 1 : 2 };
+  const variant = {
+    ...of('flash_backward_dq_quad'),
+    ...of('flash_backward_dkv_quad'),
+    'flash_backward_dkv_quad.PARTS': width <= 64 ? 1 : 2,
+  };
+  return { name: 'quad', variant, forward: { 'flash_forward_quad.LANES': lanes, 'flash_forward_quad.ROWS': 1 } };
 }
