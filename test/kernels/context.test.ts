@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import type { Attention } from '../../src/index.ts';
 import { contextDispatch } from '../../src/kernels/context.ts';
 import { context as referenceContext } from '../../src/reference/context.ts';
 import { onDevices, place } from '../rig/gpu.ts';
@@ -15,7 +16,7 @@ const LARGEST = { TILE_N: 64, TILE_DV: 128, TILE_M: 16, ROWS: 4, COLS: 4, SKIP_Z
 const TALL = { TILE_N: 32, TILE_DV: 16, TILE_M: 8, ROWS: 2, COLS: 1, SKIP_ZEROS: true };
 const WIDE = { TILE_N: 16, TILE_DV: 32, TILE_M: 8, ROWS: 1, COLS: 2, SKIP_ZEROS: false };
 
-onDevices('context', (attention) => {
+const suite = (attention: () => Attention) => {
   test('2×2 by hand', async () => {
     // weights [0.5 0.5; 0 1], v = [1 2; 3 4]: out = [2 3; 3 4]
     const { device } = attention();
@@ -68,4 +69,6 @@ onDevices('context', (attention) => {
       }
     }
   });
-});
+};
+
+onDevices('context', suite, ['default device']); // it needs no feature

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import type { Attention } from '../../src/index.ts';
 import { scoresDispatch } from '../../src/kernels/scores.ts';
 import { LOWEST as REFERENCE_LOWEST, scores as referenceScores } from '../../src/reference/scores.ts';
 import { onDevices, place } from '../rig/gpu.ts';
@@ -16,7 +17,7 @@ const TALL = { TILE_N: 32, TILE_M: 16, TILE_D: 8, ROWS: 2, COLS: 1, TILES: 3 };
 const WIDE = { TILE_N: 16, TILE_M: 32, TILE_D: 8, ROWS: 1, COLS: 2, TILES: 2 };
 const ALIGNMENT = 256;
 
-onDevices('scores', (attention) => {
+const suite = (attention: () => Attention) => {
   test('2×2 by hand', async () => {
     // q = [1 0; 0 2], k = [1 2; 3 4]: q kᵀ = [1 3; 4 8], halved
     const { device } = attention();
@@ -76,4 +77,6 @@ onDevices('scores', (attention) => {
       }
     }
   });
-});
+};
+
+onDevices('scores', suite, ['default device']); // it needs no feature
