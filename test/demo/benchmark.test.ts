@@ -130,7 +130,7 @@ describe('the page', () => {
 
   test('Cancel ends a long run within a second and keeps what was measured', async () => {
     const { page, problems } = await site.visit('benchmark.html', { width: 360 });
-    await start(page, { lengths: [64, 2048], heads: 8, headSize: 64, repeats: 5 });
+    await start(page, { lengths: [64, 2048], heads: 8, repeats: 5 });
     await page.waitForFunction(() => document.querySelectorAll('#table tbody tr').length === 3, { timeout: 30_000 });
     await page.waitForFunction(() => document.querySelector('#progress-text')!.textContent!.includes('2048'));
     const pressed = performance.now();
@@ -165,7 +165,7 @@ describe('the page', () => {
 
   test('the GPU process ends in the middle of a run: the page says so, and Retry runs again', async () => {
     const { page } = await site.visit('benchmark.html');
-    await start(page, { lengths: [512], heads: 8, headSize: 64, repeats: 50 });
+    await start(page, { lengths: [512], heads: 8, repeats: 50 });
     await page.waitForFunction(() => document.querySelector('#progress-text')!.textContent!.includes('Explicit'), { timeout: 30_000 });
     const session = await site.browser.target().createCDPSession();
     const { processInfo } = await session.send('SystemInfo.getProcessInfo');
