@@ -80,7 +80,7 @@ const suite = (attention: () => Attention) => {
     return buffer;
   }
 
-  test('keys that no row sees may hold anything, and rows that see none are 0', async () => {
+  test('keys that a mask or the key lengths exclude may hold anything, and rows that see none are 0', async () => {
     // 40 keys exist in the first batch element, none in the second; a mask hides every third key
     const on = attention();
     const [B, H, M, D] = [2, 4, 100, 8];

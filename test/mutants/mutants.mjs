@@ -45,7 +45,12 @@ export const MUTANTS = [
     [['i32(begin), i32(length)', 'i32(begin), max(i32(begin), i32(length) - 1)']],
     [WHOLE],
   ),
-  ...each([...SCORES, 'context'], 'GQA head map by modulo', [['h * params.key_heads / params.heads', 'h % params.key_heads']], [OPTIONS]),
+  ...each(
+    [...SCORES, 'context'],
+    'GQA: query heads read key heads by modulo',
+    [['h * params.key_heads / params.heads', 'h % params.key_heads']],
+    [OPTIONS],
+  ),
   ...each(
     SCORES,
     'mask ignored',

@@ -10,11 +10,25 @@ const mutant = MUTANTS[Number(process.env.MUTANT)]!;
 /** Kernels that a device takes only where it has no subgroups. */
 const PLAIN = ['flash_forward', 'flash_backward_dq', 'flash_backward_dkv'];
 
-/** Options that a fault is named after, or its kernel: in suites of options it is looked for where a test's name has them. Every test compiles variants of its own. */
-const OPTIONS = ['causal', 'window', 'band', 'softcap', 'mask', 'lengths', 'alibi', 'sink', 'dropout'];
-const subject = `${mutant.file} ${mutant.what}`.toLowerCase();
-const options = mutant.tests.some((file) => file.endsWith('options.test.ts')) ? OPTIONS.filter((name) => subject.includes(name)) : [];
-const words = [...options, ...(PLAIN.includes(mutant.file) ? ['default device'] : [])];
+/** What a fault is named after, or its kernel: in suites of options it is looked for where a test's name has it. Every test compiles variants of its own. */
+const SUBJECTS = [
+  'causal',
+  'window',
+  'band',
+  'softcap',
+  'mask',
+  'lengths',
+  'alibi',
+  'sink',
+  'dropout',
+  'exclude',
+  'sees no key',
+  'query heads',
+];
+const named = `${mutant.file} ${mutant.what}`.toLowerCase();
+const isOfOptions = mutant.tests.some((file) => /(options|flash_decode)\.test\.ts$/.test(file));
+const subjects = isOfOptions ? SUBJECTS.filter((name) => named.includes(name)) : [];
+const words = [...subjects, ...(PLAIN.includes(mutant.file) ? ['default device'] : [])];
 
 /** Hands out one shader with its fault. */
 const faulty: Plugin = {
