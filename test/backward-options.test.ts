@@ -68,8 +68,7 @@ async function gradientsOn(on: Attention, inputs: Inputs, options: ReferenceBack
     ...(sinks && { sinks: upload(sinks) }),
   };
   const [q, k, v, gradient] = [upload(inputs.q), upload(inputs.k), upload(inputs.v), upload(inputs.gradient)];
-  const forward = tier && given.algorithm !== 'explicit' && { variant: tier.forward };
-  const { out, lse } = await on.scaledDotProductAttention(q, k, v, { ...given, ...forward, returnLse: true });
+  const { out, lse } = await on.scaledDotProductAttention(q, k, v, { ...given, ...(tier && { variant: tier.forward }), returnLse: true });
   const gradients = await on.backward(
     gradient,
     { q, k, v, out, lse: lse! },
@@ -106,6 +105,11 @@ async function expectSame(on: Attention, inputs: Inputs, options: ReferenceBackw
 onDevices('backward', (attention) => {
   test.each(pairs)('%s and %s', async (a, b) => {
     await expectSame(attention(), INPUTS, { ...OPTIONS[a], ...OPTIONS[b] });
+  });
+
+  test('forward and backward as auto chooses them', async () => {
+    const options = { ...OPTIONS.softcap, ...OPTIONS.window, ...OPTIONS.sinks };
+    expectWithin('gradient', dataOf(await gradientsOn(attention(), INPUTS, options)), dataOf(expectedOf(INPUTS, options)), WITHIN);
   });
 
   // s = q kᵀ = [0 0; 0 ln 3], P = [1/2 1/2; 1/4 3/4], v = [1; 0], out = [1/2; 1/4], dO = [1; 2].
@@ -200,17 +204,16 @@ onDevices('backward', (attention) => {
     ['the position', { isCausal: true, causalOffset: 5 - N }],
     ['the lengths', { keyLengths: [5, 5] }],
   ])('NaN in a key that %s excludes reaches nothing', async (_, options) => {
-    const given = { ...options, algorithm: 'explicit' } as ReferenceBackwardOptions; // forward: the row kernel sums steps with a NaN in another order
     for (const tier of backwardTiersOf(attention().device, Dv)) {
       const inputs = { ...INPUTS, k: copyOf(INPUTS.k), v: copyOf(INPUTS.v) };
-      const clean = await gradientsOn(attention(), inputs, given, tier);
+      const clean = await gradientsOn(attention(), inputs, options, tier);
       const key = (head: number, width: number) => [(head * M + 5) * width, (head * M + 6) * width] as const;
       for (let head = 0; head < B * Hk; head++) {
         inputs.k.data.fill(Number.NaN, ...key(head, D));
         inputs.v.data.fill(Number.NaN, ...key(head, Dv));
         expect([...clean.k!.data.slice(...key(head, D)), ...clean.v!.data.slice(...key(head, Dv))]).toEqual(new Array(D + Dv).fill(0));
       }
-      expect(dataOf(await gradientsOn(attention(), inputs, given, tier))).toEqual(dataOf(clean));
+      expect(dataOf(await gradientsOn(attention(), inputs, options, tier))).toEqual(dataOf(clean));
     }
   });
 

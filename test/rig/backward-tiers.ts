@@ -7,7 +7,7 @@ type Variant = NonNullable<AttentionOptions['variant']>;
 export interface BackwardTier {
   readonly name: string;
   readonly variant: Variant;
-  /** For a forward pass that sums scores in the same order: large ones have few digits left. Of those that do the one that compiles quickly. */
+  /** Forces a forward pass that sums scores in the same order, since large ones have few digits left; of the kernels that do, the one that compiles quickly. */
   readonly forward: Variant;
 }
 

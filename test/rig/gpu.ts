@@ -5,7 +5,7 @@ import { toHalf } from '../../src/half.ts';
 import { type Attention, createAttention, type DType, type GpuTensor } from '../../src/index.ts';
 import { BYTES, elementCount, rowMajor } from '../../src/tensor.ts';
 
-/** The two kinds of device that every suite runs on: what the library asks for itself, and one with default limits and no features. */
+/** The two kinds of device that suites run on: what the library asks for itself, and one with default limits and no features. */
 const DEVICES = ['own device', 'default device'] as const;
 type Kind = (typeof DEVICES)[number];
 
