@@ -7,10 +7,10 @@ import { puppeteerProvider, stallWatchdog } from '../rig/vitest-puppeteer.ts';
 import { MUTANTS, mutate } from './mutants.mjs';
 
 const mutant = MUTANTS[Number(process.env.MUTANT)]!;
-/** Kernels that a device takes only where it has no subgroups. */
-const PLAIN = ['flash_forward', 'flash_backward_dq', 'flash_backward_dkv'];
+/** Kernels that need no feature: suites run them on the default device, and not all on the other. */
+const PLAIN = ['scores', 'softmax', 'context', 'flash_forward', 'flash_decode', 'flash_backward_dq', 'flash_backward_dkv'];
 
-/** What a fault is named after, or its kernel: in suites of options it is looked for where a test's name has it. Every test compiles variants of its own. */
+/** What a fault is named after, or its kernel: in suites whose tests each compile variants of their own it is looked for where a test's name has it. */
 const SUBJECTS = [
   'causal',
   'window',
@@ -26,8 +26,8 @@ const SUBJECTS = [
   'query heads',
 ];
 const named = `${mutant.file} ${mutant.what}`.toLowerCase();
-const isOfOptions = mutant.tests.some((file) => /(options|flash_decode)\.test\.ts$/.test(file));
-const subjects = isOfOptions ? SUBJECTS.filter((name) => named.includes(name)) : [];
+const isSelective = mutant.tests.some((file) => /(options|flash_decode)\.test\.ts$/.test(file));
+const subjects = isSelective ? SUBJECTS.filter((name) => named.includes(name)) : [];
 const words = [...subjects, ...(PLAIN.includes(mutant.file) ? ['default device'] : [])];
 
 /** Hands out one shader with its fault. */
