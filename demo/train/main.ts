@@ -6,7 +6,7 @@ import { largestDifference, trainOnCpu } from './cpu.ts';
 import { type Choice, PAGE_SENTENCE } from './data.ts';
 import { type Evaluation, Experiment } from './experiment.ts';
 import { STEPS } from './model.ts';
-import { type LossPlot, lossPlot } from './plot.ts';
+import type { LossPlot } from './plot.ts';
 import { drawComposer, showLook, showTests } from './view.ts';
 
 const DRAW_MS = 150; // between two drawings while it trains
@@ -149,8 +149,9 @@ function showProgress({ experiment, losses }: Training): void {
 
 let plot: LossPlot | undefined;
 
-/** Draws the axes anew, as wide as the page has room and in the theme's colours. */
-function drawPlot(): void {
+/** Draws the axes anew, as wide as the page has room and in the theme's colours. The first time it loads the library of plots. */
+async function drawPlot(): Promise<void> {
+  const { lossPlot } = await import('./plot.ts'); // apart from the page's own script, which the controls wait for
   const ink = getComputedStyle(document.body).color;
   const accent = getComputedStyle(document.querySelector('a[href]')!).color;
   plot = lossPlot({ width: byId('plot').clientWidth, accent, ink });
@@ -277,10 +278,10 @@ function connect(): void {
         drawn();
       });
   });
-  matchMedia('(prefers-color-scheme: dark)').addEventListener('change', drawPlot);
+  matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => void drawPlot());
   let drawnWidth = innerWidth;
   addEventListener('resize', () => {
-    if (innerWidth !== drawnWidth) drawPlot(); // a phone's address bar changes the height alone
+    if (innerWidth !== drawnWidth) void drawPlot(); // a phone's address bar changes the height alone
     drawnWidth = innerWidth;
   });
   addEventListener('pagehide', end);
@@ -290,6 +291,5 @@ function connect(): void {
 }
 
 setControls();
-drawPlot();
 connect();
-await start();
+await Promise.all([drawPlot(), start()]);
