@@ -8,7 +8,7 @@ enable subgroups;
 // An invocation holds ROWS keys of one key head, their values, and their rows of dk and dv. It walks over the query heads that read the key head.
 // Four neighbours, a quad, take four queries a step: each loads one with its row of gradient, and gets the other three by quad swaps; the x-th
 // query that a lane meets is first_n + (lane ^ x). For each step: q kᵀ and dO vᵀ, from them P ∘ R and dA, and their products with dO and q. Indices
-// of hot arrays are literals, because compilers for the CPU keep only such arrays fast.
+// of hot arrays are literals, because compilers for the CPU keep only such arrays fast; loads are in loops, as flash_forward_row says.
 // Its twin on the CPU is src/reference/attention_backward.ts, its test test/backward.test.ts.
 // Source: T. Dao, FlashAttention-2, arXiv 2307.08691, algorithm 2.
 
@@ -30,6 +30,9 @@ const EXCLUDES_F16: u32 = 0xfbff; // the same for f16: −65504 to −∞
 const MINUS_INFINITY_F16: u32 = 0xfc00;
 
 const_assert SIZE % 4 == 0;
+
+alias Query = array<vec4f, 4 * D_BLOCKS>;
+alias Gradient = array<vec4f, 4 * DV_BLOCKS>;
 
 struct Params {
   heads: u32, // H
@@ -157,6 +160,14 @@ fn meet(own: mat4x4f) -> Four {
   return Four(own, b, swap_y(own), swap_y(b));
 }
 
+fn meet_query(own: ptr<function, Query>, block: u32) -> Four {
+  return meet(mat4x4f((*own)[4 * block], (*own)[4 * block + 1], (*own)[4 * block + 2], (*own)[4 * block + 3]));
+}
+
+fn meet_gradient(own: ptr<function, Gradient>, block: u32) -> Four {
+  return meet(mat4x4f((*own)[4 * block], (*own)[4 * block + 1], (*own)[4 * block + 2], (*own)[4 * block + 3]));
+}
+
 fn add_dot4(sum: f32, a: vec4f, b: vec4f) -> f32 {
   return fma(a.w, b.w, fma(a.z, b.z, fma(a.y, b.y, fma(a.x, b.x, sum))));
 }
@@ -198,15 +209,9 @@ fn select_blocks(v: Four, w: vec4f) -> Four {
   return Four(select_block(v.a, w.x), select_block(v.b, w.y), select_block(v.c, w.z), select_block(v.d, w.w));
 }
 
-/// A block of a row that an invocation holds: 0 from the row's end on.
-fn held(block: mat4x4f, d: u32, width: u32) -> mat4x4f {
-  var kept = block;
-  for (var i = 0u; i < 16; i++) {
-    if (d + i >= width) {
-      kept[i / 4][i % 4] = 0.0;
-    }
-  }
-  return kept;
+/// Four elements of a row that an invocation holds: 0 from the row's end on.
+fn held(elements: vec4f, d: u32, width: u32) -> vec4f {
+  return select(vec4f(), elements, vec4u(d) + vec4u(0, 1, 2, 3) < vec4u(width));
 }
 
 /// What dv and dk are made of, for one key and four queries.
@@ -278,10 +283,9 @@ fn meet_numbers(own: f32) -> vec4f {
   return vec4f(own, b, quadSwapY(own), quadSwapY(b));
 }
 
-/// Adds one block's part of q kᵀ, and keeps the lane's own query.
-fn add_scores_block(sums: ptr<function, array<vec4f, 4>>, keys: ptr<function, array<mat4x4f, ROWS * D_BLOCKS>>, own: ptr<function, array<mat4x4f, D_BLOCKS>>, row: u32, block: u32) {
-  (*own)[block] = mat4x4f(load_q(row, 16 * block), load_q(row, 16 * block + 4), load_q(row, 16 * block + 8), load_q(row, 16 * block + 12));
-  let met = meet((*own)[block]);
+/// Adds one block's part of q kᵀ.
+fn add_scores_block(sums: ptr<function, array<vec4f, 4>>, keys: ptr<function, array<mat4x4f, ROWS * D_BLOCKS>>, own: ptr<function, Query>, block: u32) {
+  let met = meet_query(own, block);
   (*sums)[0] = add_dots((*sums)[0], (*keys)[block], met);
   if (ROWS > 1) {
     (*sums)[1] = add_dots((*sums)[1], (*keys)[D_BLOCKS + block], met);
@@ -292,32 +296,31 @@ fn add_scores_block(sums: ptr<function, array<vec4f, 4>>, keys: ptr<function, ar
   }
 }
 
-fn add_scores_blocks(sums: ptr<function, array<vec4f, 4>>, keys: ptr<function, array<mat4x4f, ROWS * D_BLOCKS>>, own: ptr<function, array<mat4x4f, D_BLOCKS>>, row: u32, first: u32) {
-  add_scores_block(sums, keys, own, row, first);
+fn add_scores_blocks(sums: ptr<function, array<vec4f, 4>>, keys: ptr<function, array<mat4x4f, ROWS * D_BLOCKS>>, own: ptr<function, Query>, first: u32) {
+  add_scores_block(sums, keys, own, first);
   if (D_BLOCKS > 1) {
-    add_scores_block(sums, keys, own, row, first + 1);
+    add_scores_block(sums, keys, own, first + 1);
   }
   if (D_BLOCKS > 2) {
-    add_scores_block(sums, keys, own, row, first + 2);
-    add_scores_block(sums, keys, own, row, first + 3);
+    add_scores_block(sums, keys, own, first + 2);
+    add_scores_block(sums, keys, own, first + 3);
   }
 }
 
-fn add_scores(sums: ptr<function, array<vec4f, 4>>, keys: ptr<function, array<mat4x4f, ROWS * D_BLOCKS>>, own: ptr<function, array<mat4x4f, D_BLOCKS>>, row: u32) {
-  add_scores_blocks(sums, keys, own, row, 0);
+fn add_scores(sums: ptr<function, array<vec4f, 4>>, keys: ptr<function, array<mat4x4f, ROWS * D_BLOCKS>>, own: ptr<function, Query>) {
+  add_scores_blocks(sums, keys, own, 0);
   if (D_BLOCKS > 4) {
-    add_scores_blocks(sums, keys, own, row, 4);
+    add_scores_blocks(sums, keys, own, 4);
   }
   if (D_BLOCKS > 8) {
-    add_scores_blocks(sums, keys, own, row, 8);
-    add_scores_blocks(sums, keys, own, row, 12);
+    add_scores_blocks(sums, keys, own, 8);
+    add_scores_blocks(sums, keys, own, 12);
   }
 }
 
 /// The same of dO vᵀ.
-fn add_products_block(sums: ptr<function, array<vec4f, 4>>, values: ptr<function, array<mat4x4f, ROWS * DV_BLOCKS>>, own: ptr<function, array<mat4x4f, DV_BLOCKS>>, row: u32, block: u32) {
-  (*own)[block] = mat4x4f(load_gradient(row, 16 * block), load_gradient(row, 16 * block + 4), load_gradient(row, 16 * block + 8), load_gradient(row, 16 * block + 12));
-  let met = meet((*own)[block]);
+fn add_products_block(sums: ptr<function, array<vec4f, 4>>, values: ptr<function, array<mat4x4f, ROWS * DV_BLOCKS>>, own: ptr<function, Gradient>, block: u32) {
+  let met = meet_gradient(own, block);
   (*sums)[0] = add_dots((*sums)[0], (*values)[block], met);
   if (ROWS > 1) {
     (*sums)[1] = add_dots((*sums)[1], (*values)[DV_BLOCKS + block], met);
@@ -328,31 +331,31 @@ fn add_products_block(sums: ptr<function, array<vec4f, 4>>, values: ptr<function
   }
 }
 
-fn add_products_blocks(sums: ptr<function, array<vec4f, 4>>, values: ptr<function, array<mat4x4f, ROWS * DV_BLOCKS>>, own: ptr<function, array<mat4x4f, DV_BLOCKS>>, row: u32, first: u32) {
-  add_products_block(sums, values, own, row, first);
+fn add_products_blocks(sums: ptr<function, array<vec4f, 4>>, values: ptr<function, array<mat4x4f, ROWS * DV_BLOCKS>>, own: ptr<function, Gradient>, first: u32) {
+  add_products_block(sums, values, own, first);
   if (DV_BLOCKS > 1) {
-    add_products_block(sums, values, own, row, first + 1);
+    add_products_block(sums, values, own, first + 1);
   }
   if (DV_BLOCKS > 2) {
-    add_products_block(sums, values, own, row, first + 2);
-    add_products_block(sums, values, own, row, first + 3);
+    add_products_block(sums, values, own, first + 2);
+    add_products_block(sums, values, own, first + 3);
   }
 }
 
-fn add_products(sums: ptr<function, array<vec4f, 4>>, values: ptr<function, array<mat4x4f, ROWS * DV_BLOCKS>>, own: ptr<function, array<mat4x4f, DV_BLOCKS>>, row: u32) {
-  add_products_blocks(sums, values, own, row, 0);
+fn add_products(sums: ptr<function, array<vec4f, 4>>, values: ptr<function, array<mat4x4f, ROWS * DV_BLOCKS>>, own: ptr<function, Gradient>) {
+  add_products_blocks(sums, values, own, 0);
   if (DV_BLOCKS > 4) {
-    add_products_blocks(sums, values, own, row, 4);
+    add_products_blocks(sums, values, own, 4);
   }
   if (DV_BLOCKS > 8) {
-    add_products_blocks(sums, values, own, row, 8);
-    add_products_blocks(sums, values, own, row, 12);
+    add_products_blocks(sums, values, own, 8);
+    add_products_blocks(sums, values, own, 12);
   }
 }
 
 /// Adds dA · q to one block of every row of dk.
-fn add_queries_block(sums: ptr<function, array<mat4x4f, ROWS * D_BLOCKS>>, weights: ptr<function, array<vec4f, 4>>, own: ptr<function, array<mat4x4f, D_BLOCKS>>, block: u32) {
-  let met = meet((*own)[block]);
+fn add_queries_block(sums: ptr<function, array<mat4x4f, ROWS * D_BLOCKS>>, weights: ptr<function, array<vec4f, 4>>, own: ptr<function, Query>, block: u32) {
+  let met = meet_query(own, block);
   (*sums)[block] = add_values((*sums)[block], (*weights)[0], met);
   if (ROWS > 1) {
     (*sums)[D_BLOCKS + block] = add_values((*sums)[D_BLOCKS + block], (*weights)[1], met);
@@ -363,7 +366,7 @@ fn add_queries_block(sums: ptr<function, array<mat4x4f, ROWS * D_BLOCKS>>, weigh
   }
 }
 
-fn add_queries_blocks(sums: ptr<function, array<mat4x4f, ROWS * D_BLOCKS>>, weights: ptr<function, array<vec4f, 4>>, own: ptr<function, array<mat4x4f, D_BLOCKS>>, first: u32) {
+fn add_queries_blocks(sums: ptr<function, array<mat4x4f, ROWS * D_BLOCKS>>, weights: ptr<function, array<vec4f, 4>>, own: ptr<function, Query>, first: u32) {
   add_queries_block(sums, weights, own, first);
   if (D_BLOCKS > 1) {
     add_queries_block(sums, weights, own, first + 1);
@@ -374,7 +377,7 @@ fn add_queries_blocks(sums: ptr<function, array<mat4x4f, ROWS * D_BLOCKS>>, weig
   }
 }
 
-fn add_queries(sums: ptr<function, array<mat4x4f, ROWS * D_BLOCKS>>, weights: ptr<function, array<vec4f, 4>>, own: ptr<function, array<mat4x4f, D_BLOCKS>>) {
+fn add_queries(sums: ptr<function, array<mat4x4f, ROWS * D_BLOCKS>>, weights: ptr<function, array<vec4f, 4>>, own: ptr<function, Query>) {
   add_queries_blocks(sums, weights, own, 0);
   if (D_BLOCKS > 4) {
     add_queries_blocks(sums, weights, own, 4);
@@ -386,8 +389,8 @@ fn add_queries(sums: ptr<function, array<mat4x4f, ROWS * D_BLOCKS>>, weights: pt
 }
 
 /// Adds P ∘ R · dO to one block of every row of dv.
-fn add_gradients_block(sums: ptr<function, array<mat4x4f, ROWS * DV_BLOCKS>>, weights: ptr<function, array<vec4f, 4>>, own: ptr<function, array<mat4x4f, DV_BLOCKS>>, block: u32) {
-  let met = meet((*own)[block]);
+fn add_gradients_block(sums: ptr<function, array<mat4x4f, ROWS * DV_BLOCKS>>, weights: ptr<function, array<vec4f, 4>>, own: ptr<function, Gradient>, block: u32) {
+  let met = meet_gradient(own, block);
   (*sums)[block] = add_values((*sums)[block], (*weights)[0], met);
   if (ROWS > 1) {
     (*sums)[DV_BLOCKS + block] = add_values((*sums)[DV_BLOCKS + block], (*weights)[1], met);
@@ -398,7 +401,7 @@ fn add_gradients_block(sums: ptr<function, array<mat4x4f, ROWS * DV_BLOCKS>>, we
   }
 }
 
-fn add_gradients_blocks(sums: ptr<function, array<mat4x4f, ROWS * DV_BLOCKS>>, weights: ptr<function, array<vec4f, 4>>, own: ptr<function, array<mat4x4f, DV_BLOCKS>>, first: u32) {
+fn add_gradients_blocks(sums: ptr<function, array<mat4x4f, ROWS * DV_BLOCKS>>, weights: ptr<function, array<vec4f, 4>>, own: ptr<function, Gradient>, first: u32) {
   add_gradients_block(sums, weights, own, first);
   if (DV_BLOCKS > 1) {
     add_gradients_block(sums, weights, own, first + 1);
@@ -409,7 +412,7 @@ fn add_gradients_blocks(sums: ptr<function, array<mat4x4f, ROWS * DV_BLOCKS>>, w
   }
 }
 
-fn add_gradients(sums: ptr<function, array<mat4x4f, ROWS * DV_BLOCKS>>, weights: ptr<function, array<vec4f, 4>>, own: ptr<function, array<mat4x4f, DV_BLOCKS>>) {
+fn add_gradients(sums: ptr<function, array<mat4x4f, ROWS * DV_BLOCKS>>, weights: ptr<function, array<vec4f, 4>>, own: ptr<function, Gradient>) {
   add_gradients_blocks(sums, weights, own, 0);
   if (DV_BLOCKS > 4) {
     add_gradients_blocks(sums, weights, own, 4);
@@ -447,15 +450,11 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
   var dk_sums: array<mat4x4f, ROWS * D_BLOCKS>; // dk / scale: [ROWS][D_BLOCKS]
   var dv_sums: array<mat4x4f, ROWS * DV_BLOCKS>; // [ROWS][DV_BLOCKS]
   for (var r = 0u; r < ROWS && own_m + r < length; r++) { // a key that does not exist is not loaded
-    for (var block = 0u; block < D_BLOCKS; block++) {
-      let at = k_base + (own_m + r) * params.k_m;
-      let d = 16 * block;
-      keys[r * D_BLOCKS + block] = held(mat4x4f(load_k(at, d), load_k(at, d + 4), load_k(at, d + 8), load_k(at, d + 12)), d, params.d);
+    for (var i = 0u; i < 4 * D_BLOCKS; i++) {
+      keys[r * D_BLOCKS + i / 4][i % 4] = held(load_k(k_base + (own_m + r) * params.k_m, 4 * i), 4 * i, params.d);
     }
-    for (var block = 0u; block < DV_BLOCKS; block++) {
-      let at = v_base + (own_m + r) * params.v_m;
-      let e = 16 * block;
-      values[r * DV_BLOCKS + block] = held(mat4x4f(load_v(at, e), load_v(at, e + 4), load_v(at, e + 8), load_v(at, e + 12)), e, params.dv);
+    for (var i = 0u; i < 4 * DV_BLOCKS; i++) {
+      values[r * DV_BLOCKS + i / 4][i % 4] = held(load_v(v_base + (own_m + r) * params.v_m, 4 * i), 4 * i, params.dv);
     }
   }
 
@@ -469,12 +468,18 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
       let row = bitcast<vec2f>(rows[place.head * params.n + n].xy);
       let lse = meet_numbers(row.x);
       let delta = meet_numbers(row.y);
-      var query = array<mat4x4f, D_BLOCKS>();
-      var own_gradient = array<mat4x4f, DV_BLOCKS>();
+      var query: Query;
+      for (var i = 0u; i < 4 * D_BLOCKS; i++) {
+        query[i] = load_q(q_base + n * params.q_n, 4 * i);
+      }
+      var own_gradient: Gradient;
+      for (var i = 0u; i < 4 * DV_BLOCKS; i++) {
+        own_gradient[i] = load_gradient(gradient_base + n * params.gradient_n, 4 * i);
+      }
       var s = array<vec4f, 4>(); // q·k: [ROWS] against the four queries; then dA
       var g = array<vec4f, 4>(); // gradient·v; then P ∘ R
-      add_scores(&s, &keys, &query, q_base + n * params.q_n);
-      add_products(&g, &values, &own_gradient, gradient_base + n * params.gradient_n);
+      add_scores(&s, &keys, &query);
+      add_products(&g, &values, &own_gradient);
       if (is_whole) {
         let w0 = plain_weights(s[0], g[0], lse, delta);
         let w1 = plain_weights(s[1], g[1], lse, delta);
@@ -497,18 +502,14 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
         var ds = s;
         var kept = g;
         for (var block = 0u; block < D_BLOCKS; block++) {
-          let at = q_base + n * params.q_n;
-          let d = 16 * block;
-          let met = meet(mat4x4f(load_q(at, d), load_q(at, d + 4), load_q(at, d + 8), load_q(at, d + 12)));
+          let met = meet_query(&query, block);
           for (var r = 0u; r < ROWS; r++) {
             let i = r * D_BLOCKS + block;
             dk_sums[i] = add_values(dk_sums[i], ds[r], select_blocks(met, ds[r]));
           }
         }
         for (var block = 0u; block < DV_BLOCKS; block++) {
-          let at = gradient_base + n * params.gradient_n;
-          let e = 16 * block;
-          let met = meet(mat4x4f(load_gradient(at, e), load_gradient(at, e + 4), load_gradient(at, e + 8), load_gradient(at, e + 12)));
+          let met = meet_gradient(&own_gradient, block);
           for (var r = 0u; r < ROWS; r++) {
             let i = r * DV_BLOCKS + block;
             dv_sums[i] = add_values(dv_sums[i], kept[r], select_blocks(met, kept[r]));
@@ -525,20 +526,12 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
     let m = own_m + r;
     let exists = m < length; // 0 where the key does not exist, whatever the queries hold
     let dk_row = params.dk_offset + b * params.dk_b + key_head * params.dk_h + m * params.dk_m;
-    for (var block = 0u; block < D_BLOCKS; block++) {
-      let elements = dk_sums[r * D_BLOCKS + block];
-      store_dk(dk_row, 16 * block, select(vec4f(), elements[0] * params.scale, exists));
-      store_dk(dk_row, 16 * block + 4, select(vec4f(), elements[1] * params.scale, exists));
-      store_dk(dk_row, 16 * block + 8, select(vec4f(), elements[2] * params.scale, exists));
-      store_dk(dk_row, 16 * block + 12, select(vec4f(), elements[3] * params.scale, exists));
+    for (var i = 0u; i < 4 * D_BLOCKS; i++) {
+      store_dk(dk_row, 4 * i, select(vec4f(), dk_sums[r * D_BLOCKS + i / 4][i % 4] * params.scale, exists));
     }
     let dv_row = params.dv_offset + b * params.dv_b + key_head * params.dv_h + m * params.dv_m;
-    for (var block = 0u; block < DV_BLOCKS; block++) {
-      let elements = dv_sums[r * DV_BLOCKS + block];
-      store_dv(dv_row, 16 * block, select(vec4f(), elements[0], exists));
-      store_dv(dv_row, 16 * block + 4, select(vec4f(), elements[1], exists));
-      store_dv(dv_row, 16 * block + 8, select(vec4f(), elements[2], exists));
-      store_dv(dv_row, 16 * block + 12, select(vec4f(), elements[3], exists));
+    for (var i = 0u; i < 4 * DV_BLOCKS; i++) {
+      store_dv(dv_row, 4 * i, select(vec4f(), dv_sums[r * DV_BLOCKS + i / 4][i % 4], exists));
     }
   }
 }

@@ -7,7 +7,8 @@ enable subgroups;
 //
 // An invocation holds ROWS queries, their rows of gradient and of dq. Four neighbours, a quad, take four keys a step: each loads one with its
 // value, and gets the other three by quad swaps; the x-th key that a lane meets is first_m + (lane ^ x). For each step: q kᵀ and dO vᵀ, from them
-// dA, and its products with the keys. Indices of hot arrays are literals, because compilers for the CPU keep only such arrays fast.
+// dA, and its products with the keys. Indices of hot arrays are literals, because compilers for the CPU keep only such arrays fast; loads are in
+// loops, as flash_forward_row says.
 // Its twin on the CPU is src/reference/attention_backward.ts, its test test/backward.test.ts.
 // Source: T. Dao, FlashAttention-2, arXiv 2307.08691, algorithm 2.
 
@@ -29,6 +30,9 @@ const EXCLUDES_F16: u32 = 0xfbff; // the same for f16: −65504 to −∞
 const MINUS_INFINITY_F16: u32 = 0xfc00;
 
 const_assert SIZE % 4 == 0;
+
+alias Key = array<vec4f, 4 * D_BLOCKS>;
+alias Value = array<vec4f, 4 * DV_BLOCKS>;
 
 struct Params {
   heads: u32, // H
@@ -150,6 +154,14 @@ fn meet(own: mat4x4f) -> Four {
   return Four(own, b, swap_y(own), swap_y(b));
 }
 
+fn meet_key(own: ptr<function, Key>, block: u32) -> Four {
+  return meet(mat4x4f((*own)[4 * block], (*own)[4 * block + 1], (*own)[4 * block + 2], (*own)[4 * block + 3]));
+}
+
+fn meet_value(own: ptr<function, Value>, block: u32) -> Four {
+  return meet(mat4x4f((*own)[4 * block], (*own)[4 * block + 1], (*own)[4 * block + 2], (*own)[4 * block + 3]));
+}
+
 fn add_dot4(sum: f32, a: vec4f, b: vec4f) -> f32 {
   return fma(a.w, b.w, fma(a.z, b.z, fma(a.y, b.y, fma(a.x, b.x, sum))));
 }
@@ -191,15 +203,9 @@ fn select_blocks(v: Four, w: vec4f) -> Four {
   return Four(select_block(v.a, w.x), select_block(v.b, w.y), select_block(v.c, w.z), select_block(v.d, w.w));
 }
 
-/// A block of a row that an invocation holds: 0 from the row's end on.
-fn held(block: mat4x4f, d: u32, width: u32) -> mat4x4f {
-  var kept = block;
-  for (var i = 0u; i < 16; i++) {
-    if (d + i >= width) {
-      kept[i / 4][i % 4] = 0.0;
-    }
-  }
-  return kept;
+/// Four elements of a row that an invocation holds: 0 from the row's end on.
+fn held(elements: vec4f, d: u32, width: u32) -> vec4f {
+  return select(vec4f(), elements, vec4u(d) + vec4u(0, 1, 2, 3) < vec4u(width));
 }
 
 /// A score with the mask's element, which is not loaded where the key is not seen.
@@ -260,10 +266,9 @@ fn plain_gradient(dots: vec4f, products: vec4f, row: vec2f) -> vec4f {
   return exp(dots * params.scale - row.x) * (products - row.y);
 }
 
-/// Adds one block's part of q kᵀ, and keeps the lane's own key.
-fn add_scores_block(sums: ptr<function, array<vec4f, 4>>, queries: ptr<function, array<mat4x4f, ROWS * D_BLOCKS>>, own: ptr<function, array<mat4x4f, D_BLOCKS>>, row: u32, block: u32) {
-  (*own)[block] = mat4x4f(load_k(row, 16 * block), load_k(row, 16 * block + 4), load_k(row, 16 * block + 8), load_k(row, 16 * block + 12));
-  let met = meet((*own)[block]);
+/// Adds one block's part of q kᵀ.
+fn add_scores_block(sums: ptr<function, array<vec4f, 4>>, queries: ptr<function, array<mat4x4f, ROWS * D_BLOCKS>>, own: ptr<function, Key>, block: u32) {
+  let met = meet_key(own, block);
   (*sums)[0] = add_dots((*sums)[0], (*queries)[block], met);
   if (ROWS > 1) {
     (*sums)[1] = add_dots((*sums)[1], (*queries)[D_BLOCKS + block], met);
@@ -274,32 +279,31 @@ fn add_scores_block(sums: ptr<function, array<vec4f, 4>>, queries: ptr<function,
   }
 }
 
-fn add_scores_blocks(sums: ptr<function, array<vec4f, 4>>, queries: ptr<function, array<mat4x4f, ROWS * D_BLOCKS>>, own: ptr<function, array<mat4x4f, D_BLOCKS>>, row: u32, first: u32) {
-  add_scores_block(sums, queries, own, row, first);
+fn add_scores_blocks(sums: ptr<function, array<vec4f, 4>>, queries: ptr<function, array<mat4x4f, ROWS * D_BLOCKS>>, own: ptr<function, Key>, first: u32) {
+  add_scores_block(sums, queries, own, first);
   if (D_BLOCKS > 1) {
-    add_scores_block(sums, queries, own, row, first + 1);
+    add_scores_block(sums, queries, own, first + 1);
   }
   if (D_BLOCKS > 2) {
-    add_scores_block(sums, queries, own, row, first + 2);
-    add_scores_block(sums, queries, own, row, first + 3);
+    add_scores_block(sums, queries, own, first + 2);
+    add_scores_block(sums, queries, own, first + 3);
   }
 }
 
-fn add_scores(sums: ptr<function, array<vec4f, 4>>, queries: ptr<function, array<mat4x4f, ROWS * D_BLOCKS>>, own: ptr<function, array<mat4x4f, D_BLOCKS>>, row: u32) {
-  add_scores_blocks(sums, queries, own, row, 0);
+fn add_scores(sums: ptr<function, array<vec4f, 4>>, queries: ptr<function, array<mat4x4f, ROWS * D_BLOCKS>>, own: ptr<function, Key>) {
+  add_scores_blocks(sums, queries, own, 0);
   if (D_BLOCKS > 4) {
-    add_scores_blocks(sums, queries, own, row, 4);
+    add_scores_blocks(sums, queries, own, 4);
   }
   if (D_BLOCKS > 8) {
-    add_scores_blocks(sums, queries, own, row, 8);
-    add_scores_blocks(sums, queries, own, row, 12);
+    add_scores_blocks(sums, queries, own, 8);
+    add_scores_blocks(sums, queries, own, 12);
   }
 }
 
 /// The same of dO vᵀ.
-fn add_products_block(sums: ptr<function, array<vec4f, 4>>, gradients: ptr<function, array<mat4x4f, ROWS * DV_BLOCKS>>, own: ptr<function, array<mat4x4f, DV_BLOCKS>>, row: u32, block: u32) {
-  (*own)[block] = mat4x4f(load_v(row, 16 * block), load_v(row, 16 * block + 4), load_v(row, 16 * block + 8), load_v(row, 16 * block + 12));
-  let met = meet((*own)[block]);
+fn add_products_block(sums: ptr<function, array<vec4f, 4>>, gradients: ptr<function, array<mat4x4f, ROWS * DV_BLOCKS>>, own: ptr<function, Value>, block: u32) {
+  let met = meet_value(own, block);
   (*sums)[0] = add_dots((*sums)[0], (*gradients)[block], met);
   if (ROWS > 1) {
     (*sums)[1] = add_dots((*sums)[1], (*gradients)[DV_BLOCKS + block], met);
@@ -310,31 +314,31 @@ fn add_products_block(sums: ptr<function, array<vec4f, 4>>, gradients: ptr<funct
   }
 }
 
-fn add_products_blocks(sums: ptr<function, array<vec4f, 4>>, gradients: ptr<function, array<mat4x4f, ROWS * DV_BLOCKS>>, own: ptr<function, array<mat4x4f, DV_BLOCKS>>, row: u32, first: u32) {
-  add_products_block(sums, gradients, own, row, first);
+fn add_products_blocks(sums: ptr<function, array<vec4f, 4>>, gradients: ptr<function, array<mat4x4f, ROWS * DV_BLOCKS>>, own: ptr<function, Value>, first: u32) {
+  add_products_block(sums, gradients, own, first);
   if (DV_BLOCKS > 1) {
-    add_products_block(sums, gradients, own, row, first + 1);
+    add_products_block(sums, gradients, own, first + 1);
   }
   if (DV_BLOCKS > 2) {
-    add_products_block(sums, gradients, own, row, first + 2);
-    add_products_block(sums, gradients, own, row, first + 3);
+    add_products_block(sums, gradients, own, first + 2);
+    add_products_block(sums, gradients, own, first + 3);
   }
 }
 
-fn add_products(sums: ptr<function, array<vec4f, 4>>, gradients: ptr<function, array<mat4x4f, ROWS * DV_BLOCKS>>, own: ptr<function, array<mat4x4f, DV_BLOCKS>>, row: u32) {
-  add_products_blocks(sums, gradients, own, row, 0);
+fn add_products(sums: ptr<function, array<vec4f, 4>>, gradients: ptr<function, array<mat4x4f, ROWS * DV_BLOCKS>>, own: ptr<function, Value>) {
+  add_products_blocks(sums, gradients, own, 0);
   if (DV_BLOCKS > 4) {
-    add_products_blocks(sums, gradients, own, row, 4);
+    add_products_blocks(sums, gradients, own, 4);
   }
   if (DV_BLOCKS > 8) {
-    add_products_blocks(sums, gradients, own, row, 8);
-    add_products_blocks(sums, gradients, own, row, 12);
+    add_products_blocks(sums, gradients, own, 8);
+    add_products_blocks(sums, gradients, own, 12);
   }
 }
 
 /// Adds dA · k to one block of every row of dq.
-fn add_keys_block(sums: ptr<function, array<mat4x4f, ROWS * D_BLOCKS>>, weights: ptr<function, array<vec4f, 4>>, own: ptr<function, array<mat4x4f, D_BLOCKS>>, block: u32) {
-  let met = meet((*own)[block]);
+fn add_keys_block(sums: ptr<function, array<mat4x4f, ROWS * D_BLOCKS>>, weights: ptr<function, array<vec4f, 4>>, own: ptr<function, Key>, block: u32) {
+  let met = meet_key(own, block);
   (*sums)[block] = add_values((*sums)[block], (*weights)[0], met);
   if (ROWS > 1) {
     (*sums)[D_BLOCKS + block] = add_values((*sums)[D_BLOCKS + block], (*weights)[1], met);
@@ -345,7 +349,7 @@ fn add_keys_block(sums: ptr<function, array<mat4x4f, ROWS * D_BLOCKS>>, weights:
   }
 }
 
-fn add_keys_blocks(sums: ptr<function, array<mat4x4f, ROWS * D_BLOCKS>>, weights: ptr<function, array<vec4f, 4>>, own: ptr<function, array<mat4x4f, D_BLOCKS>>, first: u32) {
+fn add_keys_blocks(sums: ptr<function, array<mat4x4f, ROWS * D_BLOCKS>>, weights: ptr<function, array<vec4f, 4>>, own: ptr<function, Key>, first: u32) {
   add_keys_block(sums, weights, own, first);
   if (D_BLOCKS > 1) {
     add_keys_block(sums, weights, own, first + 1);
@@ -356,7 +360,7 @@ fn add_keys_blocks(sums: ptr<function, array<mat4x4f, ROWS * D_BLOCKS>>, weights
   }
 }
 
-fn add_keys(sums: ptr<function, array<mat4x4f, ROWS * D_BLOCKS>>, weights: ptr<function, array<vec4f, 4>>, own: ptr<function, array<mat4x4f, D_BLOCKS>>) {
+fn add_keys(sums: ptr<function, array<mat4x4f, ROWS * D_BLOCKS>>, weights: ptr<function, array<vec4f, 4>>, own: ptr<function, Key>) {
   add_keys_blocks(sums, weights, own, 0);
   if (D_BLOCKS > 4) {
     add_keys_blocks(sums, weights, own, 4);
@@ -397,28 +401,29 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
   for (var r = 0u; r < ROWS; r++) {
     let n = min(own_n + r, params.n - 1); // the row of a query that does not exist is never stored
     own_rows[r] = bitcast<vec2f>(rows[place.head * params.n + n].xy);
-    for (var block = 0u; block < D_BLOCKS; block++) {
-      let at = q_base + n * params.q_n;
-      let d = 16 * block;
-      queries[r * D_BLOCKS + block] = held(mat4x4f(load_q(at, d), load_q(at, d + 4), load_q(at, d + 8), load_q(at, d + 12)), d, params.d);
+    for (var i = 0u; i < 4 * D_BLOCKS; i++) {
+      queries[r * D_BLOCKS + i / 4][i % 4] = held(load_q(q_base + n * params.q_n, 4 * i), 4 * i, params.d);
     }
-    for (var block = 0u; block < DV_BLOCKS; block++) {
-      let at = gradient_base + n * params.gradient_n;
-      let e = 16 * block;
-      gradients[r * DV_BLOCKS + block] =
-        held(mat4x4f(load_gradient(at, e), load_gradient(at, e + 4), load_gradient(at, e + 8), load_gradient(at, e + 12)), e, params.dv);
+    for (var i = 0u; i < 4 * DV_BLOCKS; i++) {
+      gradients[r * DV_BLOCKS + i / 4][i % 4] = held(load_gradient(gradient_base + n * params.gradient_n, 4 * i), 4 * i, params.dv);
     }
   }
 
   for (var first_m = begin; first_m < end; first_m += 4) {
     let m = min(first_m + lane, place.length - 1); // a key that does not exist is not loaded: its place is taken by one that does, with weight 0
     let is_whole = i32(first_m) >= whole_begin && i32(first_m) + 4 <= whole_end; // the same in the whole workgroup
-    var key = array<mat4x4f, D_BLOCKS>();
-    var value = array<mat4x4f, DV_BLOCKS>();
+    var key: Key;
+    for (var i = 0u; i < 4 * D_BLOCKS; i++) {
+      key[i] = load_k(k_base + m * params.k_m, 4 * i);
+    }
+    var value: Value;
+    for (var i = 0u; i < 4 * DV_BLOCKS; i++) {
+      value[i] = load_v(v_base + m * params.v_m, 4 * i);
+    }
     var s = array<vec4f, 4>(); // q·k: [ROWS] against the four keys
     var g = array<vec4f, 4>(); // gradient·v
-    add_scores(&s, &queries, &key, k_base + m * params.k_m);
-    add_products(&g, &gradients, &value, v_base + m * params.v_m);
+    add_scores(&s, &queries, &key);
+    add_products(&g, &gradients, &value);
     if (is_whole) {
       s[0] = plain_gradient(s[0], g[0], own_rows[0]);
       s[1] = plain_gradient(s[1], g[1], own_rows[1]);
@@ -435,9 +440,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
     if (SKIP_ZEROS && !is_whole) {
       var weights = s;
       for (var block = 0u; block < D_BLOCKS; block++) {
-        let at = k_base + m * params.k_m;
-        let d = 16 * block;
-        let met = meet(mat4x4f(load_k(at, d), load_k(at, d + 4), load_k(at, d + 8), load_k(at, d + 12)));
+        let met = meet_key(&key, block);
         for (var r = 0u; r < ROWS; r++) {
           let i = r * D_BLOCKS + block;
           sums[i] = add_values(sums[i], weights[r], select_blocks(met, weights[r]));
@@ -450,12 +453,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
 
   for (var r = 0u; r < ROWS && own_n + r < params.n; r++) {
     let row = params.dq_offset + b * params.dq_b + h * params.dq_h + (own_n + r) * params.dq_n;
-    for (var block = 0u; block < D_BLOCKS; block++) {
-      let elements = sums[r * D_BLOCKS + block];
-      store_dq(row, 16 * block, elements[0] * params.scale);
-      store_dq(row, 16 * block + 4, elements[1] * params.scale);
-      store_dq(row, 16 * block + 8, elements[2] * params.scale);
-      store_dq(row, 16 * block + 12, elements[3] * params.scale);
+    for (var i = 0u; i < 4 * D_BLOCKS; i++) {
+      store_dq(row, 4 * i, sums[r * D_BLOCKS + i / 4][i % 4] * params.scale);
     }
   }
 }

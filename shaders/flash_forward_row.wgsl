@@ -9,6 +9,8 @@ enable subgroups;
 // first_m + (lane ^ x): softmax and weights · v need no common order. Nothing depends on how wide a subgroup is.
 // Compilers for the CPU keep an array fast where its indices are literals, and slow where they are variables: hence blocks of 16 elements,
 // and lines in place of loops. SwiftShader, Chrome 143, 24 Nov 2026: 22 to 30 times as many products a second as with loops.
+// Loads alone stand in loops, through arrays that stay in memory: each line that loads is dozens of branches to such a compiler. Lines in place
+// of these loops ran no faster, and took up to three times as long to compile (27 Nov 2026).
 // Its twin on the CPU is src/reference/attention.ts, its test test/attention.test.ts.
 // Source: T. Dao, FlashAttention-2, arXiv 2307.08691, algorithm 1.
 
@@ -30,6 +32,9 @@ const EXCLUDES_F16: u32 = 0xfbff; // the same for f16: −65504 to −∞
 const MINUS_INFINITY_F16: u32 = 0xfc00;
 
 const_assert SIZE % 4 == 0;
+
+alias Key = array<vec4f, 4 * D_BLOCKS>;
+alias Value = array<vec4f, 4 * DV_BLOCKS>;
 
 struct Params {
   heads: u32, // H
@@ -159,22 +164,8 @@ fn load_k(row: u32, d: u32) -> vec4f { let e = row + min(vec4u(d, d + 1, d + 2, 
 fn load_v(row: u32, d: u32) -> vec4f { let e = row + min(vec4u(d, d + 1, d + 2, d + 3), vec4u(params.dv - 1)); return vec4f(f32(v[e.x]), f32(v[e.y]), f32(v[e.z]), f32(v[e.w])); }
 fn store_out(row: u32, d: u32, value: vec4f) { for (var i = 0u; i < 4 && d + i < params.dv; i++) { out[row + d + i] = Q(value[i]); } }
 
-fn load_key(row: u32, d: u32) -> mat4x4f {
-  return mat4x4f(load_k(row, d), load_k(row, d + 4), load_k(row, d + 8), load_k(row, d + 12));
-}
-
-fn load_value(row: u32, d: u32) -> mat4x4f {
-  return mat4x4f(load_v(row, d), load_v(row, d + 4), load_v(row, d + 8), load_v(row, d + 12));
-}
-
-fn load_query(row: u32, d: u32) -> mat4x4f {
-  var block = mat4x4f(load_q(row, d), load_q(row, d + 4), load_q(row, d + 8), load_q(row, d + 12));
-  for (var i = 0u; i < 16; i++) {
-    if (d + i >= params.d) {
-      block[i / 4][i % 4] = 0.0;
-    }
-  }
-  return block;
+fn load_query(row: u32, d: u32) -> vec4f {
+  return select(vec4f(), load_q(row, d), vec4u(d) + vec4u(0, 1, 2, 3) < vec4u(params.d));
 }
 
 fn swap_x(a: mat4x4f) -> mat4x4f {
@@ -211,8 +202,8 @@ fn add_dots(sums: vec4f, query: mat4x4f, keys: Four) -> vec4f {
 }
 
 /// Adds one block's part of the dot products.
-fn score_block(s: ptr<function, array<vec4f, 8>>, queries: ptr<function, array<mat4x4f, ROWS * D_BLOCKS>>, block: u32, key: u32) {
-  let keys = meet(load_key(key, 16 * block));
+fn score_block(s: ptr<function, array<vec4f, 8>>, queries: ptr<function, array<mat4x4f, ROWS * D_BLOCKS>>, block: u32, key: ptr<function, Key>) {
+  let keys = meet(mat4x4f((*key)[4 * block], (*key)[4 * block + 1], (*key)[4 * block + 2], (*key)[4 * block + 3]));
   (*s)[0] = add_dots((*s)[0], (*queries)[block], keys);
   if (ROWS > 1) {
     (*s)[1] = add_dots((*s)[1], (*queries)[D_BLOCKS + block], keys);
@@ -325,22 +316,14 @@ fn add_values(sums: mat4x4f, row: Row, v: Four) -> mat4x4f {
     add_value4(sums[2], row, v.a[2], v.b[2], v.c[2], v.d[2]), add_value4(sums[3], row, v.a[3], v.b[3], v.c[3], v.d[3]));
 }
 
-/// A block where `kept` has all bits, zeros where it has none, whatever the block is.
-fn keep_block(block: mat4x4f, kept: u32) -> mat4x4f {
-  return mat4x4f(keep(block[0], kept), keep(block[1], kept), keep(block[2], kept), keep(block[3], kept));
-}
-
+/// The value where `kept` has all bits, zeros where it has none, whatever the value is.
 fn keep(value: vec4f, kept: u32) -> vec4f {
   return bitcast<vec4f>(bitcast<vec4u>(value) & vec4u(kept));
 }
 
 /// Adds weights · v to one block of every row of out.
-fn value_block(sums: ptr<function, array<mat4x4f, ROWS * DV_BLOCKS>>, rows: ptr<function, array<Row, 8>>, block: u32, value: u32, kept: u32) {
-  var own = load_value(value, 16 * block);
-  if (SKIP_ZEROS) {
-    own = keep_block(own, kept);
-  }
-  let values = meet(own);
+fn value_block(sums: ptr<function, array<mat4x4f, ROWS * DV_BLOCKS>>, rows: ptr<function, array<Row, 8>>, block: u32, value: ptr<function, Value>) {
+  let values = meet(mat4x4f((*value)[4 * block], (*value)[4 * block + 1], (*value)[4 * block + 2], (*value)[4 * block + 3]));
   (*sums)[block] = add_values((*sums)[block], (*rows)[0], values);
   if (ROWS > 1) {
     (*sums)[DV_BLOCKS + block] = add_values((*sums)[DV_BLOCKS + block], (*rows)[1], values);
@@ -358,7 +341,7 @@ fn value_block(sums: ptr<function, array<mat4x4f, ROWS * DV_BLOCKS>>, rows: ptr<
 }
 
 /// Up to four blocks of the dot products.
-fn score_blocks(s: ptr<function, array<vec4f, 8>>, queries: ptr<function, array<mat4x4f, ROWS * D_BLOCKS>>, first: u32, key: u32) {
+fn score_blocks(s: ptr<function, array<vec4f, 8>>, queries: ptr<function, array<mat4x4f, ROWS * D_BLOCKS>>, first: u32, key: ptr<function, Key>) {
   score_block(s, queries, first, key);
   if (D_BLOCKS > 1) {
     score_block(s, queries, first + 1, key);
@@ -371,18 +354,18 @@ fn score_blocks(s: ptr<function, array<vec4f, 8>>, queries: ptr<function, array<
 
 /// Up to four blocks of weights · v.
 fn value_blocks(
-  sums: ptr<function, array<mat4x4f, ROWS * DV_BLOCKS>>, rows: ptr<function, array<Row, 8>>, first: u32, value: u32, kept: u32) {
-  value_block(sums, rows, first, value, kept);
+  sums: ptr<function, array<mat4x4f, ROWS * DV_BLOCKS>>, rows: ptr<function, array<Row, 8>>, first: u32, value: ptr<function, Value>) {
+  value_block(sums, rows, first, value);
   if (DV_BLOCKS > 1) {
-    value_block(sums, rows, first + 1, value, kept);
+    value_block(sums, rows, first + 1, value);
   }
   if (DV_BLOCKS > 2) {
-    value_block(sums, rows, first + 2, value, kept);
-    value_block(sums, rows, first + 3, value, kept);
+    value_block(sums, rows, first + 2, value);
+    value_block(sums, rows, first + 3, value);
   }
 }
 
-fn add_dot_products(s: ptr<function, array<vec4f, 8>>, queries: ptr<function, array<mat4x4f, ROWS * D_BLOCKS>>, key: u32) {
+fn add_dot_products(s: ptr<function, array<vec4f, 8>>, queries: ptr<function, array<mat4x4f, ROWS * D_BLOCKS>>, key: ptr<function, Key>) {
   score_blocks(s, queries, 0, key);
   if (D_BLOCKS > 4) {
     score_blocks(s, queries, 4, key);
@@ -394,41 +377,34 @@ fn add_dot_products(s: ptr<function, array<vec4f, 8>>, queries: ptr<function, ar
 }
 
 fn add_weighted_values(
-  sums: ptr<function, array<mat4x4f, ROWS * DV_BLOCKS>>, rows: ptr<function, array<Row, 8>>, value: u32, kept: u32) {
-  value_blocks(sums, rows, 0, value, kept);
+  sums: ptr<function, array<mat4x4f, ROWS * DV_BLOCKS>>, rows: ptr<function, array<Row, 8>>, value: ptr<function, Value>) {
+  value_blocks(sums, rows, 0, value);
   if (DV_BLOCKS > 4) {
-    value_blocks(sums, rows, 4, value, kept);
+    value_blocks(sums, rows, 4, value);
   }
   if (DV_BLOCKS > 8) {
-    value_blocks(sums, rows, 8, value, kept);
-    value_blocks(sums, rows, 12, value, kept);
+    value_blocks(sums, rows, 8, value);
+    value_blocks(sums, rows, 12, value);
   }
 }
 
 /// Adds weight · v of one key; a weight of 0 skips v.
-fn add_seen(sums: mat4x4f, weight: f32, value: mat4x4f) -> mat4x4f {
-  let w = vec4f(weight);
-  let seen = keep_block(value, select(0xffffffffu, 0u, weight == 0.0));
-  return mat4x4f(fma(w, seen[0], sums[0]), fma(w, seen[1], sums[1]), fma(w, seen[2], sums[2]), fma(w, seen[3], sums[3]));
+fn add_seen(sum: vec4f, weight: f32, value: vec4f) -> vec4f {
+  return fma(vec4f(weight), keep(value, select(0xffffffffu, 0u, weight == 0.0)), sum);
 }
 
-/// Not 0 where one of the first `end` elements of a row of v is infinite or no number.
-fn wildness(value: u32, end: u32) -> u32 {
-  var wild = 0u;
-  for (var d = 0u; d < end; d += 4) {
-    let exponents = bitcast<vec4u>(load_v(value, d)) & vec4u(0x7f800000);
-    wild = wild | u32(any(exponents == vec4u(0x7f800000)));
-  }
-  return wild;
+/// Not 0 where one of four elements is infinite or no number.
+fn wildness(value: vec4f) -> u32 {
+  return u32(any((bitcast<vec4u>(value) & vec4u(0x7f800000)) == vec4u(0x7f800000)));
 }
 
 /// A query's products with four keys, one by one.
 fn dots_of(query: u32, keys: vec4u) -> vec4f {
   var dots = vec4f();
-  for (var d = 0u; d < params.d; d += 16) {
-    let block = load_query(query, d);
+  for (var d = 0u; d < params.d; d += 4) {
+    let elements = load_query(query, d);
     for (var x = 0u; x < 4; x++) {
-      dots[x] = add_dot(dots[x], block, load_key(keys[x], d));
+      dots[x] = add_dot4(dots[x], elements, load_k(keys[x], d));
     }
   }
   return dots;
@@ -463,8 +439,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
   let whole_end = min(first_position + params.right + 1, i32(length));
 
   var loaded: array<mat4x4f, ROWS * D_BLOCKS>; // [ROWS][D_BLOCKS]
-  for (var i = 0u; i < ROWS * D_BLOCKS; i++) {
-    loaded[i] = load_query(q_base + min(own_n + i / D_BLOCKS, params.n - 1) * params.q_n, i % D_BLOCKS * 16);
+  for (var i = 0u; i < ROWS * D_BLOCKS * 4; i++) {
+    loaded[i / 4][i % 4] = load_query(q_base + min(own_n + i / (4 * D_BLOCKS), params.n - 1) * params.q_n, i % (4 * D_BLOCKS) * 4);
   }
   // Copies, here and below: an array that is indexed with a variable anywhere stays in memory everywhere.
   var queries = loaded;
@@ -480,7 +456,11 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
     // Every query sees all four, and nothing changes their scores: the same in the whole workgroup.
     let is_whole = is_plain && i32(first_m) >= whole_begin && i32(first_m) + 4 <= whole_end;
     var s = array<vec4f, 8>(); // [ROWS] against the four keys
-    add_dot_products(&s, &queries, k_base + m * params.k_m);
+    var key: Key;
+    for (var i = 0u; i < 4 * D_BLOCKS; i++) {
+      key[i] = load_k(k_base + m * params.k_m, 4 * i);
+    }
+    add_dot_products(&s, &queries, &key);
     var seen = s;
     // Loops without a turn cost a device on the CPU less than an if, whose body it runs masked.
     for (var r = select(ROWS, 0, is_plain && !is_whole); r < ROWS; r++) {
@@ -496,17 +476,26 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
         kept[r].weights = dropped(kept[r].weights, place.head, own_n + r, first_m, lane);
       }
     }
-    let value = v_base + m * params.v_m;
+    let value_row = v_base + m * params.v_m;
     // Infinity times a weight of 0 is not 0: where not all keys are seen and one is not finite, all count as zeros here, and are added at the end.
-    var kept_bits = 0xffffffffu;
-    if (SKIP_ZEROS) {
-      let own = wildness(value, select(params.dv, 0, is_whole));
-      let two = own | quadSwapX(own);
-      let is_finite = (two | quadSwapY(two)) == 0;
-      kept_bits = select(0u, 0xffffffffu, is_finite);
-      is_tame = is_tame & is_finite;
+    var value: Value;
+    var wild = 0u;
+    for (var i = 0u; i < 4 * DV_BLOCKS; i++) {
+      value[i] = load_v(value_row, 4 * i);
+      if (SKIP_ZEROS) {
+        wild = wild | wildness(value[i]);
+      }
     }
-    add_weighted_values(&sums, &kept, value, kept_bits);
+    if (SKIP_ZEROS) {
+      wild = select(wild, 0, is_whole);
+      let two = wild | quadSwapX(wild);
+      let is_finite = (two | quadSwapY(two)) == 0;
+      is_tame = is_tame & is_finite;
+      for (var i = select(0, 4 * DV_BLOCKS, is_finite); i < 4 * DV_BLOCKS; i++) {
+        value[i] = vec4f();
+      }
+    }
+    add_weighted_values(&sums, &kept, &value);
   }
 
   var finished = rows;
@@ -516,17 +505,21 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
       let keys = min(vec4u(first_m) + (vec4u(lane) ^ vec4u(0, 1, 2, 3)), vec4u(length - 1));
       let values = v_base + keys * params.v_m;
       let is_whole = is_plain && i32(first_m) >= whole_begin && i32(first_m) + 4 <= whole_end;
-      let limit = select(params.dv, 0, is_whole);
-      if ((wildness(values.x, limit) | wildness(values.y, limit) | wildness(values.z, limit) | wildness(values.w, limit)) != 0) {
+      var wild = 0u;
+      for (var i = select(0, 16 * DV_BLOCKS, is_whole); i < 16 * DV_BLOCKS; i++) {
+        wild = wild | wildness(load_v(values[i % 4], i / 4 * 4));
+      }
+      if (wild != 0) {
         for (var r = 0u; r < ROWS; r++) {
           let dots = dots_of(q_base + min(own_n + r, params.n - 1) * params.q_n, k_base + keys * params.k_m);
           var weights = weights_of(row_scores(dots, place, own_n + r, first_m, lane), finished[r].largest);
           if (DROPOUT) {
             weights = dropped(weights, place.head, own_n + r, first_m, lane);
           }
-          for (var i = 0u; i < DV_BLOCKS * 4; i++) {
-            let block = load_value(values[i % 4], i / 4 * 16);
-            complete[r * DV_BLOCKS + i / 4] = add_seen(complete[r * DV_BLOCKS + i / 4], weights[i % 4], block);
+          for (var i = 0u; i < 16 * DV_BLOCKS; i++) {
+            let block = r * DV_BLOCKS + i / 16;
+            let column = i / 4 % 4;
+            complete[block][column] = add_seen(complete[block][column], weights[i % 4], load_v(values[i % 4], i / 4 * 4));
           }
         }
       }
@@ -551,12 +544,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
       value = largest + log(total);
     }
     let row = out_base + (own_n + r) * params.out_n;
-    for (var block = 0u; block < DV_BLOCKS; block++) {
-      let elements = complete[r * DV_BLOCKS + block];
-      store_out(row, 16 * block, elements[0] * normaliser);
-      store_out(row, 16 * block + 4, elements[1] * normaliser);
-      store_out(row, 16 * block + 8, elements[2] * normaliser);
-      store_out(row, 16 * block + 12, elements[3] * normaliser);
+    for (var i = 0u; i < 4 * DV_BLOCKS; i++) {
+      store_out(row, 4 * i, complete[r * DV_BLOCKS + i / 4][i % 4] * normaliser);
     }
     if (params.has_lse != 0) {
       lse[place.head * params.n + own_n + r] = value;

@@ -133,12 +133,12 @@ export const MUTANTS = [
     [['words, words.yxwz, (lane & 1) != 0', 'words, words.yxwz, (lane & 1) == 0']],
     [OPTIONS],
   ),
-  ...each(['flash_forward_row'], 'infinity times a weight of 0', [['select(0u, 0xffffffffu, is_finite)', '0xffffffffu']], [NOT_FINITE]),
+  ...each(['flash_forward_row'], 'infinity times a weight of 0', [['select(0, 4 * DV_BLOCKS, is_finite)', '4 * DV_BLOCKS']], [NOT_FINITE]),
   ...each(['flash_forward_row'], 'values that are not finite dropped', [['select(begin, end, is_tame)', 'end']], [NOT_FINITE]),
   ...each(
     ['flash_forward_row'],
     'the block of another row beside a value that is not finite',
-    [['complete[r * DV_BLOCKS + i / 4]', 'complete[r + i / 4]']],
+    [['r * DV_BLOCKS + i / 16', 'r + i / 16']],
     [NOT_FINITE],
   ),
   ...each(
