@@ -9,8 +9,8 @@ enable subgroups;
 // first_m + (lane ^ x): softmax and weights · v need no common order. Nothing depends on how wide a subgroup is.
 // Compilers for the CPU keep an array fast where its indices are literals, and slow where they are variables: hence blocks of 16 elements,
 // and lines in place of loops. SwiftShader, Chrome 143, 24 Nov 2026: 22 to 30 times as many products a second as with loops.
-// Loads alone stand in loops, through arrays that stay in memory: each line that loads is dozens of branches to such a compiler. Lines in place
-// of these loops ran no faster, and took up to three times as long to compile (27 Nov 2026).
+// A step's loads are in loops all the same, through arrays that stay in memory: each line that loads is dozens of branches to such a compiler. Lines
+// took SwiftShader up to three times as long to compile, and ran no faster from D 64 on, 3 to 14% faster below (27 Nov 2026).
 // Its twin on the CPU is src/reference/attention.ts, its test test/attention.test.ts.
 // Source: T. Dao, FlashAttention-2, arXiv 2307.08691, algorithm 1.
 
@@ -316,11 +316,6 @@ fn add_values(sums: mat4x4f, row: Row, v: Four) -> mat4x4f {
     add_value4(sums[2], row, v.a[2], v.b[2], v.c[2], v.d[2]), add_value4(sums[3], row, v.a[3], v.b[3], v.c[3], v.d[3]));
 }
 
-/// The value where `kept` has all bits, zeros where it has none, whatever the value is.
-fn keep(value: vec4f, kept: u32) -> vec4f {
-  return bitcast<vec4f>(bitcast<vec4u>(value) & vec4u(kept));
-}
-
 /// Adds weights · v to one block of every row of out.
 fn value_block(sums: ptr<function, array<mat4x4f, ROWS * DV_BLOCKS>>, rows: ptr<function, array<Row, 8>>, block: u32, value: ptr<function, Value>) {
   let values = meet(mat4x4f((*value)[4 * block], (*value)[4 * block + 1], (*value)[4 * block + 2], (*value)[4 * block + 3]));
@@ -390,7 +385,7 @@ fn add_weighted_values(
 
 /// Adds weight · v of one key; a weight of 0 skips v.
 fn add_seen(sum: vec4f, weight: f32, value: vec4f) -> vec4f {
-  return fma(vec4f(weight), keep(value, select(0xffffffffu, 0u, weight == 0.0)), sum);
+  return fma(vec4f(weight), select(value, vec4f(), weight == 0.0), sum);
 }
 
 /// Not 0 where one of four elements is infinite or no number.
@@ -479,15 +474,14 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
     let value_row = v_base + m * params.v_m;
     // Infinity times a weight of 0 is not 0: where not all keys are seen and one is not finite, all count as zeros here, and are added at the end.
     var value: Value;
-    var wild = 0u;
     for (var i = 0u; i < 4 * DV_BLOCKS; i++) {
       value[i] = load_v(value_row, 4 * i);
-      if (SKIP_ZEROS) {
-        wild = wild | wildness(value[i]);
-      }
     }
     if (SKIP_ZEROS) {
-      wild = select(wild, 0, is_whole);
+      var wild = 0u;
+      for (var i = select(0, 4 * DV_BLOCKS, is_whole); i < 4 * DV_BLOCKS; i++) {
+        wild = wild | wildness(value[i]);
+      }
       let two = wild | quadSwapX(wild);
       let is_finite = (two | quadSwapY(two)) == 0;
       is_tame = is_tame & is_finite;
@@ -503,11 +497,11 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
   if (SKIP_ZEROS) {
     for (var first_m = select(begin, end, is_tame); first_m < end; first_m += 4) {
       let keys = min(vec4u(first_m) + (vec4u(lane) ^ vec4u(0, 1, 2, 3)), vec4u(length - 1));
-      let values = v_base + keys * params.v_m;
+      let value_rows = v_base + keys * params.v_m;
       let is_whole = is_plain && i32(first_m) >= whole_begin && i32(first_m) + 4 <= whole_end;
       var wild = 0u;
       for (var i = select(0, 16 * DV_BLOCKS, is_whole); i < 16 * DV_BLOCKS; i++) {
-        wild = wild | wildness(load_v(values[i % 4], i / 4 * 4));
+        wild = wild | wildness(load_v(value_rows[i % 4], i / 4 * 4));
       }
       if (wild != 0) {
         for (var r = 0u; r < ROWS; r++) {
@@ -519,7 +513,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
           for (var i = 0u; i < 16 * DV_BLOCKS; i++) {
             let block = r * DV_BLOCKS + i / 16;
             let column = i / 4 % 4;
-            complete[block][column] = add_seen(complete[block][column], weights[i % 4], load_v(values[i % 4], i / 4 * 4));
+            complete[block][column] = add_seen(complete[block][column], weights[i % 4], load_v(value_rows[i % 4], i / 4 * 4));
           }
         }
       }

@@ -144,7 +144,7 @@ function rowTiles(problem: BackwardProblem, facts: DeviceFacts, length: number, 
 }
 
 const MOST_ROWS = 4;
-/** SwiftShader compiles heads of 128 in 3 s, of 256 in 12 (24 Nov 2026): longer ones are the baseline's. */
+/** SwiftShader compiled heads of 128 in 3 s, of 256 in 12 (24 Nov 2026, before their loads were in loops): longer ones are the baseline's. */
 const MOST_BLOCKS = 8;
 const isVec4 = ({ D, Dv, q, k, v, gradient }: BackwardProblem, outputs: readonly Layout[]) =>
   isWholeVec4(D, Dv, [q, k, v, gradient, ...outputs]);

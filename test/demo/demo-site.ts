@@ -90,20 +90,21 @@ export class DemoSite {
 /** Records what the threads of a page's browser do, until `taskTimes` asks. */
 export const recordTasks = (page: Page): Promise<void> => page.tracing.start({ categories: ['toplevel'] });
 
-/** Milliseconds of processor time that each task took on a page's main thread since `recordTasks`: what other processes take does not count. */
-export async function taskTimes(page: Page): Promise<number[]> {
+/** What each task took on a page's main thread since `recordTasks`. Processor time has nothing of what other processes take. */
+export async function taskTimes(page: Page): Promise<{ readonly processorMs: number; readonly wallMs: number }[]> {
   const { traceEvents } = JSON.parse(new TextDecoder().decode(await page.tracing.stop())) as { traceEvents: TraceEvent[] };
   const isMain = ({ name, args }: TraceEvent) => name === 'thread_name' && args.name === 'CrRendererMain';
   const main = new Set(traceEvents.filter(isMain).map(({ pid, tid }) => `${pid} ${tid}`));
   const tasks = traceEvents.filter(({ name, pid, tid }) => name === 'ThreadControllerImpl::RunTask' && main.has(`${pid} ${tid}`));
-  return tasks.map(({ tdur }) => tdur! / 1000);
+  return tasks.map(({ tdur, dur }) => ({ processorMs: tdur! / 1000, wallMs: dur! / 1000 }));
 }
 
 interface TraceEvent {
   readonly name: string;
   readonly pid: number;
   readonly tid: number;
-  readonly tdur?: number; // microseconds
+  readonly tdur?: number; // microseconds, of processor time
+  readonly dur?: number;
   readonly args: { readonly name?: string };
 }
 
