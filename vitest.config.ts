@@ -18,8 +18,7 @@ export default defineConfig({
         extends: true,
         test: {
           name: 'browser',
-          // Pages, in one browser: most of the time goes into compiling shaders, which takes one core a page. Firefox slows its hidden pages down.
-          maxWorkers: isFirefox ? 1 : 2,
+          maxWorkers: 2, // pages, each in a browser of its own
           sequence: { groupOrder: 0 },
           include: ['test/**/*.test.ts'],
           exclude: ['test/node/**', 'test/demo/**', 'test/rig/**', 'test/fuzz/**', 'test/mutants/**'],

@@ -1,5 +1,9 @@
 /// <reference types="vitest/config" />
-/** A Vitest Browser Mode provider: the tests run in a tab of a browser that Puppeteer drives. */
+/**
+ * A Vitest Browser Mode provider: the tests run in pages that Puppeteer drives, each in a browser of its own. Most of the time goes into
+ * compiling shaders, and SwiftShader compiles one at a time in a process: two pages of one browser took 524 s, of two browsers 361 s
+ * (Chrome 143, 27 Nov 2026). Firefox slows hidden pages down.
+ */
 import { defineBrowserProvider } from '@vitest/browser';
 import type { Browser, Page } from 'puppeteer';
 import type { Plugin } from 'vite';
@@ -11,7 +15,7 @@ const live = new Set<PuppeteerProvider>();
 class PuppeteerProvider implements BrowserProvider {
   readonly name = 'puppeteer';
   readonly supportsParallelism = true;
-  private browser: Promise<Browser> | undefined;
+  private readonly browsers = new Map<string, Promise<Browser>>();
   private readonly pages = new Map<string, Page>();
 
   constructor(private readonly project: TestProject) {
@@ -22,8 +26,8 @@ class PuppeteerProvider implements BrowserProvider {
     await this.pages.get(sessionId)?.close();
     const { name } = this.project.config.browser;
     if (name !== 'firefox' && name !== 'chrome') throw new Error(`BROWSER is ${name}: need chrome or firefox`);
-    this.browser ??= name === 'firefox' ? launchFirefox() : launchChrome();
-    const page = await (await this.browser).newPage();
+    if (!this.browsers.has(sessionId)) this.browsers.set(sessionId, name === 'firefox' ? launchFirefox() : launchChrome());
+    const page = await (await this.browsers.get(sessionId)!).newPage();
     this.pages.set(sessionId, page);
     // A crashed tab never answers again; closing it makes Vitest fail the run at once.
     page.on('error', (error) => {
@@ -47,8 +51,7 @@ class PuppeteerProvider implements BrowserProvider {
   async close(): Promise<void> {
     live.delete(this);
     this.pages.clear();
-    const browser = await this.browser?.catch(() => undefined);
-    if (browser) await endBrowser(browser);
+    await Promise.all([...this.browsers.values()].map((browser) => browser.then(endBrowser, () => {})));
   }
 }
 
