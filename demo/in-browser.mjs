@@ -25,7 +25,7 @@ export async function serveDemo() {
  */
 export async function runInBrowser(address, { module, name, args, limit, listen = () => {} }) {
   const { module: rig } = await runnerImport(join(root, 'test/rig/browser.ts'));
-  const browser = await rig.launchChrome({ zeroWorkgroupMemory: true, protocolTimeout: limit }); // as users' browsers run
+  const browser = await rig.launchChrome({ asUsers: true, protocolTimeout: limit });
   let timer;
   try {
     const page = await browser.newPage();

@@ -46,7 +46,7 @@ function sendPackageFile(request, response) {
 /** @returns what opens contestants' pages, where they are, and what ends the browser */
 export async function openBrowser(server, limit) {
   const { module: rig } = await runnerImport(join(root, 'test/rig/browser.ts'));
-  const browser = await rig.launchChrome({ zeroWorkgroupMemory: true, protocolTimeout: 2 * limit }); // the contest's own limit comes first
+  const browser = await rig.launchChrome({ asUsers: true, protocolTimeout: 2 * limit }); // the contest's own limit comes first
   const address = server.resolvedUrls.local[0];
   return {
     place: `${await browser.version()} on ${await onStage(await newPage(browser, address), 'adapter')}`,

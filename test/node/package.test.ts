@@ -26,7 +26,7 @@ beforeAll(async () => {
   dist = mkdtempSync(join(tmpdir(), 'webgpu-attention-'));
   await build({ root: projectRoot, logLevel: 'error', build: { outDir: dist, emptyOutDir: true } });
   server = await serve({ '/dist/': dist, '/': PAGE });
-  browser = await launchChrome({ zeroWorkgroupMemory: true }); // as users run it
+  browser = await launchChrome({ asUsers: true });
 });
 
 afterAll(async () => {
