@@ -1,4 +1,5 @@
 import { defineConfig } from 'vitest/config';
+import { HeaviestFirst } from './test/rig/heaviest-first.ts';
 import { casesPlugin } from './test/rig/outside.ts';
 import { plainSummary } from './test/rig/plain-summary.ts';
 import { puppeteerProvider, stallWatchdog } from './test/rig/vitest-puppeteer.ts';
@@ -10,6 +11,7 @@ export default defineConfig({
   plugins: [stallWatchdog(1.5 * LIMIT_MS), casesPlugin()], // the watchdog waits longer than any test's own timeout
   test: {
     reporters: ['default', plainSummary],
+    sequence: { sequencer: HeaviestFirst },
     testTimeout: LIMIT_MS,
     hookTimeout: LIMIT_MS,
     coverage: { include: ['src/**/*.ts'] },
@@ -39,6 +41,7 @@ export default defineConfig({
           name: 'node',
           include: ['test/node/**/*.test.ts', 'test/demo/**/*.test.ts'],
           environment: 'node',
+          globalSetup: 'test/demo/build.ts',
           fileParallelism: false, // each has a browser of its own, and two of them starve one another's training
           sequence: { groupOrder: 1 },
         },

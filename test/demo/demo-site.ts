@@ -1,14 +1,11 @@
-/** The built demo, served from a sub-path as any static host would, and a browser that drives it. */
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+/** The demo as `build.ts` built it, served from a sub-path as any static host would, and a browser that drives it. */
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import type { Browser, Page } from 'puppeteer';
-import { build } from 'vite';
-import { expect } from 'vitest';
+import { expect, inject } from 'vitest';
 import { endBrowser, launchChrome } from '../rig/browser.ts';
-import { projectRoot } from '../rig/find-chrome.ts';
 import { serve } from '../rig/static-server.ts';
 
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
@@ -34,14 +31,7 @@ export class DemoSite {
   ) {}
 
   static async open(): Promise<DemoSite> {
-    const folder = mkdtempSync(join(tmpdir(), 'webgpu-attention-demo-'));
-    await build({
-      root: 'demo',
-      configFile: join(projectRoot, 'vite.config.ts'),
-      mode: 'demo',
-      logLevel: 'error',
-      build: { outDir: folder, emptyOutDir: true },
-    });
+    const folder = inject('demoFolder');
     const server = await serve({ '/some/sub-path/': folder });
     return new DemoSite(folder, await launchChrome(), server);
   }
@@ -49,7 +39,6 @@ export class DemoSite {
   async close(): Promise<void> {
     await endBrowser(this.browser);
     await this.server.close();
-    rmSync(this.folder, { recursive: true });
   }
 
   address(path: string): string {
