@@ -125,6 +125,7 @@ function everyVariant(own: DeviceFacts): Map<string, [Kernel, Variant]> {
 const KERNELS = [scores, softmax, context, project, flashDecode, flashBackwardDelta, flashBackwardSinks];
 
 onDevices('variants', (attention) => {
+  let variants: Map<string, [Kernel, Variant]> | undefined;
   test.for(Object.entries(import.meta.glob<string>('../shaders/*.wgsl', { query: '?raw', import: 'default' })))(
     '%s as it is committed',
     async ([, load], { skip }) => {
@@ -139,7 +140,8 @@ onDevices('variants', (attention) => {
   test.for([...KERNELS, ...Object.values(FUSED), ...Object.values(BACKWARD)])('$name', async ({ name }, { skip }) => {
     const { device } = attention();
     let taken = 0;
-    for (const [label, [kernel, variant]] of everyVariant(deviceFacts(device, await hasOrderedQuads(device)))) {
+    variants ??= everyVariant(deviceFacts(device, await hasOrderedQuads(device)));
+    for (const [label, [kernel, variant]] of variants) {
       const isHere = kernel.name === name && (!enabled(kernel, variant).includes('f16') || device.features.has('shader-f16'));
       if (!isHere) continue;
       const module = device.createShaderModule({ label, code: specialized(kernel, variant, (await kernel.source()).default) });

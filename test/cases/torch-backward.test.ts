@@ -2,7 +2,7 @@
 import { describe, test } from 'vitest';
 import type { AttentionOptions, GpuTensor } from '../../src/index.ts';
 import { type BooleanTensor, backward, type ReferenceOptions, scaledDotProductAttention } from '../../src/reference/index.ts';
-import { backwardTiersOf } from '../rig/backward-tiers.ts';
+import { backwardTiersOf, skipsZeros } from '../rig/backward-tiers.ts';
 import { onDevices } from '../rig/gpu.ts';
 import { expectWithin } from '../rig/tolerance.ts';
 import { areAbsent, casesOf, hostMask, type OutsideCase, readCase, type Uploadable, uploadCase } from './outside-case.ts';
@@ -10,9 +10,6 @@ import { type Attributes, optionsOf } from './torch-case.ts';
 
 /** Three roundings in f16 meet in a gradient: of out, from which delta comes, of the gradient itself, and of what it was multiplied by. */
 const WITHIN = { f32: 2e-5, f16: 3 * 2 ** -11, bool: 0, u32: 0 };
-
-/** Kernels that look for zeros give the same gradients, so that all cases share a pipeline; test/backward.test.ts has those that do not look. */
-const skipsZeros = (variant: object) => Object.fromEntries(Object.keys(variant).map((name) => [`${name.split('.')[0]}.SKIP_ZEROS`, true]));
 
 const expectedOf = ({ dQ, dK, dV }: OutsideCase['outputs']) => ({ q: dQ!.data, k: dK!.data, v: dV!.data });
 

@@ -1,7 +1,7 @@
 /** What the cases of bad input are made of: tensors on one device, and some that may not be used there. */
 import { afterAll, beforeAll, expect } from 'vitest';
 import { type Attention, type AttentionErrorCode, type AttentionPlan, createAttention, type GpuTensor } from '../../src/index.ts';
-import { requestDefaultDevice } from '../rig/gpu.ts';
+import { requestDefaultDevice, sharedAttention } from '../rig/gpu.ts';
 
 export let attention: Attention;
 export let other: Attention;
@@ -14,6 +14,7 @@ export let released: GpuTensor;
 export let theirs: GpuTensor;
 export let plan: AttentionPlan;
 const uncaptured: string[] = [];
+const listener = ({ error }: GPUUncapturedErrorEvent) => uncaptured.push(error.message);
 
 const zeros = (on: Attention, ...shape: number[]) => on.upload(new Float32Array(shape.reduce((a, b) => a * b)), shape);
 export const raw = (size: number, usage: number, on = device): GPUBuffer => on.createBuffer({ size, usage });
@@ -22,9 +23,9 @@ export const layout = (...shape: number[]) => ({ shape, dtype: 'f32' as const })
 /** Declares what the cases of a file are made of, and that they leave no uncaptured device error. */
 export function useTensors(): void {
   beforeAll(async () => {
-    device = await requestDefaultDevice();
+    device = (await sharedAttention('default device')).device;
     foreignDevice = await requestDefaultDevice();
-    for (const each of [device, foreignDevice]) each.addEventListener('uncapturederror', ({ error }) => uncaptured.push(error.message));
+    for (const each of [device, foreignDevice]) each.addEventListener('uncapturederror', listener);
     attention = await createAttention({ device });
     other = await createAttention({ device });
     q = zeros(attention, 2, 4, 3, 5);
@@ -39,7 +40,8 @@ export function useTensors(): void {
   afterAll(async () => {
     await device.queue.onSubmittedWorkDone();
     for (const each of [attention, other]) each.destroy();
-    for (const each of [device, foreignDevice]) each.destroy();
+    device.removeEventListener('uncapturederror', listener);
+    foreignDevice.destroy();
     expect(uncaptured).toEqual([]);
   });
 }

@@ -47,7 +47,7 @@ const inputs = (attention: Attention, M = 6): [GpuTensor, GpuTensor, GpuTensor] 
 };
 
 describe('plan', () => {
-  testWithDevice('makes one buffer; encode makes, submits, maps and copies nothing', async (attention, device) => {
+  const makesOneBuffer = async (attention: Attention, device: GPUDevice) => {
     const [q, k, v] = inputs(attention);
     const watched = count(device);
     const plan = await attention.plan({ q, k, v, returnLse: true, algorithm: 'explicit' });
@@ -70,7 +70,8 @@ describe('plan', () => {
     pass.end();
     device.queue.submit([encoder.finish()]);
     watched.restore();
-  });
+  };
+  testWithDevice('makes one buffer; encode makes, submits, maps and copies nothing', makesOneBuffer, { hasOwnDevice: true });
 
   testWithDevice('the second call of a shape compiles nothing, and neither does another length', async (attention, device) => {
     const first = inputs(attention, 5);

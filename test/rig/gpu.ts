@@ -16,8 +16,14 @@ export async function requestDefaultDevice(): Promise<GPUDevice> {
   return adapter.requestDevice();
 }
 
-/** One Attention a kind for all suites of a page: what a suite compiled, the next need not compile again. */
 const shared = new Map<Kind, Promise<Attention>>();
+
+/** The one Attention of a kind for all suites of a page: what a suite compiled, the next need not compile again. */
+export function sharedAttention(kind: Kind): Promise<Attention> {
+  const known = shared.get(kind) ?? share(kind);
+  shared.set(kind, known);
+  return known;
+}
 
 async function share(kind: Kind): Promise<Attention> {
   const attention = await createAttention(kind === 'default device' ? { device: await requestDefaultDevice() } : {});
@@ -32,8 +38,7 @@ export function onDevices(name: string, suite: (attention: () => Attention) => v
     const uncaptured: string[] = [];
     const listener = ({ error }: GPUUncapturedErrorEvent) => uncaptured.push(error.message);
     beforeAll(async () => {
-      if (!shared.has(kind)) shared.set(kind, share(kind));
-      attention = await shared.get(kind)!;
+      attention = await sharedAttention(kind);
       attention.device.addEventListener('uncapturederror', listener);
     });
     afterAll(async () => {
@@ -45,16 +50,27 @@ export function onDevices(name: string, suite: (attention: () => Attention) => v
   });
 }
 
-/** A test with an Attention on a default device of its own, an error scope around it that must be empty, and everything freed at its end. */
-export function testWithDevice(name: string, body: (attention: Attention, device: GPUDevice) => Promise<void>): void {
+/**
+ * A test with an Attention of its own on the default device, an error scope around it that must be empty, and the Attention's buffers freed at its end.
+ * @param hasOwnDevice where what others compiled on the device, or what the test does to it, would matter
+ */
+export function testWithDevice(
+  name: string,
+  body: (attention: Attention, device: GPUDevice) => Promise<void>,
+  { hasOwnDevice = false } = {},
+): void {
   test(name, async () => {
-    const device = await requestDefaultDevice();
+    const device = hasOwnDevice ? await requestDefaultDevice() : (await sharedAttention('default device')).device;
     device.pushErrorScope('validation');
     const attention = await createAttention({ device });
-    await body(attention, device);
-    const error = await device.popErrorScope();
-    attention.destroy();
-    device.destroy();
+    let error: GPUError | null;
+    try {
+      await body(attention, device);
+    } finally {
+      error = await device.popErrorScope();
+      attention.destroy();
+      if (hasOwnDevice) device.destroy();
+    }
     expect(error?.message).toBeUndefined();
   });
 }
