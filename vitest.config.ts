@@ -41,7 +41,7 @@ export default defineConfig({
           name: 'node',
           include: ['test/node/**/*.test.ts', 'test/demo/**/*.test.ts'],
           environment: 'node',
-          globalSetup: 'test/demo/build.ts',
+          globalSetup: 'test/demo/build-demo.ts',
           fileParallelism: false, // each has a browser of its own, and two of them starve one another's training
           sequence: { groupOrder: 1 },
         },

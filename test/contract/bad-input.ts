@@ -23,6 +23,7 @@ export const layout = (...shape: number[]) => ({ shape, dtype: 'f32' as const })
 /** Declares what the cases of a file are made of, and that they leave no uncaptured device error. */
 export function useTensors(): void {
   beforeAll(async () => {
+    uncaptured.length = 0; // files share a page, and this module
     device = (await sharedAttention('default device')).device;
     foreignDevice = await requestDefaultDevice();
     for (const each of [device, foreignDevice]) each.addEventListener('uncapturederror', listener);
@@ -39,8 +40,8 @@ export function useTensors(): void {
 
   afterAll(async () => {
     await device.queue.onSubmittedWorkDone();
-    for (const each of [attention, other]) each.destroy();
     device.removeEventListener('uncapturederror', listener);
+    for (const each of [attention, other]) each.destroy();
     foreignDevice.destroy();
     expect(uncaptured).toEqual([]);
   });

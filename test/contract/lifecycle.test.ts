@@ -46,7 +46,7 @@ describe('buffers', () => {
     expect(Math.max(...data)).toBeLessThanOrEqual(1);
   });
 
-  const failedCalls = async (attention: Attention, device: GPUDevice) => {
+  const failingCalls = async (attention: Attention, device: GPUDevice) => {
     const q = input(attention, 9);
     const foreign = await requestDefaultDevice();
     const theirs = { ...q, buffer: foreign.createBuffer({ size: 1024, usage: GPUBufferUsage.STORAGE }) };
@@ -56,7 +56,7 @@ describe('buffers', () => {
     expect(live()).toBeLessThan(8);
     foreign.destroy();
   };
-  testWithDevice('a failed call gives its buffers back', failedCalls, { hasOwnDevice: true });
+  testWithDevice('a failed call gives its buffers back', failingCalls, { hasOwnDevice: true });
 
   testWithDevice('upload and download keep every dtype, and views are gathered', async (attention) => {
     const floats = attention.upload([1.5, -2, 3, 4, 5, 6], [2, 3]);
@@ -216,12 +216,15 @@ test('destroyed while a first call compiles: device-lost, and no buffer stays', 
   device.destroy();
 });
 
-testWithDevice('a tensor released while its call compiles is an error, never another tensor’s numbers', async (attention) => {
+const releasedWhileCompiling = async (attention: Attention) => {
   const x = attention.upload([1, 2], [1, 2]);
   const w = attention.upload([1, 1], [2, 1]);
   const pending = attention.project(x, w).catch((error) => error);
   attention.release(x);
   expect(await pending).toMatchObject({ code: 'option', message: expect.stringContaining('was released') });
+};
+testWithDevice('a tensor released while its call compiles is an error, never another tensor’s numbers', releasedWhileCompiling, {
+  hasOwnDevice: true,
 });
 
 testWithDevice('a view cannot release what its tensor may still use', async (attention) => {

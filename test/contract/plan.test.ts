@@ -47,7 +47,7 @@ const inputs = (attention: Attention, M = 6): [GpuTensor, GpuTensor, GpuTensor] 
 };
 
 describe('plan', () => {
-  const makesOneBuffer = async (attention: Attention, device: GPUDevice) => {
+  const makingOneBuffer = async (attention: Attention, device: GPUDevice) => {
     const [q, k, v] = inputs(attention);
     const watched = count(device);
     const plan = await attention.plan({ q, k, v, returnLse: true, algorithm: 'explicit' });
@@ -71,9 +71,9 @@ describe('plan', () => {
     device.queue.submit([encoder.finish()]);
     watched.restore();
   };
-  testWithDevice('makes one buffer; encode makes, submits, maps and copies nothing', makesOneBuffer, { hasOwnDevice: true });
+  testWithDevice('makes one buffer; encode makes, submits, maps and copies nothing', makingOneBuffer, { hasOwnDevice: true });
 
-  testWithDevice('the second call of a shape compiles nothing, and neither does another length', async (attention, device) => {
+  const secondCalls = async (attention: Attention, device: GPUDevice) => {
     const first = inputs(attention, 5);
     await attention.scaledDotProductAttention(...first);
     const watched = count(device);
@@ -82,7 +82,8 @@ describe('plan', () => {
     expect(watched.calls()).not.toHaveProperty('createShaderModule');
     expect(watched.calls()).not.toHaveProperty('createComputePipelineAsync');
     watched.restore();
-  });
+  };
+  testWithDevice('the second call of a shape compiles nothing, and neither does another length', secondCalls, { hasOwnDevice: true });
 
   testWithDevice('auto takes fused, which needs no workspace, unless N×M is asked for', async (attention) => {
     const [q, k, v] = inputs(attention);

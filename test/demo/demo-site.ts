@@ -1,4 +1,4 @@
-/** The demo as `build.ts` built it, served from a sub-path as any static host would, and a browser that drives it. */
+/** The demo as `build-demo.ts` built it, served from a sub-path as any static host would, and a browser that drives it. */
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
@@ -31,7 +31,8 @@ export class DemoSite {
   ) {}
 
   static async open(): Promise<DemoSite> {
-    const folder = inject('demoFolder');
+    const { folder, problem } = inject('demo');
+    if (problem) throw new Error(`the demo was not built: ${problem}`);
     const server = await serve({ '/some/sub-path/': folder });
     return new DemoSite(folder, await launchChrome(), server);
   }

@@ -43,6 +43,6 @@ function quads({ adapterInfo }: GPUDevice, width: number): BackwardTier {
   return { name: 'quad', variant, forward: { 'flash_forward_quad.LANES': lanes, 'flash_forward_quad.ROWS': 1 } };
 }
 
-/** Kernels that look for zeros give the same gradients, so that suites share pipelines; test/backward-options.test.ts has those that do not look. */
+/** Kernels that look for zeros give the same gradients, so that suites share pipelines; test/backward.test.ts has some that do not look. */
 export const skipsZeros = (variant: object) =>
   Object.fromEntries(Object.keys(variant).map((name) => [`${name.split('.')[0]}.SKIP_ZEROS`, true]));

@@ -16,7 +16,7 @@ const BASE = [
 const SOFTWARE = ['--use-webgpu-adapter=swiftshader'];
 /**
  * What browsers add to every shader, left out. SwiftShader unrolls the zeroing of workgroup memory, 1.4 ms of a pipeline for each f32 (24 Nov 2026), and
- * takes a fifth longer to compile where indices are clamped (27 Nov 2026). A kernel that needed either would fail in the tests.
+ * takes a fifth longer to compile where indices are clamped (27 Nov 2026). Kernels need neither.
  */
 const QUICK_PIPELINES = ['--enable-dawn-features=disable_workgroup_init,disable_robustness'];
 

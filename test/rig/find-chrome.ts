@@ -23,7 +23,12 @@ export const projectRoot = resolve(dirname(fileURLToPath(import.meta.url)), '../
 
 export type FoundChrome = Pick<LaunchOptions, 'executablePath' | 'headless' | 'env'> & { readonly source: string };
 
-export async function findChrome(): Promise<FoundChrome> {
+let search: Promise<FoundChrome> | undefined;
+
+/** Looks for it once: browsers that start together shall not unpack it twice. */
+export const findChrome = (): Promise<FoundChrome> => (search ??= find());
+
+async function find(): Promise<FoundChrome> {
   const fromEnv = process.env.PUPPETEER_EXECUTABLE_PATH;
   if (fromEnv) {
     if (!existsSync(fromEnv)) throw new Error(`PUPPETEER_EXECUTABLE_PATH: no such file: ${fromEnv}`);

@@ -1,7 +1,10 @@
 /** The order of the suites. */
 import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
-/** What compiles most, most first: two pages take suites as they become free, and one that began with the others done would be alone for a minute. */
+/**
+ * What compiles most, most first: two pages take suites as they become free, and a heavy one that came last would have a page alone for a minute.
+ * Vitest knows how long suites take once they have run here; before, as after `npm ci`, it goes by the files' sizes.
+ */
 const HEAVIEST = [
   'backward-options',
   'cases/torch-backward',

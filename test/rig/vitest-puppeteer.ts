@@ -1,8 +1,8 @@
 /// <reference types="vitest/config" />
 /**
  * A Vitest Browser Mode provider: the tests run in pages that Puppeteer drives, each in a browser of its own. Most of the time goes into
- * compiling shaders, and SwiftShader compiles one at a time in a process: two pages of one browser took 524 s, of two browsers 361 s
- * (Chrome 143, 27 Nov 2026). Firefox slows hidden pages down.
+ * compiling shaders, and SwiftShader compiles one at a time in a process: `npm test` took 524 s with two pages in one browser, 361 s with
+ * one in each of two (Chrome 143, 27 Nov 2026). Firefox slows pages down that another hides.
  */
 import { defineBrowserProvider } from '@vitest/browser';
 import type { Browser, Page } from 'puppeteer';
@@ -23,6 +23,7 @@ class PuppeteerProvider implements BrowserProvider {
   }
 
   async openPage(sessionId: string, url: string): Promise<void> {
+    live.add(this); // again, where a watched run goes on after `close`
     await this.pages.get(sessionId)?.close();
     const { name } = this.project.config.browser;
     if (name !== 'firefox' && name !== 'chrome') throw new Error(`BROWSER is ${name}: need chrome or firefox`);
@@ -50,8 +51,10 @@ class PuppeteerProvider implements BrowserProvider {
 
   async close(): Promise<void> {
     live.delete(this);
+    const browsers = [...this.browsers.values()];
+    this.browsers.clear();
     this.pages.clear();
-    await Promise.all([...this.browsers.values()].map((browser) => browser.then(endBrowser, () => {})));
+    await Promise.all(browsers.map((browser) => browser.then(endBrowser, () => {})));
   }
 }
 
