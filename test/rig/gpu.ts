@@ -64,12 +64,14 @@ export function testWithDevice(
 ): void {
   test(name, async () => {
     const device = hasOwnDevice ? await requestDefaultDevice() : (await sharedAttention('default device')).device;
-    const attention = await createAttention({ device });
+    const run = async () => {
+      const attention = await createAttention({ device });
+      await body(attention, device).finally(() => attention.destroy());
+    };
     device.pushErrorScope('validation');
     try {
-      await body(attention, device).finally(async () => expect((await device.popErrorScope())?.message).toBeUndefined());
+      await run().finally(async () => expect((await device.popErrorScope())?.message).toBeUndefined());
     } finally {
-      attention.destroy();
       if (hasOwnDevice) device.destroy();
     }
   });

@@ -1,7 +1,7 @@
 /// <reference types="vitest/config" />
 /**
  * A Vitest Browser Mode provider: the tests run in pages that Puppeteer drives, each in a browser of its own. Most of the time goes into
- * compiling shaders, and SwiftShader compiles one at a time in a process: `npm test` took 524 s with two pages in one browser, 361 s with
+ * compiling shaders, and SwiftShader compiles one at a time in a process: these tests took 524 s with two pages in one browser, 361 s with
  * one in each of two (Chrome 143, 27 Nov 2026). Firefox slows pages down that another hides.
  */
 import { defineBrowserProvider } from '@vitest/browser';
