@@ -39,7 +39,17 @@ export default defineConfig({
         extends: true,
         test: {
           name: 'node',
-          include: ['test/node/**/*.test.ts', 'test/demo/**/*.test.ts'],
+          include: ['test/node/**/*.test.ts'],
+          environment: 'node',
+          maxWorkers: 2, // what a group's projects must agree in
+          sequence: { groupOrder: 0 }, // beside the pages
+        },
+      },
+      {
+        extends: true,
+        test: {
+          name: 'demo',
+          include: ['test/demo/**/*.test.ts'],
           environment: 'node',
           globalSetup: 'test/demo/build-demo.ts',
           fileParallelism: false, // each has a browser of its own, and two of them starve one another's training
