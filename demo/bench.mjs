@@ -2,6 +2,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { runnerImport } from 'vite';
 import { root, runInBrowser, serveDemo } from './in-browser.mjs';
 
 const USAGE = `npm run bench -- [options]
@@ -19,6 +20,8 @@ const LIMIT_MS = 30 * 60_000;
 
 async function main() {
   const options = readOptions();
+  const { module: work } = await runnerImport(join(root, 'demo/benchmark/work.ts'));
+  work.checkOptions(options); // before a browser starts
   const server = await serveDemo();
   try {
     const run = { module: 'benchmark/headless.ts', name: 'runHeadless', args: [options], limit: LIMIT_MS, listen: showProgress };
