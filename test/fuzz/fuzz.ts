@@ -13,7 +13,7 @@ import { compare, F32 } from './compare.ts';
 import { checkGradients } from './gradients.ts';
 import { drawInputs } from './inputs.ts';
 import { limitOf } from './limit.ts';
-import { type FuzzProblem, fuzzProblem, hasGradients } from './problem.ts';
+import { type FuzzProblem, fuzzProblem, hasGradients, looksForZeros } from './problem.ts';
 import { secondOpinion } from './second-oracle.ts';
 import { hostTensors, Placer } from './tensors.ts';
 
@@ -136,7 +136,9 @@ async function checkStridedOut(
 }
 
 /** Every kernel of the forward pass, with tiles that few pipelines cover: compiling them takes a software device seconds. */
-function waysOf({ seed, D, Dv }: FuzzProblem): [string, AttentionOptions][] {
+function waysOf(p: FuzzProblem): [string, AttentionOptions][] {
+  const { seed, D, Dv } = p;
+  const zeros = looksForZeros(p) ? { SKIP_ZEROS: true } : {};
   const isShort = Math.max(D, Dv) <= 64;
   const blocks = (count: number) => ({ D_BLOCKS: count, DV_BLOCKS: count });
   const rowTiles = { ...(isShort ? { ROWS: 2, ...blocks(4) } : { ROWS: 1, ...blocks(16) }), SKIP_ZEROS: true };
@@ -155,7 +157,7 @@ function waysOf({ seed, D, Dv }: FuzzProblem): [string, AttentionOptions][] {
     force('flash_forward', { TILE_N: [4, 16, 32][seed % 3]! }),
     force('flash_decode', decodeTiles),
     ...(attention.device.features.has('subgroups')
-      ? [force('flash_forward_quad', { ROWS: [1, 2, 4][D % 3]! }), force('flash_forward_row', rowTiles)]
+      ? [force('flash_forward_quad', { ROWS: [1, 2, 4][D % 3]!, ...zeros }), force('flash_forward_row', rowTiles)]
       : []),
   ];
 }

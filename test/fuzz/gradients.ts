@@ -1,9 +1,10 @@
 /** The gradients of a random problem, on one tier of the backward pass, against the reference's. */
 import type { Attention, AttentionOptions, GpuTensor } from '../../src/index.ts';
 import { backward, type HostTensor, scaledDotProductAttention } from '../../src/reference/index.ts';
+import { skipsZeros } from '../rig/backward-tiers.ts';
 import { compareElements, F32 } from './compare.ts';
 import { type FuzzInputs, round } from './inputs.ts';
-import type { FuzzProblem } from './problem.ts';
+import { type FuzzProblem, looksForZeros } from './problem.ts';
 import { host, hostTensors, type Placer } from './tensors.ts';
 
 const NAMES = ['q', 'k', 'v', 'mask', 'sinks'] as const;
@@ -46,21 +47,22 @@ const force = (dq: string, dkv: string, constants: Record<string, number | boole
   Object.fromEntries(Object.entries(constants).flatMap(([name, value]) => [`${dq}.${name}`, `${dkv}.${name}`].map((key) => [key, value])));
 const TIERS: Record<'baseline' | 'row' | 'quad', AttentionOptions['variant'] & object> = {
   baseline: {
-    ...force('flash_backward_dq', 'flash_backward_dkv', { TILE_N: 16, TILE_M: 16, BLOCKS: 2, SKIP_ZEROS: true }),
+    ...force('flash_backward_dq', 'flash_backward_dkv', { TILE_N: 16, TILE_M: 16, BLOCKS: 2 }),
     ...{ 'flash_backward_dq.KEYS': 8, 'flash_backward_dkv.QUERIES': 8 },
   },
   quad: {
-    ...force('flash_backward_dq_quad', 'flash_backward_dkv_quad', { LANES: 4, ROWS: 2, D_VECS: 4, DV_VECS: 4, SKIP_ZEROS: true }),
+    ...force('flash_backward_dq_quad', 'flash_backward_dkv_quad', { LANES: 4, ROWS: 2, D_VECS: 4, DV_VECS: 4 }),
     'flash_backward_dkv_quad.PARTS': 2,
   },
-  row: force('flash_backward_dq_row', 'flash_backward_dkv_row', { SIZE: 4, ROWS: 1, D_BLOCKS: 4, DV_BLOCKS: 4, SKIP_ZEROS: true }),
+  row: force('flash_backward_dq_row', 'flash_backward_dkv_row', { SIZE: 4, ROWS: 1, D_BLOCKS: 4, DV_BLOCKS: 4 }),
 };
 
 /** One tier of those that can take the problem, always with the same tiles: compiling them takes a software device seconds. */
-function tierOf({ features }: GPUDevice, { D, Dv, seed }: FuzzProblem) {
+function tierOf({ features }: GPUDevice, p: FuzzProblem) {
+  const { D, Dv, seed } = p;
   const canHold = features.has('subgroups') && Math.max(D, Dv) <= 64; // whole rows, in the registers of those tiles
   const tier = canHold ? (['baseline', 'row', 'quad'] as const)[seed % 3]! : 'baseline';
-  return [tier, TIERS[tier]] as const;
+  return [tier, { ...TIERS[tier], ...(looksForZeros(p) && skipsZeros(TIERS[tier])) }] as const;
 }
 
 /**
