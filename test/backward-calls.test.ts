@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import type { AttentionError, AttentionProblem, BackwardTensors, GpuTensor } from '../src/index.ts';
 import { attention, type Case, check, device, k, layout, other, q, raw, released, useTensors, v } from './contract/bad-input.ts';
-import { onDevices, runPass } from './rig/gpu.ts';
+import { runPass } from './rig/gpu.ts';
 
 useTensors();
 
@@ -148,17 +148,14 @@ test('dq, dk and dv may lie side by side in one buffer', async () => {
   made.destroy();
 });
 
-onDevices('backward', (own) => {
-  test('the variant of a plan reaches its direction', async () => {
-    const on = own();
-    const variant = { 'flash_forward.TILE_N': 16, 'flash_backward_dq.TILE_N': 64, 'flash_backward_dkv.TILE_M': 64 };
-    const problem = { q: layout(1, 1, 40, 8), k: layout(1, 1, 40, 8), v: layout(1, 1, 40, 8), backward: true as const, variant };
-    const made = await on.plan({ ...problem, algorithm: 'fused' });
-    const of = (name: string) => made.kernels.find((kernel) => kernel.name === name)!;
-    expect([of('flash_forward').variant.TILE_N, of('flash_backward_dq').variant.TILE_N, of('flash_backward_dkv').variant.TILE_M]).toEqual([
-      16, 64, 64,
-    ]);
-    expect(of('flash_backward_dq').reason).toBe('forced by variant');
-    made.destroy();
-  });
+test('the variant of a plan reaches its direction', async () => {
+  const variant = { 'flash_forward.TILE_N': 16, 'flash_backward_dq.TILE_N': 64, 'flash_backward_dkv.TILE_M': 64 };
+  const problem = { q: layout(1, 1, 40, 8), k: layout(1, 1, 40, 8), v: layout(1, 1, 40, 8), backward: true as const, variant };
+  const made = await attention.plan({ ...problem, algorithm: 'fused' });
+  const of = (name: string) => made.kernels.find((kernel) => kernel.name === name)!;
+  expect([of('flash_forward').variant.TILE_N, of('flash_backward_dq').variant.TILE_N, of('flash_backward_dkv').variant.TILE_M]).toEqual([
+    16, 64, 64,
+  ]);
+  expect(of('flash_backward_dq').reason).toBe('forced by variant');
+  made.destroy();
 });

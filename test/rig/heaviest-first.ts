@@ -8,10 +8,12 @@ import { BaseSequencer, type TestSpecification } from 'vitest/node';
 const HEAVIEST = [
   'backward-options',
   'cases/torch-backward',
+  'backward', // has pipelines of the one before, which ends first: mostly on the same page
   'cases/torch',
-  'backward',
   'attention',
   'kernels/flash_decode',
+  'contract/not-finite',
+  'contract/options',
   'contract/tune',
 ].map((name) => `/test/${name}.test.ts`);
 
