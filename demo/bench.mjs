@@ -15,12 +15,11 @@ const USAGE = `npm run bench -- [options]
   --causal                   a query sees no later key
   --tune                     measure variants on the device first, and take the fastest
   --repeats 5                timed runs of each path at each length`;
-const PASSES = ['forward', 'backward', 'both']; // as in benchmark/work.ts
 const LIMIT_MS = 30 * 60_000;
 
 async function main() {
-  const options = readOptions();
   const { module: work } = await runnerImport(join(root, 'demo/benchmark/work.ts'));
+  const options = readOptions(work.PASSES);
   work.checkOptions(options); // before a browser starts
   const server = await serveDemo();
   try {
@@ -40,7 +39,8 @@ async function main() {
   }
 }
 
-function readOptions() {
+/** @param known the passes there are */
+function readOptions(known) {
   const string = { type: 'string' };
   let values;
   try {
@@ -65,10 +65,10 @@ function readOptions() {
   };
   const heads = whole('heads', values.heads ?? '8', 256);
   const passes = (values.passes ?? 'forward').split(',');
-  const wrong = passes.find((pass) => !PASSES.includes(pass));
-  if (wrong !== undefined) throw new Error(`--passes has ${JSON.stringify(wrong)}: known are ${PASSES.join(', ')}\n${USAGE}`);
+  const wrong = passes.find((pass) => !known.includes(pass));
+  if (wrong !== undefined) throw new Error(`--passes has ${JSON.stringify(wrong)}: known are ${known.join(', ')}\n${USAGE}`);
   return {
-    passes: PASSES.filter((pass) => passes.includes(pass)),
+    passes: known.filter((pass) => passes.includes(pass)),
     lengths: (values.lengths ?? '64,128,256,512').split(',').map((text) => whole('lengths', text, 65536)),
     queries: values.queries === undefined ? undefined : whole('queries', values.queries, 65536),
     heads,
