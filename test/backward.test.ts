@@ -51,13 +51,13 @@ onDevices('backward', (attention) => {
     const exact = scaledDotProductAttention(given.q, given.k, given.v, { returnLse: true });
     const expected = backward(host(data.gradient, B, H, N, Dv), { ...given, out: exact.out, lse: exact.lse! });
     const naive = await naiveBackward(device, sizes, data.q, data.k, data.v, data.gradient);
-    for (const { name, variant, alike } of backwardTiersOf(device, width, width <= 32 ? 2 : 1)) {
+    for (const { name, variant, alikeForward } of backwardTiersOf(device, width, width <= 32 ? 2 : 1)) {
       const dq = place(device, null, [B, H, N, D], { strides: [N * H * D, D, H * D, 1], offset: 4 });
       const dk = place(device, null, [B, Hk, M, D], { offset: 512 + 16 });
       const dv = place(device, null, [B, Hk, M, Dv], { strides: [Hk * M * (Dv + 3), M * (Dv + 3), Dv + 3, 1], offset: 12 });
       const plan = await attention().plan({
         ...{ q: q.tensor, k: k.tensor, v: v.tensor, out: out.tensor, scale: sizes.scale },
-        variant: { ...alike, ...variant, ...(N % 16 > 0 && skipsZeros(variant)) },
+        variant: { ...alikeForward, ...variant, ...(N % 16 > 0 && skipsZeros(variant)) },
         backward: { gradient: gradient.tensor, dq: dq.tensor, dk: dk.tensor, dv: dv.tensor },
       });
       const inputs = { q: q.tensor, k: k.tensor, v: v.tensor, out: out.tensor, lse: lse.tensor };

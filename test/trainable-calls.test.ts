@@ -64,4 +64,4 @@ const suite = (attention: () => Attention) => {
   });
 };
 
-onDevices('calls of trainable objects', suite, ['default device']); // what they are about is the host's
+onDevices('calls of trainable objects', suite, ['default device']); // they test the host's code

@@ -39,7 +39,7 @@ onDevices('values that are not finite', (attention) => {
     const tensors = [q, k, v, mask].map(({ data, shape }) => on.upload(data, shape)) as [GpuTensor, GpuTensor, GpuTensor, GpuTensor];
     const [gpuQ, gpuK, gpuV, gpuMask] = tensors;
     const given = { ...options, causalOffset: 9, ...(isMasked && { mask: gpuMask }) } as AttentionOptions;
-    const tiers = (isMasked ? firstTiersOf : tiersOf)(on.device); // whatever nobody sees, the others have seen
+    const tiers = (isMasked ? firstTiersOf : tiersOf)(on.device); // one variant a kernel: the other cases run all
     for (const way of [{ algorithm: 'explicit' } as const, ...tiers.map(({ variant }) => ({ variant }))]) {
       const { out } = await on.scaledDotProductAttention(gpuQ, gpuK, gpuV, { ...given, ...way });
       const actual = (await on.download(out)).data;

@@ -217,10 +217,12 @@ describe('npm run bench', () => {
     [['--heads', '0'], /--heads is "0"/],
     [['--heads', '8', '--key-heads', '3'], /3 key heads do not divide 8 heads/],
     [['--passes', 'forward,sideways'], /--passes has "sideways": known are forward, backward, both/],
+    [['--tune', '--passes', 'backward'], /tune measures the forward pass, and the passes are backward/],
     [['--fast'], /Unknown option '--fast'/],
-  ] as const)('%j is an error', (args, message) => {
+  ] as const)('%j is an error, before a browser starts', (args, message) => {
     const { status, stderr } = bench(...args);
     expect(status).toBe(1);
     expect(stderr).toMatch(message);
+    expect(stderr).not.toContain('[browser]');
   });
 });

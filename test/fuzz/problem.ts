@@ -36,7 +36,10 @@ const MOST_PRODUCTS = 2 ** 20;
 export const hasGradients = ({ gradients, B, Hk, group, N, M, D, Dv }: FuzzProblem): boolean =>
   gradients && B * Hk * group * N * M * Math.max(D, Dv) <= MOST_PRODUCTS;
 
-/** Whether kernels look for zeros in this problem even where nothing can be one: the answer is the same, and they are compiled less often. */
+/**
+ * Whether the kernels of quads and those of gradients look for zeros even where there can be none, so that fewer are compiled: by bits of the seed
+ * that choose nothing else.
+ */
 export const looksForZeros = ({ seed }: FuzzProblem): boolean => Math.floor(seed / 16) % 4 > 0;
 
 const often = <T>(value: T, other: fc.Arbitrary<T>) =>

@@ -8,26 +8,25 @@ export interface BackwardTier {
   readonly name: string;
   readonly variant: Variant;
   /** Forces a forward pass that sums scores in the same order: large ones have few digits left. */
-  readonly alike: Variant;
+  readonly alikeForward: Variant;
 }
 
-/** Forces the forward pass that compiles most quickly, of heads up to 256: one pipeline for all sizes of as many blocks, whatever can be skipped. */
+/** Forces the forward pass that compiles most quickly, for heads up to 256: one pipeline for all sizes of as many blocks. */
 export const QUICK_FORWARD: Variant = { 'flash_forward.TILE_N': 16, 'flash_forward.SKIP_ZEROS': true };
 
 /**
- * Tiles are forced too, so that short sequences share pipelines with long ones.
  * @param width the longer of the heads' sizes: beyond 256 only the baseline has them, beyond 128 the row kernels have not
  * @param rows how many an invocation of the row kernels holds: more take a software device longer to compile
  */
 export function backwardTiersOf(device: GPUDevice, width: number, rows = 1): readonly BackwardTier[] {
   const hasQuads = device.features.has('subgroups');
-  const alike = width > 256 ? {} : QUICK_FORWARD; // longer heads have no fused pass
+  const alikeForward = width > 256 ? {} : QUICK_FORWARD; // longer heads have no fused pass
   return noticing([
     ...(runsPlainKernels(device) || width > 256
-      ? [{ name: 'baseline', variant: { 'flash_backward_dq.TILE_N': 32, 'flash_backward_dkv.TILE_M': 32 }, alike }]
+      ? [{ name: 'baseline', variant: { 'flash_backward_dq.STEP': 16, 'flash_backward_dkv.STEP': 16 }, alikeForward }]
       : []),
     ...(hasQuads && width <= 128
-      ? [{ name: 'row', variant: { 'flash_backward_dq_row.ROWS': rows, 'flash_backward_dkv_row.ROWS': rows }, alike }]
+      ? [{ name: 'row', variant: { 'flash_backward_dq_row.ROWS': rows, 'flash_backward_dkv_row.ROWS': rows }, alikeForward }]
       : []),
     ...(hasQuads && width <= 256 ? [quads(device, width)] : []),
   ]);
@@ -44,8 +43,8 @@ function quads({ adapterInfo }: GPUDevice, width: number): BackwardTier {
     ...of('flash_backward_dkv_quad'),
     'flash_backward_dkv_quad.PARTS': width <= 64 ? 1 : 2,
   };
-  const alike = { 'flash_forward_quad.LANES': lanes, 'flash_forward_quad.ROWS': 1 };
-  return { name: 'quad', variant, alike };
+  const alikeForward = { 'flash_forward_quad.LANES': lanes, 'flash_forward_quad.ROWS': 1 };
+  return { name: 'quad', variant, alikeForward };
 }
 
 /** Kernels that look for zeros give the same gradients, so that suites share pipelines; test/backward.test.ts has some that do not look. */

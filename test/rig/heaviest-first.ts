@@ -8,7 +8,7 @@ import { BaseSequencer, type TestSpecification } from 'vitest/node';
 const HEAVIEST = [
   'backward-options',
   'cases/torch-backward',
-  'backward', // has pipelines of the one before, which ends first: mostly on the same page
+  'backward', // shares pipelines with the one before, whose page is free first
   'cases/torch',
   'attention',
   'kernels/flash_decode',
