@@ -1,12 +1,12 @@
 /** Trainable objects across calls: overlapping ones, and what is left after destroy. */
 import { expect, test } from 'vitest';
-import { type Attention, createAttention, createTrainableSelfAttention, createWordModel, type WordPlan } from '../src/index.ts';
+import { createAttention, createTrainableSelfAttention, createWordModel, type WordPlan } from '../src/index.ts';
 import { watchBuffers } from './rig/counting.ts';
 import { onDevices } from './rig/gpu.ts';
 import { randomArray } from './rig/random.ts';
 import { BATCH, sentences, WORDS } from './rig/sentences.ts';
 
-const suite = (attention: () => Attention) => {
+onDevices('calls of trainable objects', (attention) => {
   test('calls of a plan that overlap each get their own numbers', async () => {
     const layer = await createTrainableSelfAttention(attention(), { width: 5, seed: 2 });
     const ofLayer = await layer.plan({ batch: 1, length: 3, backward: true });
@@ -62,6 +62,4 @@ const suite = (attention: () => Attention) => {
     Reflect.deleteProperty(device, 'createBuffer');
     expect(() => plan!.encode({} as GPUComputePassEncoder)).toThrow(expect.objectContaining({ code: 'device-lost' }));
   });
-};
-
-onDevices('calls of trainable objects', suite, ['default device']); // they test the host's code
+});
