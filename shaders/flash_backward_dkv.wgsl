@@ -221,8 +221,11 @@ fn weights_of(dots: vec4f, products: vec4f, place: Place, n: u32, first_m: u32, 
   s -= place.slope * vec4f(abs(vec4i(position) - at));
   if (params.mask_kind != 0) {
     let mask_row = params.mask_offset + place.b * params.mask_b + place.h * params.mask_h + n * params.mask_n;
-    let index = mask_row + m * params.mask_m;
-    s = vec4f(masked(s.x, is_seen.x, index.x), masked(s.y, is_seen.y, index.y), masked(s.z, is_seen.z, index.z), masked(s.w, is_seen.w, index.w));
+    var visible = is_seen;
+    for (var j = 0u; j < 4; j++) { // each score in turn is the first
+      s = vec4f(s.yzw, masked(s.x, visible.x, mask_row + (first_m + j) * params.mask_m));
+      visible = visible.yzwx;
+    }
   }
   let bits = bitcast<vec4u>(s);
   let is_excluded = (bits >= vec4u(EXCLUDES)) & (bits <= vec4u(MINUS_INFINITY));
@@ -345,15 +348,14 @@ fn main(
       }
 
       let own_n = first_n + 4 * local.x;
-      let at = 4 * local.x * ROWS_M + local.y; // each row's P ∘ R is stored at once, and only dA kept: together they are too many registers
-      let w0 = weights_of(s[0], g[0], place, own_n, own_m, row_of(place.head, own_n));
-      w_tile[at] = w0.kept;
-      let w1 = weights_of(s[1], g[1], place, own_n + 1, own_m, row_of(place.head, own_n + 1));
-      w_tile[at + ROWS_M] = w1.kept;
-      let w2 = weights_of(s[2], g[2], place, own_n + 2, own_m, row_of(place.head, own_n + 2));
-      w_tile[at + 2 * ROWS_M] = w2.kept;
-      let w3 = weights_of(s[3], g[3], place, own_n + 3, own_m, row_of(place.head, own_n + 3));
-      w_tile[at + 3 * ROWS_M] = w3.kept;
+      let at = 4 * local.x * ROWS_M + local.y;
+      // Each query in turn is the first. Its P ∘ R is stored at once, and only dA kept, in g's place: together they are too many registers.
+      for (var i = 0u; i < 4; i++) {
+        let w = weights_of(s[0], g[0], place, own_n + i, own_m, row_of(place.head, own_n + i));
+        w_tile[at + i * ROWS_M] = w.kept;
+        s = mat4x4f(s[1], s[2], s[3], s[0]);
+        g = mat4x4f(g[1], g[2], g[3], w.gradient);
+      }
       for (var step = 0u; step < TILE_N; step += QUERIES) {
         for (var i = lane; i < QUERIES * WIDTH; i += SIZE) {
           let n = first_n + step + i / WIDTH;
@@ -374,10 +376,10 @@ fn main(
         workgroupBarrier();
       }
 
-      w_tile[at] = w0.gradient;
-      w_tile[at + ROWS_M] = w1.gradient;
-      w_tile[at + 2 * ROWS_M] = w2.gradient;
-      w_tile[at + 3 * ROWS_M] = w3.gradient;
+      w_tile[at] = g[0];
+      w_tile[at + ROWS_M] = g[1];
+      w_tile[at + 2 * ROWS_M] = g[2];
+      w_tile[at + 3 * ROWS_M] = g[3];
       for (var step = 0u; step < TILE_N; step += QUERIES) {
         for (var i = lane; i < QUERIES * WIDTH; i += SIZE) {
           let n = first_n + step + i / WIDTH;

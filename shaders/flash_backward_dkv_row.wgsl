@@ -255,8 +255,13 @@ fn weights_of(dots: vec4f, products: vec4f, place: Place, first_n: u32, lane: u3
   }
   s -= place.slope * vec4f(abs(position - vec4i(i32(m))));
   if (params.mask_kind != 0) {
-    let index = params.mask_offset + place.b * params.mask_b + place.h * params.mask_h + n * params.mask_n + m * params.mask_m;
-    s = vec4f(masked(s.x, is_seen.x, index.x), masked(s.y, is_seen.y, index.y), masked(s.z, is_seen.z, index.z), masked(s.w, is_seen.w, index.w));
+    var visible = is_seen;
+    var index = params.mask_offset + place.b * params.mask_b + place.h * params.mask_h + n * params.mask_n + m * params.mask_m;
+    for (var x = 0u; x < 4; x++) { // each score in turn is the first
+      s = vec4f(s.yzw, masked(s.x, visible.x, index.x));
+      visible = visible.yzwx;
+      index = index.yzwx;
+    }
   }
   let bits = bitcast<vec4u>(s);
   let is_excluded = (bits >= vec4u(EXCLUDES)) & (bits <= vec4u(MINUS_INFINITY));
@@ -481,12 +486,22 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
       add_scores(&s, &keys, &query);
       add_products(&g, &values, &own_gradient);
       if (is_whole) {
-        let w0 = plain_weights(s[0], g[0], lse, delta);
-        let w1 = plain_weights(s[1], g[1], lse, delta);
-        let w2 = plain_weights(s[2], g[2], lse, delta);
-        let w3 = plain_weights(s[3], g[3], lse, delta);
-        s = array<vec4f, 4>(w0.gradient, w1.gradient, w2.gradient, w3.gradient);
-        g = array<vec4f, 4>(w0.kept, w1.kept, w2.kept, w3.kept);
+        var w = plain_weights(s[0], g[0], lse, delta);
+        s[0] = w.gradient;
+        g[0] = w.kept;
+        if (ROWS > 1) {
+          w = plain_weights(s[1], g[1], lse, delta);
+          s[1] = w.gradient;
+          g[1] = w.kept;
+        }
+        if (ROWS > 2) {
+          w = plain_weights(s[2], g[2], lse, delta);
+          s[2] = w.gradient;
+          g[2] = w.kept;
+          w = plain_weights(s[3], g[3], lse, delta);
+          s[3] = w.gradient;
+          g[3] = w.kept;
+        }
       } else {
         var seen = s;
         var kept = g;

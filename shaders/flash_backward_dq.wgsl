@@ -209,8 +209,11 @@ fn score_gradient(dots: vec4f, products: vec4f, place: Place, n: u32, first_m: u
   s -= place.slope * vec4f(abs(vec4i(position) - at));
   if (params.mask_kind != 0) {
     let mask_row = params.mask_offset + place.b * params.mask_b + place.h * params.mask_h + n * params.mask_n;
-    let index = mask_row + m * params.mask_m;
-    s = vec4f(masked(s.x, is_seen.x, index.x), masked(s.y, is_seen.y, index.y), masked(s.z, is_seen.z, index.z), masked(s.w, is_seen.w, index.w));
+    var visible = is_seen;
+    for (var j = 0u; j < 4; j++) { // each score in turn is the first
+      s = vec4f(s.yzw, masked(s.x, visible.x, mask_row + (first_m + j) * params.mask_m));
+      visible = visible.yzwx;
+    }
   }
   let bits = bitcast<vec4u>(s);
   let is_excluded = (bits >= vec4u(EXCLUDES)) & (bits <= vec4u(MINUS_INFINITY));
@@ -261,10 +264,6 @@ fn main(
   let end = u32(clamp(last_position + params.right + 1, 0, i32(place.length)));
 
   let own_n = first_n + 4 * local.y; // the first of this invocation's 4 queries
-  let row0 = row_of(place.head, own_n);
-  let row1 = row_of(place.head, own_n + 1);
-  let row2 = row_of(place.head, own_n + 2);
-  let row3 = row_of(place.head, own_n + 3);
   var sums0 = mat4x4f(); // [4 queries][4 elements] of dq / scale
   var sums1 = mat4x4f();
   var sums2 = mat4x4f();
@@ -316,9 +315,12 @@ fn main(
     }
 
     let own_m = first_m + 4 * local.x;
-    let da = transpose(mat4x4f(
-      score_gradient(s[0], g[0], place, own_n, own_m, row0), score_gradient(s[1], g[1], place, own_n + 1, own_m, row1),
-      score_gradient(s[2], g[2], place, own_n + 2, own_m, row2), score_gradient(s[3], g[3], place, own_n + 3, own_m, row3)));
+    for (var i = 0u; i < 4; i++) { // each query in turn is the first; its dA takes g's place
+      let row = score_gradient(s[0], g[0], place, own_n + i, own_m, row_of(place.head, own_n + i));
+      s = mat4x4f(s[1], s[2], s[3], s[0]);
+      g = mat4x4f(g[1], g[2], g[3], row);
+    }
+    let da = transpose(g);
     w_tile[(4 * local.x) * ROWS_N + local.y] = da[0];
     w_tile[(4 * local.x + 1) * ROWS_N + local.y] = da[1];
     w_tile[(4 * local.x + 2) * ROWS_N + local.y] = da[2];

@@ -245,8 +245,13 @@ fn score_gradient(dots: vec4f, products: vec4f, place: Place, n: u32, first_m: u
   s -= place.slope * vec4f(abs(vec4i(position) - at));
   if (params.mask_kind != 0) {
     let mask_row = params.mask_offset + place.b * params.mask_b + place.h * params.mask_h + n * params.mask_n;
-    let index = mask_row + m * params.mask_m;
-    s = vec4f(masked(s.x, is_seen.x, index.x), masked(s.y, is_seen.y, index.y), masked(s.z, is_seen.z, index.z), masked(s.w, is_seen.w, index.w));
+    var visible = is_seen;
+    var index = mask_row + m * params.mask_m;
+    for (var x = 0u; x < 4; x++) { // each score in turn is the first
+      s = vec4f(s.yzw, masked(s.x, visible.x, index.x));
+      visible = visible.yzwx;
+      index = index.yzwx;
+    }
   }
   let bits = bitcast<vec4u>(s);
   let is_excluded = (bits >= vec4u(EXCLUDES)) & (bits <= vec4u(MINUS_INFINITY));

@@ -188,8 +188,11 @@ fn score_gradient(dots: vec4f, products: vec4f, place: Place, n: u32, first_m: u
   }
   s -= place.slope * vec4f(abs(vec4i(position) - at));
   let mask_row = params.mask_offset + place.b * params.mask_b + place.h * params.mask_h + n * params.mask_n;
-  let index = mask_row + m * params.mask_m;
-  s = vec4f(masked(s.x, is_seen.x, index.x), masked(s.y, is_seen.y, index.y), masked(s.z, is_seen.z, index.z), masked(s.w, is_seen.w, index.w));
+  var visible = is_seen;
+  for (var j = 0u; j < 4; j++) { // each score in turn is the first
+    s = vec4f(s.yzw, masked(s.x, visible.x, mask_row + (first_m + j) * params.mask_m));
+    visible = visible.yzwx;
+  }
   let bits = bitcast<vec4u>(s);
   let is_excluded = (bits >= vec4u(EXCLUDES)) & (bits <= vec4u(MINUS_INFINITY));
   let weights = select(vec4f(), exp(s - row.x), is_seen & !is_excluded);
@@ -284,11 +287,12 @@ fn main(
 
           let own_n = first_n + 4 * local.y;
           let own_m = first_m + 4 * local.x;
-          sums += mat4x4f(
-            score_gradient(s[0], g[0], place, own_n, own_m, row_of(place.head, own_n)),
-            score_gradient(s[1], g[1], place, own_n + 1, own_m, row_of(place.head, own_n + 1)),
-            score_gradient(s[2], g[2], place, own_n + 2, own_m, row_of(place.head, own_n + 2)),
-            score_gradient(s[3], g[3], place, own_n + 3, own_m, row_of(place.head, own_n + 3)));
+          for (var i = 0u; i < 4; i++) { // each query in turn is the first; its dS takes g's place
+            let row = score_gradient(s[0], g[0], place, own_n + i, own_m, row_of(place.head, own_n + i));
+            s = mat4x4f(s[1], s[2], s[3], s[0]);
+            g = mat4x4f(g[1], g[2], g[3], row);
+          }
+          sums += g;
         }
       }
     }
