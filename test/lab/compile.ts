@@ -55,9 +55,14 @@ export class Lab {
     rmSync(this.folder, { recursive: true });
   }
 
-  /** Everything that the library compiles on one GPU. */
-  async look(gpu: string, heads: readonly number[]): Promise<{ mesa: string; cases: readonly Case[]; results: Results }> {
-    const adapter = this.adapter(gpu);
+  /** Everything that the library compiles on one GPU; on a device that lacks the features `without`. */
+  async look(
+    gpu: string,
+    heads: readonly number[],
+    without: readonly string[] = [],
+  ): Promise<{ mesa: string; cases: readonly Case[]; results: Results }> {
+    const whole = this.adapter(gpu);
+    const adapter = { ...whole, features: whole.features.filter((feature) => !without.includes(feature)) };
     const cases = await casesOf(adapter, heads);
     const files = cases.map(({ code }, i) => {
       const file = join(this.folder, `${i}.wgsl`);

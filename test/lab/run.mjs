@@ -1,7 +1,7 @@
 /**
  * `npm run lab`: compiles what the library takes on each of the lab's ten GPUs with that GPU's shader compiler; fails where one spills, uses
  * scratch memory or does not compile; prints what differs from test/lab/baseline.json. Arguments: names of GPUs, default all; `--update` writes
- * the baseline; `--heads 32,80,256` looks at other head sizes than the baseline's.
+ * the baseline; `--heads 32,80,256` looks at other head sizes than the baseline's; `--without subgroups` at a device that lacks a feature.
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
@@ -13,10 +13,11 @@ import { createServer } from 'vite';
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const baselineFile = join(root, 'test/lab/baseline.json');
 const { values, positionals } = parseArgs({
-  options: { update: { type: 'boolean', default: false }, heads: { type: 'string' } },
+  options: { update: { type: 'boolean', default: false }, heads: { type: 'string' }, without: { type: 'string' } },
   allowPositionals: true,
 });
-if (values.update && values.heads) throw new Error('--heads: the baseline has the default head sizes');
+const isOther = Boolean(values.heads || values.without); // than what the baseline has
+if (values.update && isOther) throw new Error('--update: the baseline has the default head sizes and all features');
 const heads = (values.heads ?? '64,128').split(',').map(Number);
 // The library's shaders come by import() when they are first needed: what loads it has to stay open.
 const vite = await createServer({
@@ -41,9 +42,9 @@ let passed = 0;
 let failed = 0;
 try {
   for (const gpu of positionals.length > 0 ? positionals : lab.gpus) {
-    const { mesa, cases, results } = await lab.look(gpu, heads);
-    const known = values.heads ? undefined : baseline[mesa]?.[gpu];
-    console.log(`\n${gpu}, ${mesa}${known || values.update || values.heads ? '' : ': not in the baseline'}`);
+    const { mesa, cases, results } = await lab.look(gpu, heads, values.without?.split(','));
+    const known = isOther ? undefined : baseline[mesa]?.[gpu];
+    console.log(`\n${gpu}, ${mesa}${known || values.update || isOther ? '' : ': not in the baseline'}`);
     const isBad = (result) => 'error' in result || result.spills > 0 || result.scratch > 0;
     for (const { name, label, problems } of cases) {
       const result = results[name];
