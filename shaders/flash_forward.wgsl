@@ -8,6 +8,7 @@
 // A workgroup computes TILE_N queries of one head. It walks over the keys in tiles of TILE_M. An invocation holds a block of 4 queries × 4 keys
 // of the scores, and BLOCKS blocks of 4 queries × 4 elements of out, which stay unnormalised until the end. For each tile: the scores, the rows'
 // new maximum (out and the sums so far are scaled by how much it rose), exp of what is left as weights in workgroup memory, weights · v.
+// Blocks are named and no arrays, and have no index that is not a literal, so that every compiler keeps them in registers.
 // Its twin on the CPU is src/reference/attention.ts, its test test/attention.test.ts.
 // Source: T. Dao, FlashAttention-2, arXiv 2307.08691, algorithm 1; M. Milakov, N. Gimelshein, arXiv 1805.02867 (online softmax).
 
@@ -15,19 +16,21 @@ alias Q = f32; // storage of q and out
 alias K = f32; // storage of k and v
 const TILE_N: u32 = 32; // queries a workgroup
 const TILE_M: u32 = 32; // keys a tile
-const STEP: u32 = 16; // elements of a head, or keys, that are in workgroup memory at a time
-const BLOCKS: u32 = 2; // TILE_M · BLOCKS ≥ Dv
+const STEP: u32 = 16; // elements of a head that are in workgroup memory at a time
+const KEYS: u32 = 16; // keys whose values are in workgroup memory at a time
+const BLOCKS: u32 = 2; // 1 to 4; TILE_M · BLOCKS ≥ Dv
 const SKIP_ZEROS: bool = true; // a weight of 0 skips its value: for problems that exclude elements, so that what lies there does not matter
 const DROPOUT: bool = false;
 const SIZE_X: u32 = TILE_M / 4;
 const SIZE_Y: u32 = TILE_N / 4;
+const WIDTH: u32 = BLOCKS * SIZE_X; // vec4 of a value
 const LOWEST: f32 = -3.4028234663852886e38; // the lowest finite f32
 const EXCLUDES: u32 = 0xff61b1e6; // bits of −3e38: an additive mask from here down to −∞ excludes
 const MINUS_INFINITY: u32 = 0xff800000;
 const EXCLUDES_F16: u32 = 0xfbff; // the same for f16: −65504 to −∞
 const MINUS_INFINITY_F16: u32 = 0xfc00;
 
-const_assert TILE_N % 4 == 0 && TILE_M % STEP == 0 && STEP % 4 == 0;
+const_assert TILE_N % 4 == 0 && TILE_M % 4 == 0 && TILE_M % KEYS == 0 && BLOCKS <= 4;
 
 struct Params {
   heads: u32, // H
@@ -87,10 +90,9 @@ struct Params {
 @group(0) @binding(7) var<storage, read_write> lse: array<f32>;
 @group(0) @binding(8) var<uniform> params: Params;
 
-var<workgroup> q_tile: array<vec4f, STEP * TILE_N / 4>; // [STEP][TILE_N / 4]
-var<workgroup> kv_tile: array<vec4f, STEP * TILE_M / 4>; // k: [STEP][TILE_M / 4]; v: [STEP][TILE_M / 4], TILE_M elements of STEP keys
-var<workgroup> w_tile: array<vec4f, TILE_M * TILE_N / 4>; // weights, [TILE_M][TILE_N / 4]
-var<workgroup> partial: array<vec4f, SIZE_X * SIZE_Y>; // [SIZE_Y] of 4 rows, [SIZE_X]
+// q: [STEP][SIZE_Y], and k: [STEP][SIZE_X]; then what rows have in common: [SIZE_Y][SIZE_X] of 4 rows; then v: [KEYS][WIDTH]
+var<workgroup> tile: array<vec4f, max(STEP * (SIZE_X + SIZE_Y), max(SIZE_X * SIZE_Y, KEYS * WIDTH))>;
+var<workgroup> w_tile: array<vec4f, TILE_M * SIZE_Y>; // weights, [TILE_M][SIZE_Y]
 
 /// Which head a workgroup works on, and what its queries see.
 struct Place {
@@ -145,18 +147,28 @@ fn philox(counter: vec4u) -> vec4u {
   return c;
 }
 
-/// A block of 4 × 4 sums: one column vector a row of the result. A named block and no array, so that every compiler keeps it in registers.
+/// A block of 4 × 4 sums: one column vector a row of the result.
 fn add_products(sums: mat4x4f, rows: vec4f, cols: vec4f) -> mat4x4f {
   return mat4x4f(
     fma(vec4f(rows.x), cols, sums[0]), fma(vec4f(rows.y), cols, sums[1]), fma(vec4f(rows.z), cols, sums[2]), fma(vec4f(rows.w), cols, sums[3]));
 }
 
-fn add_product(sum: vec4f, weight: f32, values: vec4f) -> vec4f {
+fn add_weighted(sum: vec4f, weight: f32, values: vec4f) -> vec4f {
   var result = fma(vec4f(weight), values, sum);
   if (SKIP_ZEROS) {
     result = select(result, sum, weight == 0.0);
   }
   return result;
+}
+
+fn add_weighted_products(sums: mat4x4f, weights: vec4f, values: vec4f) -> mat4x4f {
+  return mat4x4f(
+    add_weighted(sums[0], weights.x, values), add_weighted(sums[1], weights.y, values),
+    add_weighted(sums[2], weights.z, values), add_weighted(sums[3], weights.w, values));
+}
+
+fn scale_rows(sums: mat4x4f, factors: vec4f) -> mat4x4f {
+  return mat4x4f(sums[0] * factors.x, sums[1] * factors.y, sums[2] * factors.z, sums[3] * factors.w);
 }
 
 /// scale · q·k → softcap.
@@ -222,6 +234,16 @@ fn dropped(weights: vec4f, head: u32, n: u32, first_m: u32) -> vec4f {
   return kept;
 }
 
+fn store(base: u32, first_n: u32, first_e: u32, values: mat4x4f) {
+  for (var i = 0u; i < 4; i++) {
+    for (var j = 0u; j < 4; j++) {
+      if (first_n + i < params.n && first_e + j < params.dv) {
+        out[base + (first_n + i) * params.out_n + first_e + j] = Q(values[i][j]);
+      }
+    }
+  }
+}
+
 @compute @workgroup_size(SIZE_X, SIZE_Y)
 fn main(
   @builtin(workgroup_id) group: vec3u,
@@ -252,84 +274,98 @@ fn main(
   let own_n = first_n + 4 * local.y; // the first of this invocation's 4 queries
   var row_max = vec4f(LOWEST);
   var row_sum = vec4f(); // of the weights; with dropout, whose products have other weights, of this invocation's keys only
-  var sums: array<mat4x4f, BLOCKS>; // out, unnormalised: [BLOCKS][4 queries][4 elements]
+  var sums0 = mat4x4f(); // out, unnormalised: [4 queries][4 elements]
+  var sums1 = mat4x4f();
+  var sums2 = mat4x4f();
+  var sums3 = mat4x4f();
 
   for (var first_m = begin; first_m < end; first_m += TILE_M) {
     // Initialised by hand: without, the variable kept its value from one turn of the loop to the next (Chrome 143, SwiftShader, 24 Nov 2026).
     var s = mat4x4f(); // [4 queries][4 keys]
     for (var first_d = 0u; first_d < params.d; first_d += STEP) {
-      for (var i = lane; i < STEP * TILE_N / 4; i += SIZE_X * SIZE_Y) {
+      for (var i = lane; i < STEP * SIZE_Y; i += SIZE_X * SIZE_Y) {
         let d = first_d + i % STEP;
         let n = first_n + 4 * (i / STEP);
-        q_tile[(i % STEP) * SIZE_Y + i / STEP] =
+        tile[(i % STEP) * SIZE_Y + i / STEP] =
           vec4f(load_q(q_base, n, d), load_q(q_base, n + 1, d), load_q(q_base, n + 2, d), load_q(q_base, n + 3, d));
       }
-      for (var i = lane; i < STEP * TILE_M / 4; i += SIZE_X * SIZE_Y) {
+      for (var i = lane; i < STEP * SIZE_X; i += SIZE_X * SIZE_Y) {
         let d = first_d + i % STEP;
         let m = first_m + 4 * (i / STEP);
-        kv_tile[(i % STEP) * SIZE_X + i / STEP] = vec4f(
+        tile[STEP * SIZE_Y + (i % STEP) * SIZE_X + i / STEP] = vec4f(
           load_k(k_base, m, d, length), load_k(k_base, m + 1, d, length), load_k(k_base, m + 2, d, length), load_k(k_base, m + 3, d, length));
       }
       workgroupBarrier();
       for (var d = 0u; d < STEP; d++) {
-        s = add_products(s, q_tile[d * SIZE_Y + local.y], kv_tile[d * SIZE_X + local.x]);
+        s = add_products(s, tile[d * SIZE_Y + local.y], tile[STEP * SIZE_Y + d * SIZE_X + local.x]);
       }
       workgroupBarrier();
     }
 
     // The rows' maximum, over the invocations that share them.
     let own_m = first_m + 4 * local.x;
-    let s0 = row_scores(s[0], place, own_n, own_m);
-    let s1 = row_scores(s[1], place, own_n + 1, own_m);
-    let s2 = row_scores(s[2], place, own_n + 2, own_m);
-    let s3 = row_scores(s[3], place, own_n + 3, own_m);
-    partial[lane] = vec4f(largest(s0), largest(s1), largest(s2), largest(s3));
+    for (var i = 0u; i < 4; i++) { // each query in turn is the first
+      s = mat4x4f(s[1], s[2], s[3], row_scores(s[0], place, own_n + i, own_m));
+    }
+    tile[lane] = vec4f(largest(s[0]), largest(s[1]), largest(s[2]), largest(s[3]));
     workgroupBarrier();
     var new_max = row_max;
     for (var x = 0u; x < SIZE_X; x++) {
-      new_max = max(new_max, partial[local.y * SIZE_X + x]);
+      new_max = max(new_max, tile[local.y * SIZE_X + x]);
     }
     let rise = select(exp(row_max - new_max), vec4f(1.0), row_max == new_max); // where it stayed exactly 1, which exp(0) is not everywhere
     row_max = new_max;
 
-    let w0 = weights_of(s0, row_max.x);
-    let w1 = weights_of(s1, row_max.y);
-    let w2 = weights_of(s2, row_max.z);
-    let w3 = weights_of(s3, row_max.w);
+    s = mat4x4f(weights_of(s[0], row_max.x), weights_of(s[1], row_max.y), weights_of(s[2], row_max.z), weights_of(s[3], row_max.w));
     row_sum *= rise;
     if (DROPOUT) {
-      row_sum += vec4f(dot(w0, vec4f(1.0)), dot(w1, vec4f(1.0)), dot(w2, vec4f(1.0)), dot(w3, vec4f(1.0)));
+      row_sum += vec4f(dot(s[0], vec4f(1.0)), dot(s[1], vec4f(1.0)), dot(s[2], vec4f(1.0)), dot(s[3], vec4f(1.0)));
+      for (var i = 0u; i < 4; i++) {
+        s = mat4x4f(s[1], s[2], s[3], dropped(s[0], place.head, own_n + i, own_m));
+      }
     }
-    let kept = transpose(mat4x4f(
-      dropped(w0, place.head, own_n, own_m), dropped(w1, place.head, own_n + 1, own_m),
-      dropped(w2, place.head, own_n + 2, own_m), dropped(w3, place.head, own_n + 3, own_m)));
-    for (var j = 0u; j < 4; j++) {
-      w_tile[(4 * local.x + j) * SIZE_Y + local.y] = kept[j];
-    }
+    let columns = transpose(s);
+    w_tile[4 * local.x * SIZE_Y + local.y] = columns[0];
+    w_tile[(4 * local.x + 1) * SIZE_Y + local.y] = columns[1];
+    w_tile[(4 * local.x + 2) * SIZE_Y + local.y] = columns[2];
+    w_tile[(4 * local.x + 3) * SIZE_Y + local.y] = columns[3];
 
-    for (var block = 0u; block < BLOCKS; block++) {
-      var sum = sums[block];
-      sum = mat4x4f(sum[0] * rise.x, sum[1] * rise.y, sum[2] * rise.z, sum[3] * rise.w);
-      for (var step = 0u; step < TILE_M; step += STEP) {
-        workgroupBarrier(); // w_tile is written; kv_tile is no longer read
-        for (var i = lane; i < STEP * TILE_M / 4; i += SIZE_X * SIZE_Y) {
-          let m = first_m + step + i / SIZE_X;
-          let e = block * TILE_M + 4 * (i % SIZE_X);
-          kv_tile[i] = vec4f(
-            load_v(v_base, m, e, length), load_v(v_base, m, e + 1, length), load_v(v_base, m, e + 2, length), load_v(v_base, m, e + 3, length));
+    sums0 = scale_rows(sums0, rise);
+    if (BLOCKS > 1) {
+      sums1 = scale_rows(sums1, rise);
+    }
+    if (BLOCKS > 2) {
+      sums2 = scale_rows(sums2, rise);
+    }
+    if (BLOCKS > 3) {
+      sums3 = scale_rows(sums3, rise);
+    }
+    for (var step = 0u; step < TILE_M; step += KEYS) {
+      workgroupBarrier(); // w_tile is written; tile is no longer read
+      for (var i = lane; i < KEYS * WIDTH; i += SIZE_X * SIZE_Y) {
+        let m = first_m + step + i / WIDTH;
+        let e = 4 * (i % WIDTH);
+        tile[i] = vec4f(
+          load_v(v_base, m, e, length), load_v(v_base, m, e + 1, length), load_v(v_base, m, e + 2, length), load_v(v_base, m, e + 3, length));
+      }
+      workgroupBarrier();
+      for (var m = 0u; m < KEYS; m++) {
+        let w = w_tile[(step + m) * SIZE_Y + local.y];
+        let at = m * WIDTH + local.x;
+        sums0 = add_weighted_products(sums0, w, tile[at]);
+        if (BLOCKS > 1) {
+          sums1 = add_weighted_products(sums1, w, tile[at + SIZE_X]);
         }
-        workgroupBarrier();
-        for (var m = 0u; m < STEP; m++) {
-          let w = w_tile[(step + m) * SIZE_Y + local.y];
-          let values = kv_tile[m * SIZE_X + local.x];
-          sum = mat4x4f(
-            add_product(sum[0], w.x, values), add_product(sum[1], w.y, values), add_product(sum[2], w.z, values), add_product(sum[3], w.w, values));
-          if (!DROPOUT) {
-            row_sum += select(vec4f(), w, block == 0); // in the order of the products: what both lose by rounding cancels in their quotient
-          }
+        if (BLOCKS > 2) {
+          sums2 = add_weighted_products(sums2, w, tile[at + 2 * SIZE_X]);
+        }
+        if (BLOCKS > 3) {
+          sums3 = add_weighted_products(sums3, w, tile[at + 3 * SIZE_X]);
+        }
+        if (!DROPOUT) {
+          row_sum += w; // in the order of the products: what both lose by rounding cancels in their quotient
         }
       }
-      sums[block] = sum;
     }
     workgroupBarrier();
   }
@@ -337,11 +373,11 @@ fn main(
   // With dropout the rows' sums are added up over the invocations that share them. Then the sink.
   var total = row_sum;
   if (DROPOUT) {
-    partial[lane] = row_sum;
+    tile[lane] = row_sum;
     workgroupBarrier();
     total = vec4f();
     for (var x = 0u; x < SIZE_X; x++) {
-      total += partial[local.y * SIZE_X + x];
+      total += tile[local.y * SIZE_X + x];
     }
   }
   var factor = vec4f(1.0); // of out, before it is divided by the total
@@ -356,16 +392,16 @@ fn main(
   let normaliser = select(factor / total, vec4f(), is_empty);
 
   let out_base = params.out_offset + b * params.out_b + h * params.out_h;
-  for (var block = 0u; block < BLOCKS; block++) {
-    let sum = sums[block];
-    for (var i = 0u; i < 4; i++) {
-      for (var j = 0u; j < 4; j++) {
-        let e = block * TILE_M + 4 * local.x + j;
-        if (own_n + i < params.n && e < params.dv) {
-          out[out_base + (own_n + i) * params.out_n + e] = Q(sum[i][j] * normaliser[i]);
-        }
-      }
-    }
+  let own_e = 4 * local.x;
+  store(out_base, own_n, own_e, scale_rows(sums0, normaliser));
+  if (BLOCKS > 1) {
+    store(out_base, own_n, own_e + TILE_M, scale_rows(sums1, normaliser));
+  }
+  if (BLOCKS > 2) {
+    store(out_base, own_n, own_e + 2 * TILE_M, scale_rows(sums2, normaliser));
+  }
+  if (BLOCKS > 3) {
+    store(out_base, own_n, own_e + 3 * TILE_M, scale_rows(sums3, normaliser));
   }
   if (params.has_lse != 0 && local.x == 0) {
     let value = select(row_max + log(total), vec4f(LOWEST), is_empty);

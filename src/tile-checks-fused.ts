@@ -9,9 +9,9 @@ import { checkFits } from './tile-checks.ts';
 import type { DeviceFacts } from './tiles.ts';
 
 export function checkBaselineTiles(variant: Variant, { Dv }: Problem, facts: DeviceFacts): void {
-  const { TILE_N, TILE_M, STEP, BLOCKS } = numbers<'TILE_N' | 'TILE_M' | 'STEP' | 'BLOCKS'>(variant);
-  if (TILE_N % 4 !== 0 || TILE_M % STEP !== 0 || STEP % 4 !== 0 || TILE_M * BLOCKS < Dv) {
-    const need = `TILE_N and STEP multiples of 4, TILE_M of STEP, TILE_M·BLOCKS ≥ Dv = ${Dv}`;
+  const { TILE_N, TILE_M, KEYS, BLOCKS } = numbers<'TILE_N' | 'TILE_M' | 'KEYS' | 'BLOCKS'>(variant);
+  if (TILE_N % 4 !== 0 || TILE_M % 4 !== 0 || TILE_M % KEYS !== 0 || BLOCKS > 4 || TILE_M * BLOCKS < Dv) {
+    const need = `TILE_N and TILE_M multiples of 4, TILE_M of KEYS, BLOCKS ≤ 4, TILE_M·BLOCKS ≥ Dv = ${Dv}`;
     throw new AttentionError('option', `variant: flash_forward has ${describeVariant(variant)}: need ${need}`);
   }
   checkFits('flash_forward', (TILE_N * TILE_M) / 16, flashForwardBytes(variant), facts);

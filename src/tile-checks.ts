@@ -74,3 +74,8 @@ export function checkFits(name: string, invocations: number, bytes: number, fact
     );
   }
 }
+
+/** Rows of `width` elements, at most 32, a power of 2, that fit into workgroup memory where `step` elements of the rows of both tiles lie before. */
+export function rowsAtATime(step: number, tileN: number, tileM: number, width: number): number {
+  return 2 ** Math.floor(Math.log2(Math.min(32, (step * (tileN + tileM)) / width)));
+}

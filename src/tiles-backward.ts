@@ -9,9 +9,9 @@ import { describeVariant, numbers, type Variant } from './kernels/kernel.ts';
 import { isWholeVec4 } from './problem.ts';
 import { leastShape, type QuadShape, quadClassOf, quadShape } from './quad-classes.ts';
 import type { Layout } from './tensor.ts';
-import { checkFits, force } from './tile-checks.ts';
+import { checkFits, force, rowsAtATime } from './tile-checks.ts';
 import { checkLanes, checkRows } from './tile-checks-fused.ts';
-import type { Choice, DeviceFacts } from './tiles.ts';
+import { type Choice, type DeviceFacts, holdsManyBlocks } from './tiles.ts';
 
 export type BackwardKernel =
   | 'flash_backward_dq_row'
@@ -67,20 +67,14 @@ export function chooseBackwardTiles(problem: BackwardProblem, facts: DeviceFacts
 const STEP = 16;
 /**
  * Blocks of 4 × 4 sums an invocation keeps beside those of the scores and of dO · v. Mesa 26.1's compilers spill none of 4 blocks (64 numbers) for
- * AMD, NVIDIA and Adreno; for Apple's GPUs 141 registers of 4 and none of 2; for Intel's 291 of 4 and 206 of 2 (24 Nov 2026).
+ * AMD and NVIDIA, and 2 registers for Adreno; for Apple's GPUs 87 to 98 of 4 and none of 2; for Intel's 175 to 225 of 2 (27 Nov 2026).
  */
-const mostBlocks = ({ vendor }: DeviceFacts): number => (vendor === 'apple' || vendor === 'intel' ? 2 : 4);
+const mostBlocks = (facts: DeviceFacts): number => (holdsManyBlocks(facts) ? 4 : 2);
 
 /** As few workgroups as `most` blocks allow share a head, and share it evenly. */
 function blocksOf(width: number, blockWidth: number, most: number): number {
   const blocks = Math.ceil(width / blockWidth);
   return Math.ceil(blocks / Math.ceil(blocks / most));
-}
-
-/** Rows of `blocks` blocks that fit where the tiles of the scores lie. */
-function rowsAtATime(tileN: number, tileM: number, blockWidth: number, blocks: number): number {
-  const most = Math.min(blockWidth, (STEP * (tileN + tileM)) / (blocks * blockWidth));
-  return 2 ** Math.floor(Math.log2(most));
 }
 
 const common = (problem: BackwardProblem) => ({
@@ -162,7 +156,7 @@ function dqTiles(problem: BackwardProblem, facts: DeviceFacts): Choice {
   const { N, D } = problem;
   const [rows, cols] = [N <= 16 ? 16 : 32, 32];
   const blocks = blocksOf(D, cols, mostBlocks(facts));
-  const tiles = { TILE_N: rows, TILE_M: cols, STEP, KEYS: rowsAtATime(rows, cols, cols, blocks), BLOCKS: blocks };
+  const tiles = { TILE_N: rows, TILE_M: cols, STEP, KEYS: rowsAtATime(STEP, rows, cols, cols * blocks), BLOCKS: blocks };
   return {
     variant: { ...common(problem), ...tiles },
     reason: `${rows} queries a workgroup for ${N}, ${blocks * cols} elements of dq for ${D}`,
@@ -174,7 +168,7 @@ function dkvTiles(problem: BackwardProblem, facts: DeviceFacts): Choice {
   const [rows, cols] = [M <= 16 ? 16 : 32, 32];
   const width = Math.max(D, Dv);
   const blocks = blocksOf(width, cols, mostBlocks(facts) / 2);
-  const tiles = { TILE_N: cols, TILE_M: rows, STEP, QUERIES: rowsAtATime(cols, rows, cols, blocks), BLOCKS: blocks };
+  const tiles = { TILE_N: cols, TILE_M: rows, STEP, QUERIES: rowsAtATime(STEP, cols, rows, cols * blocks), BLOCKS: blocks };
   return {
     variant: { ...common(problem), ...tiles },
     reason: `${rows} keys a workgroup for ${M}, ${blocks * cols} elements of dk and dv for ${width}`,

@@ -5,9 +5,9 @@ import { hasTail, skipsZeros } from './kernels/context.ts';
 import { describeVariant, type Variant } from './kernels/kernel.ts';
 import { isVec4, type Problem } from './problem.ts';
 import { leastShape, quadClassOf, quadShape } from './quad-classes.ts';
-import { force } from './tile-checks.ts';
+import { force, rowsAtATime } from './tile-checks.ts';
 import { checkBaselineTiles, checkDecodeTiles, checkQuadTiles, checkRowTiles } from './tile-checks-fused.ts';
-import { type Choice, chooseAlgorithm, type DeviceFacts } from './tiles.ts';
+import { type Choice, chooseAlgorithm, type DeviceFacts, holdsManyBlocks } from './tiles.ts';
 
 /** What tune measures: whatever the device and the problem allow, the library's own choice among it. */
 export function candidates(problem: Problem, facts: DeviceFacts): { algorithm: 'explicit' | 'fused'; variant: Variant }[] {
@@ -71,11 +71,20 @@ const isFusedKernel = (name: string | undefined): name is FusedKernel => name !=
 
 const fusedFlags = (problem: Problem) => ({ SKIP_ZEROS: skipsZeros(problem), DROPOUT: problem.dropout !== undefined });
 
-function baselineTiles(problem: Problem): Choice {
+/**
+ * Queries and keys a tile, and blocks of 4 × 4 elements of out an invocation: the wider the tile, the fewer. Mesa 26.1 spills none of 4 blocks for AMD,
+ * NVIDIA and Adreno; for Apple's GPUs none of 1 and of 2, 15 registers of 4; for Intel's about 90 of 1, 160 of 2 and 720 of 4 (27 Nov 2026).
+ */
+function baselineTiles(problem: Problem, facts: DeviceFacts): Choice {
   const { N, Dv, q, k } = problem;
-  const rows = N <= 4 ? 4 : N <= 16 ? 16 : 32;
-  const variant = { Q: q.dtype, K: k.dtype, TILE_N: rows, TILE_M: 32, STEP: 16, BLOCKS: Math.ceil(Dv / 32), ...fusedFlags(problem) };
-  return { variant, reason: `${rows} queries a workgroup for ${N}` };
+  const isMany = holdsManyBlocks(facts);
+  const cols = Dv <= 32 || (isMany && Dv <= 128) ? 32 : Dv <= 64 || isMany ? 64 : 128;
+  const rows = N <= 4 ? 4 : N <= 16 || cols === 128 ? 16 : 32;
+  const step = cols === 128 ? 8 : 16;
+  const blocks = Math.ceil(Dv / cols);
+  const tiles = { TILE_N: rows, TILE_M: cols, STEP: step, KEYS: rowsAtATime(step, rows, cols, cols * blocks), BLOCKS: blocks };
+  const variant = { Q: q.dtype, K: k.dtype, ...tiles, ...fusedFlags(problem) };
+  return { variant, reason: `${rows} queries a workgroup for ${N}, ${blocks * cols} elements of out for ${Dv}` };
 }
 
 /** As many rows as the class's tile holds, over as few lanes. */

@@ -71,11 +71,9 @@ export function flashParams(problem: Problem, alignment: number): readonly Param
 export const needsHeadsTable = ({ alibiSlopes, sinks }: Problem): boolean => alibiSlopes !== undefined && sinks !== undefined;
 
 export function flashForwardBytes(variant: Variant): number {
-  const { TILE_N, TILE_M, STEP } = numbers<'TILE_N' | 'TILE_M' | 'STEP'>(variant);
+  const { TILE_N, TILE_M, STEP, KEYS, BLOCKS } = numbers<'TILE_N' | 'TILE_M' | 'STEP' | 'KEYS' | 'BLOCKS'>(variant);
   return (
-    4 * STEP * TILE_N + // q_tile
-    4 * STEP * TILE_M + // kv_tile
-    4 * TILE_M * TILE_N + // w_tile
-    TILE_M * TILE_N // partial
+    4 * Math.max(STEP * (TILE_N + TILE_M), (TILE_N * TILE_M) / 4, KEYS * BLOCKS * TILE_M) + // tile
+    4 * TILE_M * TILE_N // w_tile
   );
 }

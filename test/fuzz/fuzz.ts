@@ -148,13 +148,14 @@ function waysOf(p: FuzzProblem): [string, AttentionOptions][] {
       : { SIZE: 16, LANES: 1, ROWS: 2, KEYS: 1, COLS: 4, ...blocks(isShort ? 4 : 16) }), // as for software devices
     ...{ SPLITS: [1, 3][seed % 2]!, SOFTCAP: true, ALIBI: true, BAND: true, DROPOUT: true },
   };
+  const wideTiles = { TILE_N: 16, TILE_M: 128, STEP: 8, KEYS: 4, BLOCKS: Dv <= 128 ? 1 : 2 }; // as for GPUs that hold little
   const force = (kernel: string, constants: object): [string, AttentionOptions] => [
     kernel,
     { variant: Object.fromEntries(Object.entries(constants).map(([name, value]) => [`${kernel}.${name}`, value])) },
   ];
   return [
     ['explicit', { algorithm: 'explicit' }],
-    force('flash_forward', { TILE_N: [4, 16, 32][seed % 3]! }),
+    force('flash_forward', [{ TILE_N: 4 }, { TILE_N: 16 }, { TILE_N: 32 }, wideTiles][seed % 4]!),
     force('flash_decode', decodeTiles),
     ...(attention.device.features.has('subgroups')
       ? [force('flash_forward_quad', { ROWS: [1, 2, 4][D % 3]!, ...zeros }), force('flash_forward_row', rowTiles)]

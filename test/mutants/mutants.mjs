@@ -84,7 +84,12 @@ export const MUTANTS = [
   ...each(['softmax'], 'one barrier removed', [[/workgroupBarrier\(\);/, '']], ['test/kernels/softmax.test.ts']),
   ...each(['scores'], 'one row past the end written', [['n < params.n)', 'n <= params.n)']], ['test/kernels/scores.test.ts']),
   ...each(['context'], 'one row past the end written', [['n < params.n)', 'n <= params.n)']], ['test/kernels/context.test.ts']),
-  ...each(['flash_forward'], 'one row past the end written', [[/own_n \+ i < params\.n && e/, 'own_n + i <= params.n && e']], [WHOLE]),
+  ...each(
+    ['flash_forward'],
+    'one row past the end written',
+    [['first_n + i < params.n && first_e', 'first_n + i <= params.n && first_e']],
+    [WHOLE],
+  ),
   ...each(
     ['flash_forward_quad'],
     'one row past the end written',
@@ -97,6 +102,7 @@ export const MUTANTS = [
     [['let rise = select(exp(row_max - new_max), vec4f(1.0), row_max == new_max);', 'let rise = vec4f(1.0);']],
     [WHOLE],
   ),
+  ...each(['flash_forward'], "rescale of the accumulator's second block forgotten", [['sums1 = scale_rows(sums1, rise);', '']], [WHOLE]),
   ...each(['flash_forward_quad'], 'rescale of the accumulator forgotten', [['(*sums)[r * DV_VECS + i] *= rise;', '']], [WHOLE]),
   ...each(['context'], 'dropout without rescaling', [['weight * params.keep_factor', 'weight']], [OPTIONS]),
   ...each(['flash_forward'], 'dropout without rescaling', [['weights * params.keep_factor', 'weights']], [OPTIONS]),

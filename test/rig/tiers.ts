@@ -6,16 +6,16 @@ export interface Tier {
   readonly variant: NonNullable<AttentionOptions['variant']>;
 }
 
-/** Lanes that share keys, whatever the device: what GPUs take. Heads up to 128. */
-const SHARED_KEYS = Object.fromEntries(
-  Object.entries({ SIZE: 32, LANES: 8, ROWS: 2, KEYS: 4, COLS: 4, D_BLOCKS: 1, DV_BLOCKS: 1 }).map(([name, value]) => [
-    `flash_decode.${name}`,
-    value,
-  ]),
-);
+const forced = (kernel: string, constants: Readonly<Record<string, number>>): Tier['variant'] =>
+  Object.fromEntries(Object.entries(constants).map(([name, value]) => [`${kernel}.${name}`, value]));
+
+/** What GPUs take, whatever the device: heads up to 128, in tiles that are wide, and by lanes that share keys. */
+const WIDE_TILES = forced('flash_forward', { TILE_N: 16, TILE_M: 128, STEP: 8, KEYS: 8, BLOCKS: 1 });
+const SHARED_KEYS = forced('flash_decode', { SIZE: 32, LANES: 8, ROWS: 2, KEYS: 4, COLS: 4, D_BLOCKS: 1, DV_BLOCKS: 1 });
 
 const PLAIN: readonly Tier[] = [
   { kernel: 'flash_forward', variant: { 'flash_forward.TILE_N': 16 } },
+  { kernel: 'flash_forward', variant: WIDE_TILES },
   ...[2, 1, 5].map((SPLITS) => ({ kernel: 'flash_decode', variant: { 'flash_decode.SPLITS': SPLITS, 'flash_decode.ROWS': 2 } })),
   { kernel: 'flash_decode', variant: { ...SHARED_KEYS, 'flash_decode.SPLITS': 3 } },
 ];
