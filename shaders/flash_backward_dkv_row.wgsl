@@ -255,12 +255,11 @@ fn weights_of(dots: vec4f, products: vec4f, place: Place, first_n: u32, lane: u3
   }
   s -= place.slope * vec4f(abs(position - vec4i(i32(m))));
   if (params.mask_kind != 0) {
+    let mask_column = params.mask_offset + place.b * params.mask_b + place.h * params.mask_h + m * params.mask_m;
     var visible = is_seen;
-    var index = params.mask_offset + place.b * params.mask_b + place.h * params.mask_h + n * params.mask_n + m * params.mask_m;
     for (var x = 0u; x < 4; x++) { // each score in turn is the first
-      s = vec4f(s.yzw, masked(s.x, visible.x, index.x));
+      s = vec4f(s.yzw, masked(s.x, visible.x, mask_column + (first_n + (lane ^ x)) * params.mask_n));
       visible = visible.yzwx;
-      index = index.yzwx;
     }
   }
   let bits = bitcast<vec4u>(s);

@@ -316,15 +316,16 @@ fn main(
 
     let own_m = first_m + 4 * local.x;
     for (var i = 0u; i < 4; i++) { // each query in turn is the first; its dA takes g's place
-      let row = score_gradient(s[0], g[0], place, own_n + i, own_m, row_of(place.head, own_n + i));
+      let gradients = score_gradient(s[0], g[0], place, own_n + i, own_m, row_of(place.head, own_n + i));
       s = mat4x4f(s[1], s[2], s[3], s[0]);
-      g = mat4x4f(g[1], g[2], g[3], row);
+      g = mat4x4f(g[1], g[2], g[3], gradients);
     }
-    let da = transpose(g);
-    w_tile[(4 * local.x) * ROWS_N + local.y] = da[0];
-    w_tile[(4 * local.x + 1) * ROWS_N + local.y] = da[1];
-    w_tile[(4 * local.x + 2) * ROWS_N + local.y] = da[2];
-    w_tile[(4 * local.x + 3) * ROWS_N + local.y] = da[3];
+    let columns = transpose(g);
+    let weights_at = 4 * local.x * ROWS_N + local.y;
+    w_tile[weights_at] = columns[0];
+    w_tile[weights_at + ROWS_N] = columns[1];
+    w_tile[weights_at + 2 * ROWS_N] = columns[2];
+    w_tile[weights_at + 3 * ROWS_N] = columns[3];
 
     for (var step = 0u; step < TILE_M; step += KEYS) {
       for (var i = lane; i < KEYS * WIDTH; i += SIZE) {

@@ -246,11 +246,9 @@ fn score_gradient(dots: vec4f, products: vec4f, place: Place, n: u32, first_m: u
   if (params.mask_kind != 0) {
     let mask_row = params.mask_offset + place.b * params.mask_b + place.h * params.mask_h + n * params.mask_n;
     var visible = is_seen;
-    var index = mask_row + m * params.mask_m;
     for (var x = 0u; x < 4; x++) { // each score in turn is the first
-      s = vec4f(s.yzw, masked(s.x, visible.x, index.x));
+      s = vec4f(s.yzw, masked(s.x, visible.x, mask_row + (first_m + (lane ^ x)) * params.mask_m));
       visible = visible.yzwx;
-      index = index.yzwx;
     }
   }
   let bits = bitcast<vec4u>(s);
@@ -431,9 +429,13 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
     add_products(&g, &gradients, &value);
     if (is_whole) {
       s[0] = plain_gradient(s[0], g[0], own_rows[0]);
-      s[1] = plain_gradient(s[1], g[1], own_rows[1]);
-      s[2] = plain_gradient(s[2], g[2], own_rows[2]);
-      s[3] = plain_gradient(s[3], g[3], own_rows[3]);
+      if (ROWS > 1) {
+        s[1] = plain_gradient(s[1], g[1], own_rows[1]);
+      }
+      if (ROWS > 2) {
+        s[2] = plain_gradient(s[2], g[2], own_rows[2]);
+        s[3] = plain_gradient(s[3], g[3], own_rows[3]);
+      }
     } else {
       var seen = s;
       let products = g;

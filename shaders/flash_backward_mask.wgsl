@@ -288,9 +288,9 @@ fn main(
           let own_n = first_n + 4 * local.y;
           let own_m = first_m + 4 * local.x;
           for (var i = 0u; i < 4; i++) { // each query in turn is the first; its dS takes g's place
-            let row = score_gradient(s[0], g[0], place, own_n + i, own_m, row_of(place.head, own_n + i));
+            let gradients = score_gradient(s[0], g[0], place, own_n + i, own_m, row_of(place.head, own_n + i));
             s = mat4x4f(s[1], s[2], s[3], s[0]);
-            g = mat4x4f(g[1], g[2], g[3], row);
+            g = mat4x4f(g[1], g[2], g[3], gradients);
           }
           sums += g;
         }

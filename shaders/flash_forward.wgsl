@@ -8,7 +8,8 @@
 // A workgroup computes TILE_N queries of one head. It walks over the keys in tiles of TILE_M. An invocation holds a block of 4 queries × 4 keys
 // of the scores, and BLOCKS blocks of 4 queries × 4 elements of out, which stay unnormalised until the end. For each tile: the scores, the rows'
 // new maximum (out and the sums so far are scaled by how much it rose), exp of what is left as weights in workgroup memory, weights · v.
-// Blocks are named and no arrays, and have no index that is not a literal, so that every compiler keeps them in registers.
+// In the loop over the keys blocks are named, no arrays, and only literals index them, so that every compiler keeps them in registers: a loop over a
+// block's rows turns the block.
 // Its twin on the CPU is src/reference/attention.ts, its test test/attention.test.ts.
 // Source: T. Dao, FlashAttention-2, arXiv 2307.08691, algorithm 1; M. Milakov, N. Gimelshein, arXiv 1805.02867 (online softmax).
 
@@ -23,7 +24,7 @@ const SKIP_ZEROS: bool = true; // a weight of 0 skips its value: for problems th
 const DROPOUT: bool = false;
 const SIZE_X: u32 = TILE_M / 4;
 const SIZE_Y: u32 = TILE_N / 4;
-const WIDTH: u32 = BLOCKS * SIZE_X; // vec4 of a value
+const WIDTH: u32 = BLOCKS * SIZE_X; // vec4 of a value, or of a row of out
 const LOWEST: f32 = -3.4028234663852886e38; // the lowest finite f32
 const EXCLUDES: u32 = 0xff61b1e6; // bits of −3e38: an additive mask from here down to −∞ excludes
 const MINUS_INFINITY: u32 = 0xff800000;
@@ -90,7 +91,7 @@ struct Params {
 @group(0) @binding(7) var<storage, read_write> lse: array<f32>;
 @group(0) @binding(8) var<uniform> params: Params;
 
-// q: [STEP][SIZE_Y], and k: [STEP][SIZE_X]; then what rows have in common: [SIZE_Y][SIZE_X] of 4 rows; then v: [KEYS][WIDTH]
+// q: [STEP][SIZE_Y], and k: [STEP][SIZE_X]; then the rows' maxima: [SIZE_Y][SIZE_X] of 4 rows; then v: [KEYS][WIDTH]; at the end, with dropout, the rows' sums
 var<workgroup> tile: array<vec4f, max(STEP * (SIZE_X + SIZE_Y), max(SIZE_X * SIZE_Y, KEYS * WIDTH))>;
 var<workgroup> w_tile: array<vec4f, TILE_M * SIZE_Y>; // weights, [TILE_M][SIZE_Y]
 
@@ -227,11 +228,7 @@ fn weights_of(s: vec4f, row_max: f32) -> vec4f {
 }
 
 fn dropped(weights: vec4f, head: u32, n: u32, first_m: u32) -> vec4f {
-  var kept = weights;
-  if (DROPOUT) {
-    kept = select(weights * params.keep_factor, vec4f(), philox(vec4u(first_m / 4, n, head, 0)) < vec4u(params.drop_below));
-  }
-  return kept;
+  return select(weights * params.keep_factor, vec4f(), philox(vec4u(first_m / 4, n, head, 0)) < vec4u(params.drop_below));
 }
 
 fn store(base: u32, first_n: u32, first_e: u32, values: mat4x4f) {
@@ -325,10 +322,11 @@ fn main(
       }
     }
     let columns = transpose(s);
-    w_tile[4 * local.x * SIZE_Y + local.y] = columns[0];
-    w_tile[(4 * local.x + 1) * SIZE_Y + local.y] = columns[1];
-    w_tile[(4 * local.x + 2) * SIZE_Y + local.y] = columns[2];
-    w_tile[(4 * local.x + 3) * SIZE_Y + local.y] = columns[3];
+    let weights_at = 4 * local.x * SIZE_Y + local.y;
+    w_tile[weights_at] = columns[0];
+    w_tile[weights_at + SIZE_Y] = columns[1];
+    w_tile[weights_at + 2 * SIZE_Y] = columns[2];
+    w_tile[weights_at + 3 * SIZE_Y] = columns[3];
 
     sums0 = scale_rows(sums0, rise);
     if (BLOCKS > 1) {

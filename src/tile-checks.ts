@@ -1,4 +1,4 @@
-/** What tile sizes must keep to, and how a caller forces them. */
+/** What tile sizes must keep to, what fits into workgroup memory, and how a caller forces them. */
 import { AttentionError, quote } from './errors.ts';
 import { contextBytes } from './kernels/context.ts';
 import { describeVariant, numbers } from './kernels/kernel.ts';
@@ -6,6 +6,9 @@ import { scoresBytes } from './kernels/scores.ts';
 import { softmaxBytes } from './kernels/softmax.ts';
 import type { Problem } from './problem.ts';
 import type { Choice, DeviceFacts, ExplicitKernel, Tiles } from './tiles.ts';
+
+/** Flags that are true where the problem needs what they do, not where they are faster. */
+const ANSWER = ['DROPOUT', 'SKIP_ZEROS'];
 
 /** Applies what the caller forces. A value of another algorithm's kernel is an error, like one that nobody knows. */
 export function force<Name extends string>(tiles: Tiles<Name>, { variant: forced, forcedBy }: Problem): Tiles<Name> {
@@ -30,6 +33,8 @@ export function force<Name extends string>(tiles: Tiles<Name>, { variant: forced
         typeof own === 'number' ? 'an integer ≥ 1' : typeof own === 'boolean' ? 'true or false' : `${quote(own)}, the tensors' type`;
       throw new AttentionError('option', `variant: ${key} is ${quote(value)}: need ${need}`);
     }
+    if (value === false && own === true && ANSWER.includes(name!))
+      throw new AttentionError('option', `variant: ${key} is false: need true, the answer would be wrong`);
     result[kernel!] = {
       variant: { ...choice.variant, [name!]: value },
       reason: forcedBy === 'tuning' ? 'the fastest that tune measured' : 'forced by variant',
@@ -75,7 +80,7 @@ export function checkFits(name: string, invocations: number, bytes: number, fact
   }
 }
 
-/** Rows of `width` elements, at most 32, a power of 2, that fit into workgroup memory where `step` elements of the rows of both tiles lie before. */
+/** Rows of `width` elements, at most 32, a power of 2, that fit into workgroup memory where `step` elements of the rows of both tiles lay before. */
 export function rowsAtATime(step: number, tileN: number, tileM: number, width: number): number {
   return 2 ** Math.floor(Math.log2(Math.min(32, (step * (tileN + tileM)) / width)));
 }

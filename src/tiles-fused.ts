@@ -7,18 +7,27 @@ import { isVec4, type Problem } from './problem.ts';
 import { leastShape, quadClassOf, quadShape } from './quad-classes.ts';
 import { force, rowsAtATime } from './tile-checks.ts';
 import { checkBaselineTiles, checkDecodeTiles, checkQuadTiles, checkRowTiles } from './tile-checks-fused.ts';
-import { type Choice, chooseAlgorithm, type DeviceFacts, holdsManyBlocks } from './tiles.ts';
+import { type Choice, chooseAlgorithm, type DeviceFacts } from './tiles.ts';
 
 /** What tune measures: whatever the device and the problem allow, the library's own choice among it. */
 export function candidates(problem: Problem, facts: DeviceFacts): { algorithm: 'explicit' | 'fused'; variant: Variant }[] {
-  const fused = (name: string, values: number[]) => values.map((value) => ({ algorithm: 'fused' as const, variant: { [name]: value } }));
+  const fused = (kernel: string, shapes: readonly Readonly<Record<string, number>>[]) =>
+    shapes.map((shape) => ({
+      algorithm: 'fused' as const,
+      variant: Object.fromEntries(Object.entries(shape).map(([name, value]) => [`${kernel}.${name}`, value])),
+    }));
+  const rows = (counts: readonly number[]) => counts.map((ROWS) => ({ ROWS }));
   const all = [
     { algorithm: 'explicit' as const, variant: {} },
     { algorithm: 'fused' as const, variant: {} },
-    ...fused('flash_forward.TILE_N', [16, 32, 64]),
-    ...fused('flash_forward_quad.ROWS', [1, 2, 4]),
-    ...fused('flash_forward_row.ROWS', [1, 2, 4, 8]),
-    ...fused('flash_decode.SPLITS', isDecode(problem, facts) ? [1, 2, 4, 8, 16, 32, 64] : []),
+    ...fused(
+      'flash_forward',
+      [16, 32, 64].map((TILE_N) => ({ TILE_N })),
+    ),
+    ...fused('flash_forward', [baselineShape(problem, false), baselineShape(problem, true)]),
+    ...fused('flash_forward_quad', rows([1, 2, 4])),
+    ...fused('flash_forward_row', rows([1, 2, 4, 8])),
+    ...fused('flash_decode', isDecode(problem, facts) ? [1, 2, 4, 8, 16, 32, 64].map((SPLITS) => ({ SPLITS })) : []),
   ];
   const seen = new Set<string>();
   return all.filter((candidate) => {
@@ -71,21 +80,30 @@ const isFusedKernel = (name: string | undefined): name is FusedKernel => name !=
 
 const fusedFlags = (problem: Problem) => ({ SKIP_ZEROS: skipsZeros(problem), DROPOUT: problem.dropout !== undefined });
 
-/**
- * Queries and keys a tile, and blocks of 4 × 4 elements of out an invocation: the wider the tile, the fewer. Mesa 26.1 spills none of 4 blocks for AMD,
- * NVIDIA and Adreno; for Apple's GPUs none of 1 and of 2, 15 registers of 4; for Intel's about 90 of 1, 160 of 2 and 720 of 4 (27 Nov 2026).
- */
 function baselineTiles(problem: Problem, facts: DeviceFacts): Choice {
   const { N, Dv, q, k } = problem;
-  const isMany = holdsManyBlocks(facts);
-  const cols = Dv <= 32 || (isMany && Dv <= 128) ? 32 : Dv <= 64 || isMany ? 64 : 128;
+  const shape = baselineShape(problem, holdsManyBlocks(facts));
+  const variant = { Q: q.dtype, K: k.dtype, ...shape, ...fusedFlags(problem) };
+  return { variant, reason: `${shape.TILE_N} queries a workgroup for ${N}, ${shape.BLOCKS * shape.TILE_M} elements of out for ${Dv}` };
+}
+
+/**
+ * Queries and keys a tile, and blocks of 4 × 4 elements of out an invocation: the wider the tile, the fewer. Tiles of 128 keys have few queries and short
+ * steps, so that weights and elements fit into 16 KiB.
+ */
+function baselineShape({ N, Dv }: Problem, isMany: boolean) {
+  const cols = isMany ? (Dv <= 128 ? 32 : 64) : Dv <= 32 ? 32 : Dv <= 64 ? 64 : 128;
   const rows = N <= 4 ? 4 : N <= 16 || cols === 128 ? 16 : 32;
   const step = cols === 128 ? 8 : 16;
   const blocks = Math.ceil(Dv / cols);
-  const tiles = { TILE_N: rows, TILE_M: cols, STEP: step, KEYS: rowsAtATime(step, rows, cols, cols * blocks), BLOCKS: blocks };
-  const variant = { Q: q.dtype, K: k.dtype, ...tiles, ...fusedFlags(problem) };
-  return { variant, reason: `${rows} queries a workgroup for ${N}, ${blocks * cols} elements of out for ${Dv}` };
+  return { TILE_N: rows, TILE_M: cols, STEP: step, KEYS: rowsAtATime(step, rows, cols, cols * blocks), BLOCKS: blocks };
 }
+
+/**
+ * Whether an invocation has registers for 4 blocks beside what it works on. Mesa 26.1 spills none of 4 for AMD, NVIDIA and Adreno; for Apple's GPUs none of
+ * 1 and of 2, 15 registers of 4; for Intel's about 90 of 1, 160 of 2 and 720 of 4 (27 Nov 2026). Any other GPU is taken for one that has not.
+ */
+const holdsManyBlocks = ({ vendor, isSoftware }: DeviceFacts): boolean => isSoftware || ['amd', 'nvidia', 'qualcomm'].includes(vendor);
 
 /** As many rows as the class's tile holds, over as few lanes. */
 function quadTiles(problem: Problem, facts: DeviceFacts): Choice {

@@ -98,10 +98,6 @@ export function chooseProjectTiles({ rows, outWidth }: Pick<Projection, 'rows' |
   return { variant, reason };
 }
 
-/** Whether an invocation has registers for 4 blocks of 4 × 4 sums beside what it works on. Apple's and Intel's GPUs have not; one that does not tell is taken for such. */
-export const holdsManyBlocks = ({ vendor, isSoftware }: DeviceFacts): boolean =>
-  isSoftware || ['amd', 'nvidia', 'qualcomm'].includes(vendor);
-
 /** Lanes and rows a workgroup, for a kernel whose invocations share rows of `length`. */
 export function chooseRowTiles(length: number, facts: DeviceFacts): Choice {
   const lanes = rowLanes(length, facts);

@@ -5,7 +5,7 @@ import { scaledDotProductAttention } from '../src/reference/index.ts';
 import { onDevices, place, runPass } from './rig/gpu.ts';
 import { type NaiveSizes, naiveAttention } from './rig/naive.ts';
 import { randomArray } from './rig/random.ts';
-import { firstTiersOf, runsPlainKernels } from './rig/tiers.ts';
+import { firstTiersOf, runsPlainKernels, WIDE_TILES } from './rig/tiers.ts';
 import { expectAsGoodAsNaive, greatestError } from './rig/tolerance.ts';
 
 const LENGTHS = [1, 2, 3, 17, 63, 64, 65, 129, 257];
@@ -55,6 +55,7 @@ onDevices('attention', (attention) => {
     };
     const results = await Promise.all([
       ...(runsPlainKernels(device) ? [run('scores', { returnScores: 'weights' })] : []),
+      ...(runsPlainKernels(device) && M > 128 ? [run('flash_forward', { algorithm: 'fused', variant: WIDE_TILES })] : []), // more than one tile
       ...firstTiersOf(device).map(({ kernel, variant }) => {
         const isSlow = kernel === 'flash_forward_row' && Math.max(D, Dv) > 64; // to compile, with more than one row
         const tiles = { [`${kernel}.SKIP_ZEROS`]: true, ...(isSlow && { [`${kernel}.ROWS`]: 1 }) };

@@ -133,6 +133,15 @@ const OPTIONS: Case[] = [
     'scaledDotProductAttention: variant: unknown "scores.TILE"',
     () => sdpa(q, k, v, { algorithm: 'explicit', variant: { 'scores.TILE': 16 } }),
   ],
+  ['keys that a tile has no whole number of', 'option', 'KEYS=5', () => sdpa(q, k, v, { variant: { 'flash_forward.KEYS': 5 } })],
+  ['five blocks', 'option', 'BLOCKS ≤ 4', () => sdpa(q, k, v, { variant: { 'flash_forward.BLOCKS': 5 } })],
+  ['a tile of 6 keys', 'option', 'TILE_M=6', () => sdpa(q, k, v, { variant: { 'flash_forward.TILE_M': 6 } })],
+  [
+    'dropout that is not needed',
+    'option',
+    'DROPOUT is false',
+    () => sdpa(q, k, v, { dropout: { probability: 0.5, seed: 1 }, variant: { 'flash_forward.DROPOUT': false } }),
+  ],
   ['a variant of 0', 'option', '0', () => sdpa(q, k, v, { algorithm: 'explicit', variant: { 'scores.TILE_N': 0 } })],
   [
     'a variant that does not divide',

@@ -37,7 +37,7 @@ onDevices('f16', (attention) => {
 
   const ways: [string, AttentionOptions][] = [
     ['explicit', { algorithm: 'explicit' }],
-    ['baseline', { variant: { 'flash_forward.TILE_M': 32 } }],
+    ['baseline', { variant: { 'flash_forward.TILE_N': 16 } }],
     ['quad', { variant: { 'flash_forward_quad.ROWS': 2 } }],
     ['row', { variant: { 'flash_forward_row.ROWS': 2 } }],
     ['decode', { variant: { 'flash_decode.SPLITS': 2 } }],

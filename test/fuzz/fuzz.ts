@@ -148,6 +148,8 @@ function waysOf(p: FuzzProblem): [string, AttentionOptions][] {
       : { SIZE: 16, LANES: 1, ROWS: 2, KEYS: 1, COLS: 4, ...blocks(isShort ? 4 : 16) }), // as for software devices
     ...{ SPLITS: [1, 3][seed % 2]!, SOFTCAP: true, ALIBI: true, BAND: true, DROPOUT: true },
   };
+  const large = Dv <= 128 ? { TILE_M: 32, KEYS: 8, BLOCKS: Math.ceil(Dv / 32) } : { TILE_M: 64, KEYS: 4, BLOCKS: Math.ceil(Dv / 64) };
+  const largeTiles = { TILE_N: 32, STEP: 16, ...large };
   const wideTiles = { TILE_N: 16, TILE_M: 128, STEP: 8, KEYS: 4, BLOCKS: Dv <= 128 ? 1 : 2 }; // as for GPUs that hold little
   const force = (kernel: string, constants: object): [string, AttentionOptions] => [
     kernel,
@@ -155,7 +157,7 @@ function waysOf(p: FuzzProblem): [string, AttentionOptions][] {
   ];
   return [
     ['explicit', { algorithm: 'explicit' }],
-    force('flash_forward', [{ TILE_N: 4 }, { TILE_N: 16 }, { TILE_N: 32 }, wideTiles][seed % 4]!),
+    force('flash_forward', [{ TILE_N: 4 }, { TILE_N: 16 }, largeTiles, wideTiles][Math.floor(seed / 64) % 4]!),
     force('flash_decode', decodeTiles),
     ...(attention.device.features.has('subgroups')
       ? [force('flash_forward_quad', { ROWS: [1, 2, 4][D % 3]!, ...zeros }), force('flash_forward_row', rowTiles)]

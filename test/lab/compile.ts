@@ -62,6 +62,8 @@ export class Lab {
     without: readonly string[] = [],
   ): Promise<{ mesa: string; cases: readonly Case[]; results: Results }> {
     const whole = this.adapter(gpu);
+    const unknown = without.find((feature) => !/^(subgroups|shader-f16|subgroup-size-control)$/.test(feature));
+    if (unknown) throw new Error(`--without: unknown feature ${unknown}`);
     const adapter = { ...whole, features: whole.features.filter((feature) => !without.includes(feature)) };
     const cases = await casesOf(adapter, heads);
     const files = cases.map(({ code }, i) => {

@@ -1,7 +1,7 @@
 /**
  * `npm run lab`: compiles what the library takes on each of the lab's ten GPUs with that GPU's shader compiler; fails where one spills, uses
  * scratch memory or does not compile; prints what differs from test/lab/baseline.json. Arguments: names of GPUs, default all; `--update` writes
- * the baseline; `--heads 32,80,256` looks at other head sizes than the baseline's; `--without subgroups` at a device that lacks a feature.
+ * the baseline; `--heads 32,80,256` looks at other head sizes than the baseline's; `--without subgroups,shader-f16` at devices that lack features.
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';

@@ -32,6 +32,7 @@ const FAULTS = [
   [ALL, 'dropout regenerated with another counter', [['vec4u(first_m / 4, n, place.head, 0)', 'vec4u(first_m / 4, n, place.h, 0)']]],
   [ALL, 'dropout without rescaling', [['vec4f(params.keep_factor)', 'vec4f(1.0)']]],
   [['flash_backward_dkv'], 'dropout forgotten in dv', [['weights * factors, select', 'weights, select']]],
+  [[...ALL, ...ROWS], 'masks of four keys by whether the first is seen', [['visible = visible.yzwx;', '']]],
   [ALL, 'ALiBi sign', [['s -= place.slope', 's += place.slope']]],
   [PRODUCTS, 'boolean mask inverted', [['byte == 0', 'byte != 0']]],
   [ALL, 'what a mask hides still counts', [['is_seen & !is_excluded', 'is_seen']]],

@@ -9,8 +9,8 @@ export interface Tier {
 const forced = (kernel: string, constants: Readonly<Record<string, number>>): Tier['variant'] =>
   Object.fromEntries(Object.entries(constants).map(([name, value]) => [`${kernel}.${name}`, value]));
 
-/** What GPUs take, whatever the device: heads up to 128, in tiles that are wide, and by lanes that share keys. */
-const WIDE_TILES = forced('flash_forward', { TILE_N: 16, TILE_M: 128, STEP: 8, KEYS: 8, BLOCKS: 1 });
+/** What some GPUs take, whatever the device: heads up to 128, in tiles that are wide, and by lanes that share keys. */
+export const WIDE_TILES = forced('flash_forward', { TILE_N: 16, TILE_M: 128, STEP: 8, KEYS: 8, BLOCKS: 1 });
 const SHARED_KEYS = forced('flash_decode', { SIZE: 32, LANES: 8, ROWS: 2, KEYS: 4, COLS: 4, D_BLOCKS: 1, DV_BLOCKS: 1 });
 
 const PLAIN: readonly Tier[] = [
