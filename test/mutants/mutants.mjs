@@ -114,13 +114,7 @@ export const MUTANTS = [
   ),
   ...each(
     ['flash_forward'],
-    'the barrier after values removed',
-    [['    workgroupBarrier();\n  }\n\n  // With dropout', '  }\n\n  // With dropout']],
-    [WHOLE],
-  ),
-  ...each(
-    ['flash_forward'],
-    "four queries take the first one's band",
+    'causal by the first of four queries',
     [['row_scores(s[0], place, own_n + i', 'row_scores(s[0], place, own_n']],
     [OPTIONS],
   ),
