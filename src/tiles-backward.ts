@@ -68,9 +68,9 @@ const STEP = 16;
 /**
  * Blocks of 4 × 4 sums an invocation keeps beside those of the scores and of dO · v. Mesa 26.1's compilers spill none of 4 blocks (64 numbers) for
  * AMD and NVIDIA, and 2 registers for Adreno; for Apple's GPUs 87 to 98 of 4 and none of 2; for Intel's 175 to 225 of 2 (27 Nov 2026).
- * Fewer cost others half as many multiply-adds more, with every slice of the sums the scores again.
+ * Fewer cost half as many multiply-adds more: every slice of the sums makes the scores again. Apple's GPUs on Linux call themselves mesa.
  */
-const mostBlocks = ({ vendor }: DeviceFacts): number => (vendor === 'apple' || vendor === 'intel' ? 2 : 4);
+const mostBlocks = ({ vendor, isSoftware }: DeviceFacts): number => (!isSoftware && ['apple', 'intel', 'mesa'].includes(vendor) ? 2 : 4);
 
 /** As few workgroups as `most` blocks allow share a head, and share it evenly. */
 function blocksOf(width: number, blockWidth: number, most: number): number {
