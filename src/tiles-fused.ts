@@ -20,11 +20,13 @@ export function candidates(problem: Problem, facts: DeviceFacts): { algorithm: '
   const all = [
     { algorithm: 'explicit' as const, variant: {} },
     { algorithm: 'fused' as const, variant: {} },
-    ...fused(
-      'flash_forward',
-      [16, 32, 64].map((TILE_N) => ({ TILE_N })),
-    ),
-    ...fused('flash_forward', [baselineShape(problem, false), baselineShape(problem, true)]),
+    ...fused('flash_forward', [
+      { TILE_N: 16 },
+      { TILE_N: 32 },
+      { TILE_N: 64 },
+      baselineShape(problem, false),
+      baselineShape(problem, true),
+    ]),
     ...fused('flash_forward_quad', rows([1, 2, 4])),
     ...fused('flash_forward_row', rows([1, 2, 4, 8])),
     ...fused('flash_decode', isDecode(problem, facts) ? [1, 2, 4, 8, 16, 32, 64].map((SPLITS) => ({ SPLITS })) : []),

@@ -137,10 +137,16 @@ const OPTIONS: Case[] = [
   ['five blocks', 'option', 'BLOCKS ≤ 4', () => sdpa(q, k, v, { variant: { 'flash_forward.BLOCKS': 5 } })],
   ['a tile of 6 keys', 'option', 'TILE_M=6', () => sdpa(q, k, v, { variant: { 'flash_forward.TILE_M': 6 } })],
   [
-    'dropout that is not needed',
+    'dropout that is needed, forced off',
     'option',
     'DROPOUT is false',
     () => sdpa(q, k, v, { dropout: { probability: 0.5, seed: 1 }, variant: { 'flash_forward.DROPOUT': false } }),
+  ],
+  [
+    'a mask that NaN would come through',
+    'option',
+    'SKIP_ZEROS is false',
+    () => sdpa(q, k, v, { isCausal: true, variant: { 'flash_forward.SKIP_ZEROS': false } }),
   ],
   ['a variant of 0', 'option', '0', () => sdpa(q, k, v, { algorithm: 'explicit', variant: { 'scores.TILE_N': 0 } })],
   [

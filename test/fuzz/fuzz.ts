@@ -9,6 +9,7 @@ import { commands } from 'vitest/browser';
 import { type Attention, type AttentionOptions, createAttention, type ScoresForm } from '../../src/index.ts';
 import { scaledDotProductAttention } from '../../src/reference/index.ts';
 import { place, runPass } from '../rig/gpu.ts';
+import { forced } from '../rig/tiers.ts';
 import { compare, F32 } from './compare.ts';
 import { checkGradients } from './gradients.ts';
 import { drawInputs } from './inputs.ts';
@@ -151,10 +152,7 @@ function waysOf(p: FuzzProblem): [string, AttentionOptions][] {
   const large = Dv <= 128 ? { TILE_M: 32, KEYS: 8, BLOCKS: Math.ceil(Dv / 32) } : { TILE_M: 64, KEYS: 4, BLOCKS: Math.ceil(Dv / 64) };
   const largeTiles = { TILE_N: 32, STEP: 16, ...large };
   const wideTiles = { TILE_N: 16, TILE_M: 128, STEP: 8, KEYS: 4, BLOCKS: Dv <= 128 ? 1 : 2 }; // as for GPUs that hold little
-  const force = (kernel: string, constants: object): [string, AttentionOptions] => [
-    kernel,
-    { variant: Object.fromEntries(Object.entries(constants).map(([name, value]) => [`${kernel}.${name}`, value])) },
-  ];
+  const force = (kernel: string, constants: object): [string, AttentionOptions] => [kernel, { variant: forced(kernel, constants) }];
   return [
     ['explicit', { algorithm: 'explicit' }],
     force('flash_forward', [{ TILE_N: 4 }, { TILE_N: 16 }, largeTiles, wideTiles][Math.floor(seed / 64) % 4]!),

@@ -1,6 +1,6 @@
 /** The kernels of the backward pass that a device can run, as variants that force them: tests go through all of them. */
 import type { AttentionOptions } from '../../src/index.ts';
-import { noticing, runsPlainKernels } from './tiers.ts';
+import { forced, noticing, runsPlainKernels } from './tiers.ts';
 
 type Variant = NonNullable<AttentionOptions['variant']>;
 
@@ -37,11 +37,9 @@ function quads({ adapterInfo }: GPUDevice, width: number): BackwardTier {
   const lanes = Math.min(16, Math.max(4, adapterInfo?.subgroupMinSize ?? 4));
   const vecs = (width <= 64 ? 64 : 256) / (4 * lanes);
   const shared = { ROWS: 2, D_VECS: vecs, DV_VECS: vecs, LANES: lanes };
-  const of = (kernel: string) => Object.fromEntries(Object.entries(shared).map(([name, value]) => [`${kernel}.${name}`, value]));
   const variant = {
-    ...of('flash_backward_dq_quad'),
-    ...of('flash_backward_dkv_quad'),
-    'flash_backward_dkv_quad.PARTS': width <= 64 ? 1 : 2,
+    ...forced('flash_backward_dq_quad', shared),
+    ...forced('flash_backward_dkv_quad', { ...shared, PARTS: width <= 64 ? 1 : 2 }),
   };
   const alikeForward = { 'flash_forward_quad.LANES': lanes, 'flash_forward_quad.ROWS': 1 };
   return { name: 'quad', variant, alikeForward };

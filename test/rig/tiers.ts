@@ -6,7 +6,8 @@ export interface Tier {
   readonly variant: NonNullable<AttentionOptions['variant']>;
 }
 
-const forced = (kernel: string, constants: Readonly<Record<string, number>>): Tier['variant'] =>
+/** A kernel's constants as the option `variant` has them. */
+export const forced = (kernel: string, constants: object): Tier['variant'] =>
   Object.fromEntries(Object.entries(constants).map(([name, value]) => [`${kernel}.${name}`, value]));
 
 /** What some GPUs take, whatever the device: heads up to 128, in tiles that are wide, and by lanes that share keys. */
