@@ -16,11 +16,16 @@ alias Q = f32; // storage of q and gradient
 alias K = f32; // storage of k, v, dk and dv
 alias Q_UNIT = Q; // with VEC4 vec4<Q>: what the bindings are arrays of
 alias K_UNIT = K;
-const VEC4: bool = false; // offsets, strides, D and Dv are multiples of 4: other Q_UNIT, K_UNIT, load_… and store_…
+const VEC4: bool = false; // offsets, strides, D and DV are multiples of 4: other Q_UNIT, K_UNIT, load_… and store_…
 const SIZE: u32 = 8; // invocations a workgroup
 const ROWS: u32 = 4; // keys an invocation: 1, 2 or 4
+const D: u32 = 64; // head size of q and k
+const DV: u32 = 64; // head size of v and gradient
 const D_BLOCKS: u32 = 4; // blocks of 16 elements of q and k: 1, 2, 4, 8 or 16; 16 · D_BLOCKS ≥ D
 const DV_BLOCKS: u32 = 4; // the same of v and gradient
+const D_VECS: u32 = (D + 3) / 4; // vec4 a row of q and k
+const DV_VECS: u32 = (DV + 3) / 4; // the same of v and gradient
+const UNIT: u32 = select(1, 4, VEC4); // elements in one of the bindings'
 const SKIP_ZEROS: bool = true; // a weight of 0 skips its value: for problems that exclude elements, so that what lies there does not matter
 const DROPOUT: bool = false;
 const LOWEST: f32 = -3.4028234663852886e38; // the lowest finite f32
@@ -31,8 +36,13 @@ const MINUS_INFINITY_F16: u32 = 0xfc00;
 
 const_assert SIZE % 4 == 0;
 
-alias Query = array<vec4f, 4 * D_BLOCKS>;
-alias Gradient = array<vec4f, 4 * DV_BLOCKS>;
+const WIDTH: u32 = 4 * D_BLOCKS; // vec4 that a row of q or k takes up here, and one of v or gradient
+const V_WIDTH: u32 = 4 * DV_BLOCKS;
+
+alias Keys = array<vec4f, ROWS * WIDTH>; // [ROWS][WIDTH]
+alias Values = array<vec4f, ROWS * V_WIDTH>; // [ROWS][V_WIDTH]
+alias Query = array<vec4f, WIDTH>;
+alias Gradient = array<vec4f, V_WIDTH>;
 
 struct Params {
   heads: u32, // H
@@ -131,53 +141,38 @@ fn philox(counter: vec4u) -> vec4u {
   return c;
 }
 
-/// Four elements of a row from d on; past the row's end its last ones again, which meet a 0 in what an invocation holds, or are never stored.
-fn load_q(row: u32, d: u32) -> vec4f { let e = row + min(vec4u(d, d + 1, d + 2, d + 3), vec4u(params.d - 1)); return vec4f(f32(q[e.x]), f32(q[e.y]), f32(q[e.z]), f32(q[e.w])); }
-fn load_k(row: u32, d: u32) -> vec4f { let e = row + min(vec4u(d, d + 1, d + 2, d + 3), vec4u(params.d - 1)); return vec4f(f32(k[e.x]), f32(k[e.y]), f32(k[e.z]), f32(k[e.w])); }
-fn load_v(row: u32, d: u32) -> vec4f { let e = row + min(vec4u(d, d + 1, d + 2, d + 3), vec4u(params.dv - 1)); return vec4f(f32(v[e.x]), f32(v[e.y]), f32(v[e.z]), f32(v[e.w])); }
-fn load_gradient(row: u32, d: u32) -> vec4f { let e = row + min(vec4u(d, d + 1, d + 2, d + 3), vec4u(params.dv - 1)); return vec4f(f32(gradient[e.x]), f32(gradient[e.y]), f32(gradient[e.z]), f32(gradient[e.w])); }
-fn store_dk(row: u32, d: u32, value: vec4f) { for (var i = 0u; i < 4 && d + i < params.d; i++) { dk[row + d + i] = K(value[i]); } }
-fn store_dv(row: u32, d: u32, value: vec4f) { for (var i = 0u; i < 4 && d + i < params.dv; i++) { dv[row + d + i] = K(value[i]); } }
+/// The vec-th four elements of a row that begins at `row`, in UNITs; past its end the last one again, which meets a 0 in what an invocation holds, or is
+/// never stored.
+fn load_q(row: u32, vec: u32) -> vec4f { let e = row + elements(vec, D); return vec4f(f32(q[e.x]), f32(q[e.y]), f32(q[e.z]), f32(q[e.w])); }
+fn load_k(row: u32, vec: u32) -> vec4f { let e = row + elements(vec, D); return vec4f(f32(k[e.x]), f32(k[e.y]), f32(k[e.z]), f32(k[e.w])); }
+fn load_v(row: u32, vec: u32) -> vec4f { let e = row + elements(vec, DV); return vec4f(f32(v[e.x]), f32(v[e.y]), f32(v[e.z]), f32(v[e.w])); }
+fn load_gradient(row: u32, vec: u32) -> vec4f { let e = row + elements(vec, DV); return vec4f(f32(gradient[e.x]), f32(gradient[e.y]), f32(gradient[e.z]), f32(gradient[e.w])); }
+fn store_dk(row: u32, vec: u32, value: vec4f) { for (var c = 0u; c < 4; c++) { if (4 * vec + c < D) { dk[row + 4 * vec + c] = K(value[c]); } } }
+fn store_dv(row: u32, vec: u32, value: vec4f) { for (var c = 0u; c < 4; c++) { if (4 * vec + c < DV) { dv[row + 4 * vec + c] = K(value[c]); } } }
 
-fn swap_x(a: mat4x4f) -> mat4x4f {
-  return mat4x4f(quadSwapX(a[0]), quadSwapX(a[1]), quadSwapX(a[2]), quadSwapX(a[3]));
+fn elements(vec: u32, size: u32) -> vec4u {
+  return min(4 * vec + vec4u(0, 1, 2, 3), vec4u(size - 1));
 }
 
-fn swap_y(a: mat4x4f) -> mat4x4f {
-  return mat4x4f(quadSwapY(a[0]), quadSwapY(a[1]), quadSwapY(a[2]), quadSwapY(a[3]));
-}
-
-/// 16 elements of the four keys or values that a lane meets, in its order.
+/// Four elements of each of the four queries or gradients that a lane meets, in its order.
 struct Four {
-  a: mat4x4f,
-  b: mat4x4f,
-  c: mat4x4f,
-  d: mat4x4f,
+  a: vec4f,
+  b: vec4f,
+  c: vec4f,
+  d: vec4f,
 }
 
-fn meet(own: mat4x4f) -> Four {
-  let b = swap_x(own);
-  return Four(own, b, swap_y(own), swap_y(b));
+fn meet(own: vec4f) -> Four {
+  let b = quadSwapX(own);
+  return Four(own, b, quadSwapY(own), quadSwapY(b));
 }
 
-fn meet_query(own: ptr<function, Query>, block: u32) -> Four {
-  return meet(mat4x4f((*own)[4 * block], (*own)[4 * block + 1], (*own)[4 * block + 2], (*own)[4 * block + 3]));
-}
-
-fn meet_gradient(own: ptr<function, Gradient>, block: u32) -> Four {
-  return meet(mat4x4f((*own)[4 * block], (*own)[4 * block + 1], (*own)[4 * block + 2], (*own)[4 * block + 3]));
-}
-
-fn add_dot4(sum: f32, a: vec4f, b: vec4f) -> f32 {
+fn add_dot(sum: f32, a: vec4f, b: vec4f) -> f32 {
   return fma(a.w, b.w, fma(a.z, b.z, fma(a.y, b.y, fma(a.x, b.x, sum))));
 }
 
-fn add_dot(sum: f32, a: mat4x4f, b: mat4x4f) -> f32 {
-  return add_dot4(add_dot4(add_dot4(add_dot4(sum, a[0], b[0]), a[1], b[1]), a[2], b[2]), a[3], b[3]);
-}
-
-fn add_dots(sums: vec4f, query: mat4x4f, keys: Four) -> vec4f {
-  return vec4f(add_dot(sums.x, query, keys.a), add_dot(sums.y, query, keys.b), add_dot(sums.z, query, keys.c), add_dot(sums.w, query, keys.d));
+fn add_dots(sums: vec4f, held: vec4f, met: Four) -> vec4f {
+  return vec4f(add_dot(sums.x, held, met.a), add_dot(sums.y, held, met.b), add_dot(sums.z, held, met.c), add_dot(sums.w, held, met.d));
 }
 
 /// Element by element, so that a compiler for the CPU keeps the sum in a register.
@@ -185,33 +180,20 @@ fn add_value(sum: f32, w: vec4f, a: f32, b: f32, c: f32, d: f32) -> f32 {
   return fma(w.w, d, fma(w.z, c, fma(w.y, b, fma(w.x, a, sum))));
 }
 
-fn add_value4(sums: vec4f, w: vec4f, a: vec4f, b: vec4f, c: vec4f, d: vec4f) -> vec4f {
+fn add_values(sums: vec4f, w: vec4f, v: Four) -> vec4f {
   return vec4f(
-    add_value(sums.x, w, a.x, b.x, c.x, d.x), add_value(sums.y, w, a.y, b.y, c.y, d.y),
-    add_value(sums.z, w, a.z, b.z, c.z, d.z), add_value(sums.w, w, a.w, b.w, c.w, d.w));
+    add_value(sums.x, w, v.a.x, v.b.x, v.c.x, v.d.x), add_value(sums.y, w, v.a.y, v.b.y, v.c.y, v.d.y),
+    add_value(sums.z, w, v.a.z, v.b.z, v.c.z, v.d.z), add_value(sums.w, w, v.a.w, v.b.w, v.c.w, v.d.w));
 }
 
-fn add_values(sums: mat4x4f, w: vec4f, v: Four) -> mat4x4f {
-  return mat4x4f(
-    add_value4(sums[0], w, v.a[0], v.b[0], v.c[0], v.d[0]), add_value4(sums[1], w, v.a[1], v.b[1], v.c[1], v.d[1]),
-    add_value4(sums[2], w, v.a[2], v.b[2], v.c[2], v.d[2]), add_value4(sums[3], w, v.a[3], v.b[3], v.c[3], v.d[3]));
-}
-
-/// A value, or zeros where its weight is 0.
-fn select_block(value: mat4x4f, weight: f32) -> mat4x4f {
-  if (weight == 0.0) {
-    return mat4x4f();
-  }
-  return value;
-}
-
-fn select_blocks(v: Four, w: vec4f) -> Four {
-  return Four(select_block(v.a, w.x), select_block(v.b, w.y), select_block(v.c, w.z), select_block(v.d, w.w));
+/// The values whose weight is not 0, zeros for the others.
+fn select_values(v: Four, w: vec4f) -> Four {
+  return Four(select(v.a, vec4f(), w.x == 0.0), select(v.b, vec4f(), w.y == 0.0), select(v.c, vec4f(), w.z == 0.0), select(v.d, vec4f(), w.w == 0.0));
 }
 
 /// Four elements of a row that an invocation holds: 0 from the row's end on.
-fn held(elements: vec4f, d: u32, width: u32) -> vec4f {
-  return select(vec4f(), elements, vec4u(d) + vec4u(0, 1, 2, 3) < vec4u(width));
+fn held(loaded: vec4f, vec: u32, size: u32) -> vec4f {
+  return select(vec4f(), loaded, 4 * vec + vec4u(0, 1, 2, 3) < vec4u(size));
 }
 
 /// What dv and dk are made of, for one key and four queries.
@@ -287,20 +269,27 @@ fn meet_numbers(own: f32) -> vec4f {
   return vec4f(own, b, quadSwapY(own), quadSwapY(b));
 }
 
-/// Adds one block's part of q kᵀ.
-fn add_scores_block(sums: ptr<function, array<vec4f, 4>>, keys: ptr<function, array<mat4x4f, ROWS * D_BLOCKS>>, own: ptr<function, Query>, block: u32) {
-  let met = meet_query(own, block);
-  (*sums)[0] = add_dots((*sums)[0], (*keys)[block], met);
+/// Adds one vec4's part of q kᵀ.
+fn add_scores_vec(sums: ptr<function, array<vec4f, 4>>, keys: ptr<function, Keys>, own: ptr<function, Query>, vec: u32) {
+  let met = meet((*own)[vec]);
+  (*sums)[0] = add_dots((*sums)[0], (*keys)[vec], met);
   if (ROWS > 1) {
-    (*sums)[1] = add_dots((*sums)[1], (*keys)[D_BLOCKS + block], met);
+    (*sums)[1] = add_dots((*sums)[1], (*keys)[WIDTH + vec], met);
   }
   if (ROWS > 2) {
-    (*sums)[2] = add_dots((*sums)[2], (*keys)[2 * D_BLOCKS + block], met);
-    (*sums)[3] = add_dots((*sums)[3], (*keys)[3 * D_BLOCKS + block], met);
+    (*sums)[2] = add_dots((*sums)[2], (*keys)[2 * WIDTH + vec], met);
+    (*sums)[3] = add_dots((*sums)[3], (*keys)[3 * WIDTH + vec], met);
   }
 }
 
-fn add_scores_blocks(sums: ptr<function, array<vec4f, 4>>, keys: ptr<function, array<mat4x4f, ROWS * D_BLOCKS>>, own: ptr<function, Query>, first: u32) {
+fn add_scores_block(sums: ptr<function, array<vec4f, 4>>, keys: ptr<function, Keys>, own: ptr<function, Query>, block: u32) {
+  add_scores_vec(sums, keys, own, 4 * block);
+  add_scores_vec(sums, keys, own, 4 * block + 1);
+  add_scores_vec(sums, keys, own, 4 * block + 2);
+  add_scores_vec(sums, keys, own, 4 * block + 3);
+}
+
+fn add_scores_blocks(sums: ptr<function, array<vec4f, 4>>, keys: ptr<function, Keys>, own: ptr<function, Query>, first: u32) {
   add_scores_block(sums, keys, own, first);
   if (D_BLOCKS > 1) {
     add_scores_block(sums, keys, own, first + 1);
@@ -311,7 +300,7 @@ fn add_scores_blocks(sums: ptr<function, array<vec4f, 4>>, keys: ptr<function, a
   }
 }
 
-fn add_scores(sums: ptr<function, array<vec4f, 4>>, keys: ptr<function, array<mat4x4f, ROWS * D_BLOCKS>>, own: ptr<function, Query>) {
+fn add_scores(sums: ptr<function, array<vec4f, 4>>, keys: ptr<function, Keys>, own: ptr<function, Query>) {
   add_scores_blocks(sums, keys, own, 0);
   if (D_BLOCKS > 4) {
     add_scores_blocks(sums, keys, own, 4);
@@ -323,19 +312,26 @@ fn add_scores(sums: ptr<function, array<vec4f, 4>>, keys: ptr<function, array<ma
 }
 
 /// The same of dO vᵀ.
-fn add_products_block(sums: ptr<function, array<vec4f, 4>>, values: ptr<function, array<mat4x4f, ROWS * DV_BLOCKS>>, own: ptr<function, Gradient>, block: u32) {
-  let met = meet_gradient(own, block);
-  (*sums)[0] = add_dots((*sums)[0], (*values)[block], met);
+fn add_products_vec(sums: ptr<function, array<vec4f, 4>>, values: ptr<function, Values>, own: ptr<function, Gradient>, vec: u32) {
+  let met = meet((*own)[vec]);
+  (*sums)[0] = add_dots((*sums)[0], (*values)[vec], met);
   if (ROWS > 1) {
-    (*sums)[1] = add_dots((*sums)[1], (*values)[DV_BLOCKS + block], met);
+    (*sums)[1] = add_dots((*sums)[1], (*values)[V_WIDTH + vec], met);
   }
   if (ROWS > 2) {
-    (*sums)[2] = add_dots((*sums)[2], (*values)[2 * DV_BLOCKS + block], met);
-    (*sums)[3] = add_dots((*sums)[3], (*values)[3 * DV_BLOCKS + block], met);
+    (*sums)[2] = add_dots((*sums)[2], (*values)[2 * V_WIDTH + vec], met);
+    (*sums)[3] = add_dots((*sums)[3], (*values)[3 * V_WIDTH + vec], met);
   }
 }
 
-fn add_products_blocks(sums: ptr<function, array<vec4f, 4>>, values: ptr<function, array<mat4x4f, ROWS * DV_BLOCKS>>, own: ptr<function, Gradient>, first: u32) {
+fn add_products_block(sums: ptr<function, array<vec4f, 4>>, values: ptr<function, Values>, own: ptr<function, Gradient>, block: u32) {
+  add_products_vec(sums, values, own, 4 * block);
+  add_products_vec(sums, values, own, 4 * block + 1);
+  add_products_vec(sums, values, own, 4 * block + 2);
+  add_products_vec(sums, values, own, 4 * block + 3);
+}
+
+fn add_products_blocks(sums: ptr<function, array<vec4f, 4>>, values: ptr<function, Values>, own: ptr<function, Gradient>, first: u32) {
   add_products_block(sums, values, own, first);
   if (DV_BLOCKS > 1) {
     add_products_block(sums, values, own, first + 1);
@@ -346,7 +342,7 @@ fn add_products_blocks(sums: ptr<function, array<vec4f, 4>>, values: ptr<functio
   }
 }
 
-fn add_products(sums: ptr<function, array<vec4f, 4>>, values: ptr<function, array<mat4x4f, ROWS * DV_BLOCKS>>, own: ptr<function, Gradient>) {
+fn add_products(sums: ptr<function, array<vec4f, 4>>, values: ptr<function, Values>, own: ptr<function, Gradient>) {
   add_products_blocks(sums, values, own, 0);
   if (DV_BLOCKS > 4) {
     add_products_blocks(sums, values, own, 4);
@@ -357,20 +353,27 @@ fn add_products(sums: ptr<function, array<vec4f, 4>>, values: ptr<function, arra
   }
 }
 
-/// Adds dA · q to one block of every row of dk.
-fn add_queries_block(sums: ptr<function, array<mat4x4f, ROWS * D_BLOCKS>>, weights: ptr<function, array<vec4f, 4>>, own: ptr<function, Query>, block: u32) {
-  let met = meet_query(own, block);
-  (*sums)[block] = add_values((*sums)[block], (*weights)[0], met);
+/// Adds dA · q to one vec4 of every row of dk.
+fn add_queries_vec(sums: ptr<function, Keys>, weights: ptr<function, array<vec4f, 4>>, own: ptr<function, Query>, vec: u32) {
+  let met = meet((*own)[vec]);
+  (*sums)[vec] = add_values((*sums)[vec], (*weights)[0], met);
   if (ROWS > 1) {
-    (*sums)[D_BLOCKS + block] = add_values((*sums)[D_BLOCKS + block], (*weights)[1], met);
+    (*sums)[WIDTH + vec] = add_values((*sums)[WIDTH + vec], (*weights)[1], met);
   }
   if (ROWS > 2) {
-    (*sums)[2 * D_BLOCKS + block] = add_values((*sums)[2 * D_BLOCKS + block], (*weights)[2], met);
-    (*sums)[3 * D_BLOCKS + block] = add_values((*sums)[3 * D_BLOCKS + block], (*weights)[3], met);
+    (*sums)[2 * WIDTH + vec] = add_values((*sums)[2 * WIDTH + vec], (*weights)[2], met);
+    (*sums)[3 * WIDTH + vec] = add_values((*sums)[3 * WIDTH + vec], (*weights)[3], met);
   }
 }
 
-fn add_queries_blocks(sums: ptr<function, array<mat4x4f, ROWS * D_BLOCKS>>, weights: ptr<function, array<vec4f, 4>>, own: ptr<function, Query>, first: u32) {
+fn add_queries_block(sums: ptr<function, Keys>, weights: ptr<function, array<vec4f, 4>>, own: ptr<function, Query>, block: u32) {
+  add_queries_vec(sums, weights, own, 4 * block);
+  add_queries_vec(sums, weights, own, 4 * block + 1);
+  add_queries_vec(sums, weights, own, 4 * block + 2);
+  add_queries_vec(sums, weights, own, 4 * block + 3);
+}
+
+fn add_queries_blocks(sums: ptr<function, Keys>, weights: ptr<function, array<vec4f, 4>>, own: ptr<function, Query>, first: u32) {
   add_queries_block(sums, weights, own, first);
   if (D_BLOCKS > 1) {
     add_queries_block(sums, weights, own, first + 1);
@@ -381,7 +384,7 @@ fn add_queries_blocks(sums: ptr<function, array<mat4x4f, ROWS * D_BLOCKS>>, weig
   }
 }
 
-fn add_queries(sums: ptr<function, array<mat4x4f, ROWS * D_BLOCKS>>, weights: ptr<function, array<vec4f, 4>>, own: ptr<function, Query>) {
+fn add_queries(sums: ptr<function, Keys>, weights: ptr<function, array<vec4f, 4>>, own: ptr<function, Query>) {
   add_queries_blocks(sums, weights, own, 0);
   if (D_BLOCKS > 4) {
     add_queries_blocks(sums, weights, own, 4);
@@ -392,20 +395,27 @@ fn add_queries(sums: ptr<function, array<mat4x4f, ROWS * D_BLOCKS>>, weights: pt
   }
 }
 
-/// Adds P ∘ R · dO to one block of every row of dv.
-fn add_gradients_block(sums: ptr<function, array<mat4x4f, ROWS * DV_BLOCKS>>, weights: ptr<function, array<vec4f, 4>>, own: ptr<function, Gradient>, block: u32) {
-  let met = meet_gradient(own, block);
-  (*sums)[block] = add_values((*sums)[block], (*weights)[0], met);
+/// Adds P ∘ R · dO to one vec4 of every row of dv.
+fn add_gradients_vec(sums: ptr<function, Values>, weights: ptr<function, array<vec4f, 4>>, own: ptr<function, Gradient>, vec: u32) {
+  let met = meet((*own)[vec]);
+  (*sums)[vec] = add_values((*sums)[vec], (*weights)[0], met);
   if (ROWS > 1) {
-    (*sums)[DV_BLOCKS + block] = add_values((*sums)[DV_BLOCKS + block], (*weights)[1], met);
+    (*sums)[V_WIDTH + vec] = add_values((*sums)[V_WIDTH + vec], (*weights)[1], met);
   }
   if (ROWS > 2) {
-    (*sums)[2 * DV_BLOCKS + block] = add_values((*sums)[2 * DV_BLOCKS + block], (*weights)[2], met);
-    (*sums)[3 * DV_BLOCKS + block] = add_values((*sums)[3 * DV_BLOCKS + block], (*weights)[3], met);
+    (*sums)[2 * V_WIDTH + vec] = add_values((*sums)[2 * V_WIDTH + vec], (*weights)[2], met);
+    (*sums)[3 * V_WIDTH + vec] = add_values((*sums)[3 * V_WIDTH + vec], (*weights)[3], met);
   }
 }
 
-fn add_gradients_blocks(sums: ptr<function, array<mat4x4f, ROWS * DV_BLOCKS>>, weights: ptr<function, array<vec4f, 4>>, own: ptr<function, Gradient>, first: u32) {
+fn add_gradients_block(sums: ptr<function, Values>, weights: ptr<function, array<vec4f, 4>>, own: ptr<function, Gradient>, block: u32) {
+  add_gradients_vec(sums, weights, own, 4 * block);
+  add_gradients_vec(sums, weights, own, 4 * block + 1);
+  add_gradients_vec(sums, weights, own, 4 * block + 2);
+  add_gradients_vec(sums, weights, own, 4 * block + 3);
+}
+
+fn add_gradients_blocks(sums: ptr<function, Values>, weights: ptr<function, array<vec4f, 4>>, own: ptr<function, Gradient>, first: u32) {
   add_gradients_block(sums, weights, own, first);
   if (DV_BLOCKS > 1) {
     add_gradients_block(sums, weights, own, first + 1);
@@ -416,7 +426,7 @@ fn add_gradients_blocks(sums: ptr<function, array<mat4x4f, ROWS * DV_BLOCKS>>, w
   }
 }
 
-fn add_gradients(sums: ptr<function, array<mat4x4f, ROWS * DV_BLOCKS>>, weights: ptr<function, array<vec4f, 4>>, own: ptr<function, Gradient>) {
+fn add_gradients(sums: ptr<function, Values>, weights: ptr<function, array<vec4f, 4>>, own: ptr<function, Gradient>) {
   add_gradients_blocks(sums, weights, own, 0);
   if (DV_BLOCKS > 4) {
     add_gradients_blocks(sums, weights, own, 4);
@@ -449,16 +459,16 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
   let whole_begin = i32(last_m) - first_place.offset - params.right;
   let whole_end = min(i32(first_m) - first_place.offset + params.left + 1, select(0, i32(params.n), is_plain));
 
-  var keys: array<mat4x4f, ROWS * D_BLOCKS>; // [ROWS][D_BLOCKS]
-  var values: array<mat4x4f, ROWS * DV_BLOCKS>; // [ROWS][DV_BLOCKS]
-  var dk_sums: array<mat4x4f, ROWS * D_BLOCKS>; // dk / scale: [ROWS][D_BLOCKS]
-  var dv_sums: array<mat4x4f, ROWS * DV_BLOCKS>; // [ROWS][DV_BLOCKS]
+  var keys: Keys;
+  var values: Values;
+  var dk_sums: Keys; // dk / scale
+  var dv_sums: Values;
   for (var r = 0u; r < ROWS && own_m + r < length; r++) { // a key that does not exist is not loaded
-    for (var i = 0u; i < 4 * D_BLOCKS; i++) {
-      keys[r * D_BLOCKS + i / 4][i % 4] = held(load_k(k_base + (own_m + r) * params.k_m, 4 * i), 4 * i, params.d);
+    for (var i = 0u; i < D_VECS; i++) {
+      keys[r * WIDTH + i] = held(load_k((k_base + (own_m + r) * params.k_m) / UNIT, i), i, D);
     }
-    for (var i = 0u; i < 4 * DV_BLOCKS; i++) {
-      values[r * DV_BLOCKS + i / 4][i % 4] = held(load_v(v_base + (own_m + r) * params.v_m, 4 * i), 4 * i, params.dv);
+    for (var i = 0u; i < DV_VECS; i++) {
+      values[r * V_WIDTH + i] = held(load_v((v_base + (own_m + r) * params.v_m) / UNIT, i), i, DV);
     }
   }
 
@@ -472,13 +482,15 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
       let row = bitcast<vec2f>(rows[place.head * params.n + n].xy);
       let lse = meet_numbers(row.x);
       let delta = meet_numbers(row.y);
+      let query_row = (q_base + n * params.q_n) / UNIT;
       var query: Query;
-      for (var i = 0u; i < 4 * D_BLOCKS; i++) {
-        query[i] = load_q(q_base + n * params.q_n, 4 * i);
+      for (var i = 0u; i < D_VECS; i++) {
+        query[i] = load_q(query_row, i);
       }
+      let gradient_row = (gradient_base + n * params.gradient_n) / UNIT;
       var own_gradient: Gradient;
-      for (var i = 0u; i < 4 * DV_BLOCKS; i++) {
-        own_gradient[i] = load_gradient(gradient_base + n * params.gradient_n, 4 * i);
+      for (var i = 0u; i < DV_VECS; i++) {
+        own_gradient[i] = load_gradient(gradient_row, i);
       }
       var s = array<vec4f, 4>(); // q·k: [ROWS] against the four queries; then dA
       var g = array<vec4f, 4>(); // gradient·v; then P ∘ R
@@ -515,18 +527,18 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
       if (SKIP_ZEROS && !is_whole) {
         var ds = s;
         var kept = g;
-        for (var block = 0u; block < D_BLOCKS; block++) {
-          let met = meet_query(&query, block);
+        for (var vec = 0u; vec < D_VECS; vec++) {
+          let met = meet(query[vec]);
           for (var r = 0u; r < ROWS; r++) {
-            let i = r * D_BLOCKS + block;
-            dk_sums[i] = add_values(dk_sums[i], ds[r], select_blocks(met, ds[r]));
+            let i = r * WIDTH + vec;
+            dk_sums[i] = add_values(dk_sums[i], ds[r], select_values(met, ds[r]));
           }
         }
-        for (var block = 0u; block < DV_BLOCKS; block++) {
-          let met = meet_gradient(&own_gradient, block);
+        for (var vec = 0u; vec < DV_VECS; vec++) {
+          let met = meet(own_gradient[vec]);
           for (var r = 0u; r < ROWS; r++) {
-            let i = r * DV_BLOCKS + block;
-            dv_sums[i] = add_values(dv_sums[i], kept[r], select_blocks(met, kept[r]));
+            let i = r * V_WIDTH + vec;
+            dv_sums[i] = add_values(dv_sums[i], kept[r], select_values(met, kept[r]));
           }
         }
       } else {
@@ -539,13 +551,13 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
   for (var r = 0u; r < ROWS && own_m + r < params.m; r++) {
     let m = own_m + r;
     let exists = m < length; // 0 where the key does not exist, whatever the queries hold
-    let dk_row = params.dk_offset + b * params.dk_b + key_head * params.dk_h + m * params.dk_m;
-    for (var i = 0u; i < 4 * D_BLOCKS; i++) {
-      store_dk(dk_row, 4 * i, select(vec4f(), dk_sums[r * D_BLOCKS + i / 4][i % 4] * params.scale, exists));
+    let dk_row = (params.dk_offset + b * params.dk_b + key_head * params.dk_h + m * params.dk_m) / UNIT;
+    for (var i = 0u; i < D_VECS; i++) {
+      store_dk(dk_row, i, select(vec4f(), dk_sums[r * WIDTH + i] * params.scale, exists));
     }
-    let dv_row = params.dv_offset + b * params.dv_b + key_head * params.dv_h + m * params.dv_m;
-    for (var i = 0u; i < 4 * DV_BLOCKS; i++) {
-      store_dv(dv_row, 4 * i, select(vec4f(), dv_sums[r * DV_BLOCKS + i / 4][i % 4], exists));
+    let dv_row = (params.dv_offset + b * params.dv_b + key_head * params.dv_h + m * params.dv_m) / UNIT;
+    for (var i = 0u; i < DV_VECS; i++) {
+      store_dv(dv_row, i, select(vec4f(), dv_sums[r * V_WIDTH + i], exists));
     }
   }
 }

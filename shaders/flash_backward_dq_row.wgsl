@@ -16,11 +16,16 @@ alias Q = f32; // storage of q, gradient and dq
 alias K = f32; // storage of k and v
 alias Q_UNIT = Q; // with VEC4 vec4<Q>: what the bindings are arrays of
 alias K_UNIT = K;
-const VEC4: bool = false; // offsets, strides, D and Dv are multiples of 4: other Q_UNIT, K_UNIT, load_… and store_…
+const VEC4: bool = false; // offsets, strides, D and DV are multiples of 4: other Q_UNIT, K_UNIT, load_… and store_…
 const SIZE: u32 = 8; // invocations a workgroup
 const ROWS: u32 = 4; // queries an invocation: 1, 2 or 4
+const D: u32 = 64; // head size of q and k
+const DV: u32 = 64; // head size of v and gradient
 const D_BLOCKS: u32 = 4; // blocks of 16 elements of q and k: 1, 2, 4, 8 or 16; 16 · D_BLOCKS ≥ D
 const DV_BLOCKS: u32 = 4; // the same of v and gradient
+const D_VECS: u32 = (D + 3) / 4; // vec4 a row of q and k
+const DV_VECS: u32 = (DV + 3) / 4; // the same of v and gradient
+const UNIT: u32 = select(1, 4, VEC4); // elements in one of the bindings'
 const SKIP_ZEROS: bool = true; // a weight of 0 skips its value: for problems that exclude elements, so that what lies there does not matter
 const DROPOUT: bool = false;
 const LOWEST: f32 = -3.4028234663852886e38; // the lowest finite f32
@@ -31,8 +36,13 @@ const MINUS_INFINITY_F16: u32 = 0xfc00;
 
 const_assert SIZE % 4 == 0;
 
-alias Key = array<vec4f, 4 * D_BLOCKS>;
-alias Value = array<vec4f, 4 * DV_BLOCKS>;
+const WIDTH: u32 = 4 * D_BLOCKS; // vec4 that a row of q or k takes up here, and one of v or gradient
+const V_WIDTH: u32 = 4 * DV_BLOCKS;
+
+alias Queries = array<vec4f, ROWS * WIDTH>; // [ROWS][WIDTH]
+alias Gradients = array<vec4f, ROWS * V_WIDTH>; // [ROWS][V_WIDTH]
+alias Key = array<vec4f, WIDTH>;
+alias Value = array<vec4f, V_WIDTH>;
 
 struct Params {
   heads: u32, // H
@@ -126,52 +136,37 @@ fn philox(counter: vec4u) -> vec4u {
   return c;
 }
 
-/// Four elements of a row from d on; past the row's end its last ones again, which meet a 0 in what an invocation holds, or are never stored.
-fn load_q(row: u32, d: u32) -> vec4f { let e = row + min(vec4u(d, d + 1, d + 2, d + 3), vec4u(params.d - 1)); return vec4f(f32(q[e.x]), f32(q[e.y]), f32(q[e.z]), f32(q[e.w])); }
-fn load_k(row: u32, d: u32) -> vec4f { let e = row + min(vec4u(d, d + 1, d + 2, d + 3), vec4u(params.d - 1)); return vec4f(f32(k[e.x]), f32(k[e.y]), f32(k[e.z]), f32(k[e.w])); }
-fn load_v(row: u32, d: u32) -> vec4f { let e = row + min(vec4u(d, d + 1, d + 2, d + 3), vec4u(params.dv - 1)); return vec4f(f32(v[e.x]), f32(v[e.y]), f32(v[e.z]), f32(v[e.w])); }
-fn load_gradient(row: u32, d: u32) -> vec4f { let e = row + min(vec4u(d, d + 1, d + 2, d + 3), vec4u(params.dv - 1)); return vec4f(f32(gradient[e.x]), f32(gradient[e.y]), f32(gradient[e.z]), f32(gradient[e.w])); }
-fn store_dq(row: u32, d: u32, value: vec4f) { for (var i = 0u; i < 4 && d + i < params.d; i++) { dq[row + d + i] = Q(value[i]); } }
+/// The vec-th four elements of a row that begins at `row`, in UNITs; past its end the last one again, which meets a 0 in what an invocation holds, or is
+/// never stored.
+fn load_q(row: u32, vec: u32) -> vec4f { let e = row + elements(vec, D); return vec4f(f32(q[e.x]), f32(q[e.y]), f32(q[e.z]), f32(q[e.w])); }
+fn load_k(row: u32, vec: u32) -> vec4f { let e = row + elements(vec, D); return vec4f(f32(k[e.x]), f32(k[e.y]), f32(k[e.z]), f32(k[e.w])); }
+fn load_v(row: u32, vec: u32) -> vec4f { let e = row + elements(vec, DV); return vec4f(f32(v[e.x]), f32(v[e.y]), f32(v[e.z]), f32(v[e.w])); }
+fn load_gradient(row: u32, vec: u32) -> vec4f { let e = row + elements(vec, DV); return vec4f(f32(gradient[e.x]), f32(gradient[e.y]), f32(gradient[e.z]), f32(gradient[e.w])); }
+fn store_dq(row: u32, vec: u32, value: vec4f) { for (var c = 0u; c < 4; c++) { if (4 * vec + c < D) { dq[row + 4 * vec + c] = Q(value[c]); } } }
 
-fn swap_x(a: mat4x4f) -> mat4x4f {
-  return mat4x4f(quadSwapX(a[0]), quadSwapX(a[1]), quadSwapX(a[2]), quadSwapX(a[3]));
+fn elements(vec: u32, size: u32) -> vec4u {
+  return min(4 * vec + vec4u(0, 1, 2, 3), vec4u(size - 1));
 }
 
-fn swap_y(a: mat4x4f) -> mat4x4f {
-  return mat4x4f(quadSwapY(a[0]), quadSwapY(a[1]), quadSwapY(a[2]), quadSwapY(a[3]));
-}
-
-/// 16 elements of the four keys or values that a lane meets, in its order.
+/// Four elements of each of the four keys or values that a lane meets, in its order.
 struct Four {
-  a: mat4x4f,
-  b: mat4x4f,
-  c: mat4x4f,
-  d: mat4x4f,
+  a: vec4f,
+  b: vec4f,
+  c: vec4f,
+  d: vec4f,
 }
 
-fn meet(own: mat4x4f) -> Four {
-  let b = swap_x(own);
-  return Four(own, b, swap_y(own), swap_y(b));
+fn meet(own: vec4f) -> Four {
+  let b = quadSwapX(own);
+  return Four(own, b, quadSwapY(own), quadSwapY(b));
 }
 
-fn meet_key(own: ptr<function, Key>, block: u32) -> Four {
-  return meet(mat4x4f((*own)[4 * block], (*own)[4 * block + 1], (*own)[4 * block + 2], (*own)[4 * block + 3]));
-}
-
-fn meet_value(own: ptr<function, Value>, block: u32) -> Four {
-  return meet(mat4x4f((*own)[4 * block], (*own)[4 * block + 1], (*own)[4 * block + 2], (*own)[4 * block + 3]));
-}
-
-fn add_dot4(sum: f32, a: vec4f, b: vec4f) -> f32 {
+fn add_dot(sum: f32, a: vec4f, b: vec4f) -> f32 {
   return fma(a.w, b.w, fma(a.z, b.z, fma(a.y, b.y, fma(a.x, b.x, sum))));
 }
 
-fn add_dot(sum: f32, a: mat4x4f, b: mat4x4f) -> f32 {
-  return add_dot4(add_dot4(add_dot4(add_dot4(sum, a[0], b[0]), a[1], b[1]), a[2], b[2]), a[3], b[3]);
-}
-
-fn add_dots(sums: vec4f, query: mat4x4f, keys: Four) -> vec4f {
-  return vec4f(add_dot(sums.x, query, keys.a), add_dot(sums.y, query, keys.b), add_dot(sums.z, query, keys.c), add_dot(sums.w, query, keys.d));
+fn add_dots(sums: vec4f, held: vec4f, met: Four) -> vec4f {
+  return vec4f(add_dot(sums.x, held, met.a), add_dot(sums.y, held, met.b), add_dot(sums.z, held, met.c), add_dot(sums.w, held, met.d));
 }
 
 /// Element by element, so that a compiler for the CPU keeps the sum in a register.
@@ -179,33 +174,20 @@ fn add_value(sum: f32, w: vec4f, a: f32, b: f32, c: f32, d: f32) -> f32 {
   return fma(w.w, d, fma(w.z, c, fma(w.y, b, fma(w.x, a, sum))));
 }
 
-fn add_value4(sums: vec4f, w: vec4f, a: vec4f, b: vec4f, c: vec4f, d: vec4f) -> vec4f {
+fn add_values(sums: vec4f, w: vec4f, v: Four) -> vec4f {
   return vec4f(
-    add_value(sums.x, w, a.x, b.x, c.x, d.x), add_value(sums.y, w, a.y, b.y, c.y, d.y),
-    add_value(sums.z, w, a.z, b.z, c.z, d.z), add_value(sums.w, w, a.w, b.w, c.w, d.w));
+    add_value(sums.x, w, v.a.x, v.b.x, v.c.x, v.d.x), add_value(sums.y, w, v.a.y, v.b.y, v.c.y, v.d.y),
+    add_value(sums.z, w, v.a.z, v.b.z, v.c.z, v.d.z), add_value(sums.w, w, v.a.w, v.b.w, v.c.w, v.d.w));
 }
 
-fn add_values(sums: mat4x4f, w: vec4f, v: Four) -> mat4x4f {
-  return mat4x4f(
-    add_value4(sums[0], w, v.a[0], v.b[0], v.c[0], v.d[0]), add_value4(sums[1], w, v.a[1], v.b[1], v.c[1], v.d[1]),
-    add_value4(sums[2], w, v.a[2], v.b[2], v.c[2], v.d[2]), add_value4(sums[3], w, v.a[3], v.b[3], v.c[3], v.d[3]));
-}
-
-/// A value, or zeros where its weight is 0.
-fn select_block(value: mat4x4f, weight: f32) -> mat4x4f {
-  if (weight == 0.0) {
-    return mat4x4f();
-  }
-  return value;
-}
-
-fn select_blocks(v: Four, w: vec4f) -> Four {
-  return Four(select_block(v.a, w.x), select_block(v.b, w.y), select_block(v.c, w.z), select_block(v.d, w.w));
+/// The values whose weight is not 0, zeros for the others.
+fn select_values(v: Four, w: vec4f) -> Four {
+  return Four(select(v.a, vec4f(), w.x == 0.0), select(v.b, vec4f(), w.y == 0.0), select(v.c, vec4f(), w.z == 0.0), select(v.d, vec4f(), w.w == 0.0));
 }
 
 /// Four elements of a row that an invocation holds: 0 from the row's end on.
-fn held(elements: vec4f, d: u32, width: u32) -> vec4f {
-  return select(vec4f(), elements, vec4u(d) + vec4u(0, 1, 2, 3) < vec4u(width));
+fn held(loaded: vec4f, vec: u32, size: u32) -> vec4f {
+  return select(vec4f(), loaded, 4 * vec + vec4u(0, 1, 2, 3) < vec4u(size));
 }
 
 /// A score with the mask's element, which is not loaded where the key is not seen.
@@ -269,20 +251,27 @@ fn plain_gradient(dots: vec4f, products: vec4f, row: vec2f) -> vec4f {
   return exp(dots * params.scale - row.x) * (products - row.y);
 }
 
-/// Adds one block's part of q kᵀ.
-fn add_scores_block(sums: ptr<function, array<vec4f, 4>>, queries: ptr<function, array<mat4x4f, ROWS * D_BLOCKS>>, own: ptr<function, Key>, block: u32) {
-  let met = meet_key(own, block);
-  (*sums)[0] = add_dots((*sums)[0], (*queries)[block], met);
+/// Adds one vec4's part of q kᵀ.
+fn add_scores_vec(sums: ptr<function, array<vec4f, 4>>, queries: ptr<function, Queries>, own: ptr<function, Key>, vec: u32) {
+  let met = meet((*own)[vec]);
+  (*sums)[0] = add_dots((*sums)[0], (*queries)[vec], met);
   if (ROWS > 1) {
-    (*sums)[1] = add_dots((*sums)[1], (*queries)[D_BLOCKS + block], met);
+    (*sums)[1] = add_dots((*sums)[1], (*queries)[WIDTH + vec], met);
   }
   if (ROWS > 2) {
-    (*sums)[2] = add_dots((*sums)[2], (*queries)[2 * D_BLOCKS + block], met);
-    (*sums)[3] = add_dots((*sums)[3], (*queries)[3 * D_BLOCKS + block], met);
+    (*sums)[2] = add_dots((*sums)[2], (*queries)[2 * WIDTH + vec], met);
+    (*sums)[3] = add_dots((*sums)[3], (*queries)[3 * WIDTH + vec], met);
   }
 }
 
-fn add_scores_blocks(sums: ptr<function, array<vec4f, 4>>, queries: ptr<function, array<mat4x4f, ROWS * D_BLOCKS>>, own: ptr<function, Key>, first: u32) {
+fn add_scores_block(sums: ptr<function, array<vec4f, 4>>, queries: ptr<function, Queries>, own: ptr<function, Key>, block: u32) {
+  add_scores_vec(sums, queries, own, 4 * block);
+  add_scores_vec(sums, queries, own, 4 * block + 1);
+  add_scores_vec(sums, queries, own, 4 * block + 2);
+  add_scores_vec(sums, queries, own, 4 * block + 3);
+}
+
+fn add_scores_blocks(sums: ptr<function, array<vec4f, 4>>, queries: ptr<function, Queries>, own: ptr<function, Key>, first: u32) {
   add_scores_block(sums, queries, own, first);
   if (D_BLOCKS > 1) {
     add_scores_block(sums, queries, own, first + 1);
@@ -293,7 +282,7 @@ fn add_scores_blocks(sums: ptr<function, array<vec4f, 4>>, queries: ptr<function
   }
 }
 
-fn add_scores(sums: ptr<function, array<vec4f, 4>>, queries: ptr<function, array<mat4x4f, ROWS * D_BLOCKS>>, own: ptr<function, Key>) {
+fn add_scores(sums: ptr<function, array<vec4f, 4>>, queries: ptr<function, Queries>, own: ptr<function, Key>) {
   add_scores_blocks(sums, queries, own, 0);
   if (D_BLOCKS > 4) {
     add_scores_blocks(sums, queries, own, 4);
@@ -305,19 +294,26 @@ fn add_scores(sums: ptr<function, array<vec4f, 4>>, queries: ptr<function, array
 }
 
 /// The same of dO vᵀ.
-fn add_products_block(sums: ptr<function, array<vec4f, 4>>, gradients: ptr<function, array<mat4x4f, ROWS * DV_BLOCKS>>, own: ptr<function, Value>, block: u32) {
-  let met = meet_value(own, block);
-  (*sums)[0] = add_dots((*sums)[0], (*gradients)[block], met);
+fn add_products_vec(sums: ptr<function, array<vec4f, 4>>, gradients: ptr<function, Gradients>, own: ptr<function, Value>, vec: u32) {
+  let met = meet((*own)[vec]);
+  (*sums)[0] = add_dots((*sums)[0], (*gradients)[vec], met);
   if (ROWS > 1) {
-    (*sums)[1] = add_dots((*sums)[1], (*gradients)[DV_BLOCKS + block], met);
+    (*sums)[1] = add_dots((*sums)[1], (*gradients)[V_WIDTH + vec], met);
   }
   if (ROWS > 2) {
-    (*sums)[2] = add_dots((*sums)[2], (*gradients)[2 * DV_BLOCKS + block], met);
-    (*sums)[3] = add_dots((*sums)[3], (*gradients)[3 * DV_BLOCKS + block], met);
+    (*sums)[2] = add_dots((*sums)[2], (*gradients)[2 * V_WIDTH + vec], met);
+    (*sums)[3] = add_dots((*sums)[3], (*gradients)[3 * V_WIDTH + vec], met);
   }
 }
 
-fn add_products_blocks(sums: ptr<function, array<vec4f, 4>>, gradients: ptr<function, array<mat4x4f, ROWS * DV_BLOCKS>>, own: ptr<function, Value>, first: u32) {
+fn add_products_block(sums: ptr<function, array<vec4f, 4>>, gradients: ptr<function, Gradients>, own: ptr<function, Value>, block: u32) {
+  add_products_vec(sums, gradients, own, 4 * block);
+  add_products_vec(sums, gradients, own, 4 * block + 1);
+  add_products_vec(sums, gradients, own, 4 * block + 2);
+  add_products_vec(sums, gradients, own, 4 * block + 3);
+}
+
+fn add_products_blocks(sums: ptr<function, array<vec4f, 4>>, gradients: ptr<function, Gradients>, own: ptr<function, Value>, first: u32) {
   add_products_block(sums, gradients, own, first);
   if (DV_BLOCKS > 1) {
     add_products_block(sums, gradients, own, first + 1);
@@ -328,7 +324,7 @@ fn add_products_blocks(sums: ptr<function, array<vec4f, 4>>, gradients: ptr<func
   }
 }
 
-fn add_products(sums: ptr<function, array<vec4f, 4>>, gradients: ptr<function, array<mat4x4f, ROWS * DV_BLOCKS>>, own: ptr<function, Value>) {
+fn add_products(sums: ptr<function, array<vec4f, 4>>, gradients: ptr<function, Gradients>, own: ptr<function, Value>) {
   add_products_blocks(sums, gradients, own, 0);
   if (DV_BLOCKS > 4) {
     add_products_blocks(sums, gradients, own, 4);
@@ -339,20 +335,27 @@ fn add_products(sums: ptr<function, array<vec4f, 4>>, gradients: ptr<function, a
   }
 }
 
-/// Adds dA · k to one block of every row of dq.
-fn add_keys_block(sums: ptr<function, array<mat4x4f, ROWS * D_BLOCKS>>, weights: ptr<function, array<vec4f, 4>>, own: ptr<function, Key>, block: u32) {
-  let met = meet_key(own, block);
-  (*sums)[block] = add_values((*sums)[block], (*weights)[0], met);
+/// Adds dA · k to one vec4 of every row of dq.
+fn add_keys_vec(sums: ptr<function, Queries>, weights: ptr<function, array<vec4f, 4>>, own: ptr<function, Key>, vec: u32) {
+  let met = meet((*own)[vec]);
+  (*sums)[vec] = add_values((*sums)[vec], (*weights)[0], met);
   if (ROWS > 1) {
-    (*sums)[D_BLOCKS + block] = add_values((*sums)[D_BLOCKS + block], (*weights)[1], met);
+    (*sums)[WIDTH + vec] = add_values((*sums)[WIDTH + vec], (*weights)[1], met);
   }
   if (ROWS > 2) {
-    (*sums)[2 * D_BLOCKS + block] = add_values((*sums)[2 * D_BLOCKS + block], (*weights)[2], met);
-    (*sums)[3 * D_BLOCKS + block] = add_values((*sums)[3 * D_BLOCKS + block], (*weights)[3], met);
+    (*sums)[2 * WIDTH + vec] = add_values((*sums)[2 * WIDTH + vec], (*weights)[2], met);
+    (*sums)[3 * WIDTH + vec] = add_values((*sums)[3 * WIDTH + vec], (*weights)[3], met);
   }
 }
 
-fn add_keys_blocks(sums: ptr<function, array<mat4x4f, ROWS * D_BLOCKS>>, weights: ptr<function, array<vec4f, 4>>, own: ptr<function, Key>, first: u32) {
+fn add_keys_block(sums: ptr<function, Queries>, weights: ptr<function, array<vec4f, 4>>, own: ptr<function, Key>, block: u32) {
+  add_keys_vec(sums, weights, own, 4 * block);
+  add_keys_vec(sums, weights, own, 4 * block + 1);
+  add_keys_vec(sums, weights, own, 4 * block + 2);
+  add_keys_vec(sums, weights, own, 4 * block + 3);
+}
+
+fn add_keys_blocks(sums: ptr<function, Queries>, weights: ptr<function, array<vec4f, 4>>, own: ptr<function, Key>, first: u32) {
   add_keys_block(sums, weights, own, first);
   if (D_BLOCKS > 1) {
     add_keys_block(sums, weights, own, first + 1);
@@ -363,7 +366,7 @@ fn add_keys_blocks(sums: ptr<function, array<mat4x4f, ROWS * D_BLOCKS>>, weights
   }
 }
 
-fn add_keys(sums: ptr<function, array<mat4x4f, ROWS * D_BLOCKS>>, weights: ptr<function, array<vec4f, 4>>, own: ptr<function, Key>) {
+fn add_keys(sums: ptr<function, Queries>, weights: ptr<function, array<vec4f, 4>>, own: ptr<function, Key>) {
   add_keys_blocks(sums, weights, own, 0);
   if (D_BLOCKS > 4) {
     add_keys_blocks(sums, weights, own, 4);
@@ -397,31 +400,33 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
   let whole_begin = last_position - params.left;
   let whole_end = min(first_position + params.right + 1, select(0, i32(place.length), is_plain));
 
-  var queries: array<mat4x4f, ROWS * D_BLOCKS>; // [ROWS][D_BLOCKS]
-  var gradients: array<mat4x4f, ROWS * DV_BLOCKS>; // [ROWS][DV_BLOCKS]
-  var sums: array<mat4x4f, ROWS * D_BLOCKS>; // dq / scale: [ROWS][D_BLOCKS]
+  var queries: Queries;
+  var gradients: Gradients;
+  var sums: Queries; // dq / scale
   var own_rows: array<vec2f, 4>; // lse and delta
   for (var r = 0u; r < ROWS; r++) {
     let n = min(own_n + r, params.n - 1); // the row of a query that does not exist is never stored
     own_rows[r] = bitcast<vec2f>(rows[place.head * params.n + n].xy);
-    for (var i = 0u; i < 4 * D_BLOCKS; i++) {
-      queries[r * D_BLOCKS + i / 4][i % 4] = held(load_q(q_base + n * params.q_n, 4 * i), 4 * i, params.d);
+    for (var i = 0u; i < D_VECS; i++) {
+      queries[r * WIDTH + i] = held(load_q((q_base + n * params.q_n) / UNIT, i), i, D);
     }
-    for (var i = 0u; i < 4 * DV_BLOCKS; i++) {
-      gradients[r * DV_BLOCKS + i / 4][i % 4] = held(load_gradient(gradient_base + n * params.gradient_n, 4 * i), 4 * i, params.dv);
+    for (var i = 0u; i < DV_VECS; i++) {
+      gradients[r * V_WIDTH + i] = held(load_gradient((gradient_base + n * params.gradient_n) / UNIT, i), i, DV);
     }
   }
 
   for (var first_m = begin; first_m < end; first_m += 4) {
     let m = min(first_m + lane, place.length - 1); // a key that does not exist is not loaded: its place is taken by one that does, with weight 0
     let is_whole = i32(first_m) >= whole_begin && i32(first_m) + 4 <= whole_end; // the same in the whole workgroup
+    let key_row = (k_base + m * params.k_m) / UNIT;
     var key: Key;
-    for (var i = 0u; i < 4 * D_BLOCKS; i++) {
-      key[i] = load_k(k_base + m * params.k_m, 4 * i);
+    for (var i = 0u; i < D_VECS; i++) {
+      key[i] = load_k(key_row, i);
     }
+    let value_row = (v_base + m * params.v_m) / UNIT;
     var value: Value;
-    for (var i = 0u; i < 4 * DV_BLOCKS; i++) {
-      value[i] = load_v(v_base + m * params.v_m, 4 * i);
+    for (var i = 0u; i < DV_VECS; i++) {
+      value[i] = load_v(value_row, i);
     }
     var s = array<vec4f, 4>(); // q·k: [ROWS] against the four keys
     var g = array<vec4f, 4>(); // gradient·v
@@ -446,11 +451,11 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
     }
     if (SKIP_ZEROS && !is_whole) {
       var weights = s;
-      for (var block = 0u; block < D_BLOCKS; block++) {
-        let met = meet_key(&key, block);
+      for (var vec = 0u; vec < D_VECS; vec++) {
+        let met = meet(key[vec]);
         for (var r = 0u; r < ROWS; r++) {
-          let i = r * D_BLOCKS + block;
-          sums[i] = add_values(sums[i], weights[r], select_blocks(met, weights[r]));
+          let i = r * WIDTH + vec;
+          sums[i] = add_values(sums[i], weights[r], select_values(met, weights[r]));
         }
       }
     } else {
@@ -459,9 +464,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
   }
 
   for (var r = 0u; r < ROWS && own_n + r < params.n; r++) {
-    let row = params.dq_offset + b * params.dq_b + h * params.dq_h + (own_n + r) * params.dq_n;
-    for (var i = 0u; i < 4 * D_BLOCKS; i++) {
-      store_dq(row, 4 * i, sums[r * D_BLOCKS + i / 4][i % 4] * params.scale);
+    let row = (params.dq_offset + b * params.dq_b + h * params.dq_h + (own_n + r) * params.dq_n) / UNIT;
+    for (var i = 0u; i < D_VECS; i++) {
+      store_dq(row, i, sums[r * WIDTH + i] * params.scale);
     }
   }
 }

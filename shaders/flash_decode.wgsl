@@ -20,12 +20,14 @@ alias O = f32; // storage of out: f32 with more than one split, else q's
 alias Q_UNIT = Q; // with VEC4 vec4<Q>: what the bindings are arrays of
 alias K_UNIT = K;
 alias O_UNIT = O;
-const VEC4: bool = false; // offsets, strides, D and Dv are multiples of 4: other units, load_q, load_k, load_v, store_out
+const VEC4: bool = false; // offsets, strides, D and DV are multiples of 4: other units, load_q, load_k, load_v, store_out
 const SIZE: u32 = 4; // invocations a workgroup
 const LANES: u32 = 1; // invocations a slot
 const ROWS: u32 = 1; // rows a workgroup: 1, 2, 4 or 8
 const KEYS: u32 = 1; // keys a slot takes a step: 1 or 4
 const COLS: u32 = 4; // vec4 a block: 1, 2 or 4
+const D: u32 = 64; // head size of q and k
+const DV: u32 = 64; // head size of v and out
 const D_BLOCKS: u32 = 4; // blocks of q and k: 1, 2, 4, 8 or 16; 4 · COLS · LANES · D_BLOCKS ≥ D
 const DV_BLOCKS: u32 = 4; // the same of v and out
 const MASK: u32 = 1; // 0: none, 1: boolean, 2: f32 added, 3: f16 added
@@ -34,6 +36,7 @@ const ALIBI: bool = true;
 const BAND: bool = true; // some queries see other keys than others, or the last step may go beyond the last key
 const DROPOUT: bool = false;
 const PLAIN: bool = MASK == 0 && !BAND; // every query sees every key of every step
+const UNIT: u32 = select(1, 4, VEC4); // elements in one of the bindings'
 const SLOTS: u32 = SIZE / LANES;
 const TILE: u32 = KEYS * SLOTS; // keys a step
 const LAST: u32 = ROWS - 1; // keeps literal indices of rows that are not there within their arrays
@@ -166,42 +169,52 @@ fn masked(s: f32, index: u32) -> f32 {
   return result;
 }
 
-/// Four elements of a row from d on; past the row's end its last ones again, which meet a 0 in q, or go to elements of out that nobody stores.
-fn load_q(row: u32, d: u32) -> vec4f { let e = row + min(vec4u(d, d + 1, d + 2, d + 3), vec4u(params.d - 1)); return vec4f(f32(q[e.x]), f32(q[e.y]), f32(q[e.z]), f32(q[e.w])); }
-fn load_k(row: u32, d: u32) -> vec4f { let e = row + min(vec4u(d, d + 1, d + 2, d + 3), vec4u(params.d - 1)); return vec4f(f32(k[e.x]), f32(k[e.y]), f32(k[e.z]), f32(k[e.w])); }
-fn load_v(row: u32, d: u32) -> vec4f { let e = row + min(vec4u(d, d + 1, d + 2, d + 3), vec4u(params.dv - 1)); return vec4f(f32(v[e.x]), f32(v[e.y]), f32(v[e.z]), f32(v[e.w])); }
-fn store_out(row: u32, d: u32, value: vec4f) { for (var i = 0u; i < 4 && d + i < params.dv; i++) { out[row + d + i] = O(value[i]); } }
+/// The vec-th four elements of a row that begins at `row`, in UNITs; past its end the last ones again, which meet a 0 in q, or go to elements of out that
+/// nobody stores.
+fn load_q(row: u32, vec: u32) -> vec4f { let e = row + elements(vec, D); return vec4f(f32(q[e.x]), f32(q[e.y]), f32(q[e.z]), f32(q[e.w])); }
+fn load_k(row: u32, vec: u32) -> vec4f { let e = row + elements(vec, D); return vec4f(f32(k[e.x]), f32(k[e.y]), f32(k[e.z]), f32(k[e.w])); }
+fn load_v(row: u32, vec: u32) -> vec4f { let e = row + elements(vec, DV); return vec4f(f32(v[e.x]), f32(v[e.y]), f32(v[e.z]), f32(v[e.w])); }
+fn store_out(row: u32, vec: u32, value: vec4f) { for (var c = 0u; c < 4; c++) { if (4 * vec + c < DV) { out[row + 4 * vec + c] = O(value[c]); } } }
 
-/// An invocation's part of a block, from d on.
-fn load_key(row: u32, d: u32) -> mat4x4f {
-  var block = mat4x4f(load_k(row, d), vec4f(), vec4f(), vec4f());
+fn elements(vec: u32, size: u32) -> vec4u {
+  return min(4 * vec + vec4u(0, 1, 2, 3), vec4u(size - 1));
+}
+
+/// The number of a vec4 in a row of whole ones, of which `held` fit into the blocks.
+fn inside(vec: u32, size: u32, held: u32) -> u32 {
+  return select(min(vec, size / 4 - 1), vec, size == 4 * held);
+}
+
+/// An invocation's part of a block, from a vec4 on.
+fn load_key(row: u32, vec: u32) -> mat4x4f {
+  var block = mat4x4f(load_k(row, vec), vec4f(), vec4f(), vec4f());
   if (COLS > 1) {
-    block[1] = load_k(row, d + 4 * LANES);
+    block[1] = load_k(row, vec + LANES);
   }
   if (COLS > 2) {
-    block[2] = load_k(row, d + 8 * LANES);
-    block[3] = load_k(row, d + 12 * LANES);
+    block[2] = load_k(row, vec + 2 * LANES);
+    block[3] = load_k(row, vec + 3 * LANES);
   }
   return block;
 }
 
-fn load_value(row: u32, d: u32) -> mat4x4f {
-  var block = mat4x4f(load_v(row, d), vec4f(), vec4f(), vec4f());
+fn load_value(row: u32, vec: u32) -> mat4x4f {
+  var block = mat4x4f(load_v(row, vec), vec4f(), vec4f(), vec4f());
   if (COLS > 1) {
-    block[1] = load_v(row, d + 4 * LANES);
+    block[1] = load_v(row, vec + LANES);
   }
   if (COLS > 2) {
-    block[2] = load_v(row, d + 8 * LANES);
-    block[3] = load_v(row, d + 12 * LANES);
+    block[2] = load_v(row, vec + 2 * LANES);
+    block[3] = load_v(row, vec + 3 * LANES);
   }
   return block;
 }
 
-fn load_query(row: u32, d: u32) -> mat4x4f {
+fn load_query(row: u32, vec: u32) -> mat4x4f {
   var block = mat4x4f();
   for (var i = 0u; i < COLS; i++) {
-    let e = d + 4 * LANES * i;
-    block[i] = select(load_q(row, e), vec4f(), vec4u(e, e + 1, e + 2, e + 3) >= vec4u(params.d));
+    let own = vec + LANES * i;
+    block[i] = select(load_q(row, own), vec4f(), 4 * own + vec4u(0, 1, 2, 3) >= vec4u(D));
   }
   return block;
 }
@@ -241,11 +254,11 @@ fn add_dots(sums: vec4f, query: mat4x4f, keys: Four) -> vec4f {
 }
 
 /// Adds one block's part of the dot products.
-fn score_block(s: ptr<function, array<vec4f, ROWS>>, queries: ptr<function, array<mat4x4f, ROWS * D_BLOCKS>>, block: u32, keys: vec4u, d: u32) {
-  let e = 4 * COLS * LANES * block + d;
-  var four = Four(load_key(keys.x, e), mat4x4f(), mat4x4f(), mat4x4f());
+fn score_block(s: ptr<function, array<vec4f, ROWS>>, queries: ptr<function, array<mat4x4f, ROWS * D_BLOCKS>>, block: u32, keys: vec4u, lane: u32) {
+  let vec = COLS * LANES * block + lane;
+  var four = Four(load_key(keys.x, vec), mat4x4f(), mat4x4f(), mat4x4f());
   if (KEYS > 1) {
-    four = Four(four.a, load_key(keys.y, e), load_key(keys.z, e), load_key(keys.w, e));
+    four = Four(four.a, load_key(keys.y, vec), load_key(keys.z, vec), load_key(keys.w, vec));
   }
   (*s)[0] = add_dots((*s)[0], (*queries)[block], four);
   if (ROWS > 1) {
@@ -283,10 +296,15 @@ fn ratio(a: f32, b: f32) -> f32 {
   return select(exp(a - b), 1.0, a == b);
 }
 
+/// max, which is dozens of instructions to SwiftShader for the sake of NaN.
+fn larger(a: f32, b: f32) -> f32 {
+  return select(a, b, b > a);
+}
+
 fn with_scores(row: Row, s: vec4f) -> Row {
-  var largest = max(row.largest, s.x);
+  var largest = larger(row.largest, s.x);
   if (KEYS > 1) {
-    largest = max(max(largest, s.y), max(s.z, s.w));
+    largest = larger(larger(largest, s.y), larger(s.z, s.w));
   }
   let rise = ratio(row.largest, largest);
   let bits = seen_bits(s);
@@ -395,11 +413,11 @@ fn add_values(sums: mat4x4f, row: Row, v: Four) -> mat4x4f {
 }
 
 /// Adds weights · v to one block of every row of out.
-fn value_block(sums: ptr<function, array<mat4x4f, ROWS * DV_BLOCKS>>, rows: ptr<function, array<Row, ROWS>>, block: u32, at: vec4u, d: u32) {
-  let e = 4 * COLS * LANES * block + d;
-  var values = Four(load_value(at.x, e), mat4x4f(), mat4x4f(), mat4x4f());
+fn value_block(sums: ptr<function, array<mat4x4f, ROWS * DV_BLOCKS>>, rows: ptr<function, array<Row, ROWS>>, block: u32, at: vec4u, lane: u32) {
+  let vec = COLS * LANES * block + lane;
+  var values = Four(load_value(at.x, vec), mat4x4f(), mat4x4f(), mat4x4f());
   if (KEYS > 1) {
-    values = Four(values.a, load_value(at.y, e), load_value(at.z, e), load_value(at.w, e));
+    values = Four(values.a, load_value(at.y, vec), load_value(at.z, vec), load_value(at.w, vec));
   }
   (*sums)[block] = add_values((*sums)[block], (*rows)[0], values);
   if (ROWS > 1) {
@@ -418,50 +436,50 @@ fn value_block(sums: ptr<function, array<mat4x4f, ROWS * DV_BLOCKS>>, rows: ptr<
 }
 
 /// Up to four blocks of the dot products.
-fn score_blocks(s: ptr<function, array<vec4f, ROWS>>, queries: ptr<function, array<mat4x4f, ROWS * D_BLOCKS>>, first: u32, keys: vec4u, d: u32) {
-  score_block(s, queries, first, keys, d);
+fn score_blocks(s: ptr<function, array<vec4f, ROWS>>, queries: ptr<function, array<mat4x4f, ROWS * D_BLOCKS>>, first: u32, keys: vec4u, lane: u32) {
+  score_block(s, queries, first, keys, lane);
   if (D_BLOCKS > 1) {
-    score_block(s, queries, first + 1, keys, d);
+    score_block(s, queries, first + 1, keys, lane);
   }
   if (D_BLOCKS > 2) {
-    score_block(s, queries, first + 2, keys, d);
-    score_block(s, queries, first + 3, keys, d);
+    score_block(s, queries, first + 2, keys, lane);
+    score_block(s, queries, first + 3, keys, lane);
   }
 }
 
 /// Up to four blocks of weights · v.
 fn value_blocks(
-  sums: ptr<function, array<mat4x4f, ROWS * DV_BLOCKS>>, rows: ptr<function, array<Row, ROWS>>, first: u32, at: vec4u, d: u32) {
-  value_block(sums, rows, first, at, d);
+  sums: ptr<function, array<mat4x4f, ROWS * DV_BLOCKS>>, rows: ptr<function, array<Row, ROWS>>, first: u32, at: vec4u, lane: u32) {
+  value_block(sums, rows, first, at, lane);
   if (DV_BLOCKS > 1) {
-    value_block(sums, rows, first + 1, at, d);
+    value_block(sums, rows, first + 1, at, lane);
   }
   if (DV_BLOCKS > 2) {
-    value_block(sums, rows, first + 2, at, d);
-    value_block(sums, rows, first + 3, at, d);
+    value_block(sums, rows, first + 2, at, lane);
+    value_block(sums, rows, first + 3, at, lane);
   }
 }
 
-fn add_dot_products(s: ptr<function, array<vec4f, ROWS>>, queries: ptr<function, array<mat4x4f, ROWS * D_BLOCKS>>, keys: vec4u, d: u32) {
-  score_blocks(s, queries, 0, keys, d);
+fn add_dot_products(s: ptr<function, array<vec4f, ROWS>>, queries: ptr<function, array<mat4x4f, ROWS * D_BLOCKS>>, keys: vec4u, lane: u32) {
+  score_blocks(s, queries, 0, keys, lane);
   if (D_BLOCKS > 4) {
-    score_blocks(s, queries, 4, keys, d);
+    score_blocks(s, queries, 4, keys, lane);
   }
   if (D_BLOCKS > 8) {
-    score_blocks(s, queries, 8, keys, d);
-    score_blocks(s, queries, 12, keys, d);
+    score_blocks(s, queries, 8, keys, lane);
+    score_blocks(s, queries, 12, keys, lane);
   }
 }
 
 fn add_weighted_values(
-  sums: ptr<function, array<mat4x4f, ROWS * DV_BLOCKS>>, rows: ptr<function, array<Row, ROWS>>, at: vec4u, d: u32) {
-  value_blocks(sums, rows, 0, at, d);
+  sums: ptr<function, array<mat4x4f, ROWS * DV_BLOCKS>>, rows: ptr<function, array<Row, ROWS>>, at: vec4u, lane: u32) {
+  value_blocks(sums, rows, 0, at, lane);
   if (DV_BLOCKS > 4) {
-    value_blocks(sums, rows, 4, at, d);
+    value_blocks(sums, rows, 4, at, lane);
   }
   if (DV_BLOCKS > 8) {
-    value_blocks(sums, rows, 8, at, d);
-    value_blocks(sums, rows, 12, at, d);
+    value_blocks(sums, rows, 8, at, lane);
+    value_blocks(sums, rows, 12, at, lane);
   }
 }
 
@@ -515,9 +533,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
   let first_row = group.y % params.row_blocks * ROWS;
   let first_head = key_head * (params.heads / params.key_heads);
   let slot = index / LANES;
-  var d = 0u; // the first of this invocation's elements
+  var lane = 0u; // among those of the slot
   if (LANES > 1) {
-    d = index % LANES * 4;
+    lane = index % LANES;
   }
   let length = key_length(b);
   let offset = select(params.causal_offset, i32(length) - i32(params.n), params.is_lower_right != 0);
@@ -536,7 +554,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
   for (var i = 0u; i < ROWS * D_BLOCKS; i++) {
     let row = min(first_row + i / D_BLOCKS, group_rows() - 1);
     let q_row = params.q_offset + b * params.q_b + (first_head + row / params.n) * params.q_h + row % params.n * params.q_n;
-    loaded[i] = load_query(q_row, i % D_BLOCKS * 4 * COLS * LANES + d);
+    loaded[i] = load_query(q_row / UNIT, i % D_BLOCKS * COLS * LANES + lane);
   }
   // Copies, here and below: an array that is indexed with a variable anywhere stays in memory everywhere.
   var queries = loaded;
@@ -557,7 +575,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
     let own_m = first_m + KEYS * slot; // the first of the slot's keys; those past the end are not loaded: the last one takes their place, with weight 0
     let m = min(vec4u(own_m, own_m + 1, own_m + 2, own_m + 3), vec4u(end - 1));
     var s = array<vec4f, ROWS>(); // [ROWS] against the slot's keys
-    add_dot_products(&s, &queries, k_base + m * params.k_m, d);
+    add_dot_products(&s, &queries, (k_base + m * params.k_m) / UNIT, lane);
     if (LANES > 1) {
       s = sum_lanes(s, index);
     }
@@ -569,7 +587,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
       }
       rows = kept;
     }
-    add_weighted_values(&sums, &rows, v_base + m * params.v_m, d);
+    add_weighted_values(&sums, &rows, (v_base + m * params.v_m) / UNIT, lane);
   }
 
   // The slots' maxima and sums; then row by row, block by block, their parts of out.
@@ -598,7 +616,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
     var out_row = params.out_offset + b * params.out_b + h * params.out_h + n * params.out_n;
     var normaliser = 1.0;
     if (params.splits > 1) {
-      out_row = (group.x * params.all_rows + row) * params.dv;
+      out_row = (group.x * params.all_rows + row) * DV;
       if (is_row && index == 0) {
         lse[2 * group.x * params.all_rows + row] = largest;
         lse[(2 * group.x + 1) * params.all_rows + row] = total;
@@ -633,7 +651,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
         for (var other = i % LANES; other < SIZE; other += LANES) {
           sum += scratch[i / LANES * SIZE + other];
         }
-        store_out(out_row, 4 * (COLS * LANES * block + i), sum * normaliser);
+        store_out(out_row / UNIT, COLS * LANES * block + i, sum * normaliser);
       }
       workgroupBarrier();
     }

@@ -9,6 +9,8 @@ enable subgroups;
 // first_m + (lane ^ x): softmax and weights · v need no common order. Nothing depends on how wide a subgroup is.
 // Compilers for the CPU keep an array fast where its indices are literals, and slow where they are variables: hence blocks of 16 elements,
 // and lines in place of loops. SwiftShader, Chrome 143, 24 Nov 2026: 22 to 30 times as many products a second as with loops.
+// Each vec4 of the four keys meets all rows before the next one is swapped: than block by block it takes lavapipe with 8 lanes 8% less time, and
+// SwiftShader 3% (27 Nov 2026).
 // A step's loads are in loops all the same, through arrays that stay in memory: each line that loads is dozens of branches to such a compiler. Lines
 // took SwiftShader up to three times as long to compile, and ran no faster from D 64 on, 3 to 14% faster below (27 Nov 2026).
 // Its twin on the CPU is src/reference/attention.ts, its test test/attention.test.ts.
@@ -18,23 +20,34 @@ alias Q = f32; // storage of q and out
 alias K = f32; // storage of k and v
 alias Q_UNIT = Q; // with VEC4 vec4<Q>: what the bindings are arrays of
 alias K_UNIT = K;
-const VEC4: bool = false; // offsets, strides, D and Dv are multiples of 4: other Q_UNIT, K_UNIT, load_q, load_k, load_v, store_out
+const VEC4: bool = false; // offsets, strides, D and DV are multiples of 4: other Q_UNIT, K_UNIT, load_q, load_k, load_v, store_out
 const SIZE: u32 = 8; // invocations a workgroup
 const ROWS: u32 = 8; // queries an invocation: 1, 2, 4 or 8
+const D: u32 = 64; // head size of q and k
+const DV: u32 = 64; // head size of v and out
 const D_BLOCKS: u32 = 4; // blocks of 16 elements of q and k: 1, 2, 4, 8 or 16; 16 · D_BLOCKS ≥ D
 const DV_BLOCKS: u32 = 4; // the same of v and out
+const D_VECS: u32 = (D + 3) / 4; // vec4 a row of q and k
+const DV_VECS: u32 = (DV + 3) / 4; // the same of v and out
+const UNIT: u32 = select(1, 4, VEC4); // elements in one of the bindings'
 const SKIP_ZEROS: bool = true; // a weight of 0 skips its value: for problems that exclude elements, so that what lies there does not matter
 const DROPOUT: bool = false;
 const LOWEST: f32 = -3.4028234663852886e38; // the lowest finite f32
-const EXCLUDES: u32 = 0xff61b1e6; // bits of −3e38: an additive mask from here down to −∞ excludes
+const EXCLUDED: f32 = -3e38; // a score from here down is excluded
+const EXCLUDES: u32 = 0xff61b1e6; // its bits: an additive mask from here down to −∞ excludes
 const MINUS_INFINITY: u32 = 0xff800000;
 const EXCLUDES_F16: u32 = 0xfbff; // the same for f16: −65504 to −∞
 const MINUS_INFINITY_F16: u32 = 0xfc00;
 
 const_assert SIZE % 4 == 0;
 
-alias Key = array<vec4f, 4 * D_BLOCKS>;
-alias Value = array<vec4f, 4 * DV_BLOCKS>;
+const WIDTH: u32 = 4 * D_BLOCKS; // vec4 that a row of q or k takes up here, and one of v or out
+const V_WIDTH: u32 = 4 * DV_BLOCKS;
+
+alias Queries = array<vec4f, ROWS * WIDTH>; // [ROWS][WIDTH]
+alias Sums = array<vec4f, ROWS * V_WIDTH>; // out, unnormalised: [ROWS][V_WIDTH]
+alias Key = array<vec4f, WIDTH>;
+alias Value = array<vec4f, V_WIDTH>;
 
 struct Params {
   heads: u32, // H
@@ -158,65 +171,58 @@ fn masked(s: f32, index: u32) -> f32 {
   return s;
 }
 
-/// Four elements of a row from d on; past the row's end its last ones again, which meet a 0 in q, or go to elements of out that nobody stores.
-fn load_q(row: u32, d: u32) -> vec4f { let e = row + min(vec4u(d, d + 1, d + 2, d + 3), vec4u(params.d - 1)); return vec4f(f32(q[e.x]), f32(q[e.y]), f32(q[e.z]), f32(q[e.w])); }
-fn load_k(row: u32, d: u32) -> vec4f { let e = row + min(vec4u(d, d + 1, d + 2, d + 3), vec4u(params.d - 1)); return vec4f(f32(k[e.x]), f32(k[e.y]), f32(k[e.z]), f32(k[e.w])); }
-fn load_v(row: u32, d: u32) -> vec4f { let e = row + min(vec4u(d, d + 1, d + 2, d + 3), vec4u(params.dv - 1)); return vec4f(f32(v[e.x]), f32(v[e.y]), f32(v[e.z]), f32(v[e.w])); }
-fn store_out(row: u32, d: u32, value: vec4f) { for (var i = 0u; i < 4 && d + i < params.dv; i++) { out[row + d + i] = Q(value[i]); } }
+/// The vec-th four elements of a row that begins at `row`, in UNITs; past its end the last one again, which meets a 0 in q, or goes to an element of
+/// out that nobody stores.
+fn load_q(row: u32, vec: u32) -> vec4f { let e = row + elements(vec, D); return vec4f(f32(q[e.x]), f32(q[e.y]), f32(q[e.z]), f32(q[e.w])); }
+fn load_k(row: u32, vec: u32) -> vec4f { let e = row + elements(vec, D); return vec4f(f32(k[e.x]), f32(k[e.y]), f32(k[e.z]), f32(k[e.w])); }
+fn load_v(row: u32, vec: u32) -> vec4f { let e = row + elements(vec, DV); return vec4f(f32(v[e.x]), f32(v[e.y]), f32(v[e.z]), f32(v[e.w])); }
+fn store_out(row: u32, vec: u32, value: vec4f) { for (var c = 0u; c < 4; c++) { if (4 * vec + c < DV) { out[row + 4 * vec + c] = Q(value[c]); } } }
 
-fn load_query(row: u32, d: u32) -> vec4f {
-  return select(vec4f(), load_q(row, d), vec4u(d) + vec4u(0, 1, 2, 3) < vec4u(params.d));
+fn elements(vec: u32, size: u32) -> vec4u {
+  return min(4 * vec + vec4u(0, 1, 2, 3), vec4u(size - 1));
 }
 
-fn swap_x(a: mat4x4f) -> mat4x4f {
-  return mat4x4f(quadSwapX(a[0]), quadSwapX(a[1]), quadSwapX(a[2]), quadSwapX(a[3]));
+fn load_query(row: u32, vec: u32) -> vec4f {
+  return select(vec4f(), load_q(row, vec), 4 * vec + vec4u(0, 1, 2, 3) < vec4u(D));
 }
 
-fn swap_y(a: mat4x4f) -> mat4x4f {
-  return mat4x4f(quadSwapY(a[0]), quadSwapY(a[1]), quadSwapY(a[2]), quadSwapY(a[3]));
-}
-
-/// 16 elements of the four keys or values that a lane meets, in its order.
+/// Four elements of each of the four keys or values that a lane meets, in its order.
 struct Four {
-  a: mat4x4f,
-  b: mat4x4f,
-  c: mat4x4f,
-  d: mat4x4f,
+  a: vec4f,
+  b: vec4f,
+  c: vec4f,
+  d: vec4f,
 }
 
-fn meet(own: mat4x4f) -> Four {
-  let b = swap_x(own);
-  return Four(own, b, swap_y(own), swap_y(b));
+fn meet(own: vec4f) -> Four {
+  let b = quadSwapX(own);
+  return Four(own, b, quadSwapY(own), quadSwapY(b));
 }
 
-fn add_dot4(sum: f32, a: vec4f, b: vec4f) -> f32 {
+fn add_dot(sum: f32, a: vec4f, b: vec4f) -> f32 {
   return fma(a.w, b.w, fma(a.z, b.z, fma(a.y, b.y, fma(a.x, b.x, sum))));
 }
 
-fn add_dot(sum: f32, a: mat4x4f, b: mat4x4f) -> f32 {
-  return add_dot4(add_dot4(add_dot4(add_dot4(sum, a[0], b[0]), a[1], b[1]), a[2], b[2]), a[3], b[3]);
-}
-
-fn add_dots(sums: vec4f, query: mat4x4f, keys: Four) -> vec4f {
+fn add_dots(sums: vec4f, query: vec4f, keys: Four) -> vec4f {
   return vec4f(add_dot(sums.x, query, keys.a), add_dot(sums.y, query, keys.b), add_dot(sums.z, query, keys.c), add_dot(sums.w, query, keys.d));
 }
 
-/// Adds one block's part of the dot products.
-fn score_block(s: ptr<function, array<vec4f, 8>>, queries: ptr<function, array<mat4x4f, ROWS * D_BLOCKS>>, block: u32, key: ptr<function, Key>) {
-  let keys = meet(mat4x4f((*key)[4 * block], (*key)[4 * block + 1], (*key)[4 * block + 2], (*key)[4 * block + 3]));
-  (*s)[0] = add_dots((*s)[0], (*queries)[block], keys);
+/// Adds one vec4's part of the dot products.
+fn score_vec(s: ptr<function, array<vec4f, 8>>, queries: ptr<function, Queries>, vec: u32, key: ptr<function, Key>) {
+  let keys = meet((*key)[vec]);
+  (*s)[0] = add_dots((*s)[0], (*queries)[vec], keys);
   if (ROWS > 1) {
-    (*s)[1] = add_dots((*s)[1], (*queries)[D_BLOCKS + block], keys);
+    (*s)[1] = add_dots((*s)[1], (*queries)[WIDTH + vec], keys);
   }
   if (ROWS > 2) {
-    (*s)[2] = add_dots((*s)[2], (*queries)[2 * D_BLOCKS + block], keys);
-    (*s)[3] = add_dots((*s)[3], (*queries)[3 * D_BLOCKS + block], keys);
+    (*s)[2] = add_dots((*s)[2], (*queries)[2 * WIDTH + vec], keys);
+    (*s)[3] = add_dots((*s)[3], (*queries)[3 * WIDTH + vec], keys);
   }
   if (ROWS > 4) {
-    (*s)[4] = add_dots((*s)[4], (*queries)[4 * D_BLOCKS + block], keys);
-    (*s)[5] = add_dots((*s)[5], (*queries)[5 * D_BLOCKS + block], keys);
-    (*s)[6] = add_dots((*s)[6], (*queries)[6 * D_BLOCKS + block], keys);
-    (*s)[7] = add_dots((*s)[7], (*queries)[7 * D_BLOCKS + block], keys);
+    (*s)[4] = add_dots((*s)[4], (*queries)[4 * WIDTH + vec], keys);
+    (*s)[5] = add_dots((*s)[5], (*queries)[5 * WIDTH + vec], keys);
+    (*s)[6] = add_dots((*s)[6], (*queries)[6 * WIDTH + vec], keys);
+    (*s)[7] = add_dots((*s)[7], (*queries)[7 * WIDTH + vec], keys);
   }
 }
 
@@ -230,13 +236,16 @@ struct Row {
 
 /// exp(s − largest) of what is not excluded.
 fn weights_of(s: vec4f, largest: f32) -> vec4f {
-  let bits = bitcast<vec4u>(s);
-  let is_excluded = (bits >= vec4u(EXCLUDES)) & (bits <= vec4u(MINUS_INFINITY));
-  return select(exp(s - largest), vec4f(), is_excluded);
+  return select(exp(s - largest), vec4f(), s <= vec4f(EXCLUDED));
+}
+
+/// max, which is dozens of instructions to SwiftShader for the sake of NaN.
+fn larger(a: f32, b: f32) -> f32 {
+  return select(a, b, b > a);
 }
 
 fn with_scores(row: Row, s: vec4f) -> Row {
-  let largest = max(row.largest, max(max(s.x, s.y), max(s.z, s.w)));
+  let largest = larger(row.largest, larger(larger(s.x, s.y), larger(s.z, s.w)));
   let rise = select(exp(row.largest - largest), 1.0, row.largest == largest); // where it stayed exactly 1, which exp(0) is not everywhere
   let w = weights_of(s, largest);
   return Row(largest, row.sum * rise + w.x + w.y + w.z + w.w, rise, w); // in the order of the products: what both lose by rounding cancels
@@ -299,44 +308,51 @@ fn dropped(weights: vec4f, head: u32, n: u32, first_m: u32, lane: u32) -> vec4f 
 }
 
 /// One element of out after the next four values. Element by element, so that a compiler for the CPU keeps the sum in a register.
-fn add_value(sum: f32, row: Row, a: f32, b: f32, c: f32, d: f32) -> f32 {
-  let w = row.weights;
-  return fma(w.w, d, fma(w.z, c, fma(w.y, b, fma(w.x, a, sum * row.rise))));
+fn add_value(sum: f32, rise: f32, w: vec4f, a: f32, b: f32, c: f32, d: f32) -> f32 {
+  return fma(w.w, d, fma(w.z, c, fma(w.y, b, fma(w.x, a, sum * rise))));
 }
 
-fn add_value4(sums: vec4f, row: Row, a: vec4f, b: vec4f, c: vec4f, d: vec4f) -> vec4f {
+fn add_values(sums: vec4f, rise: f32, w: vec4f, v: Four) -> vec4f {
   return vec4f(
-    add_value(sums.x, row, a.x, b.x, c.x, d.x), add_value(sums.y, row, a.y, b.y, c.y, d.y),
-    add_value(sums.z, row, a.z, b.z, c.z, d.z), add_value(sums.w, row, a.w, b.w, c.w, d.w));
+    add_value(sums.x, rise, w, v.a.x, v.b.x, v.c.x, v.d.x), add_value(sums.y, rise, w, v.a.y, v.b.y, v.c.y, v.d.y),
+    add_value(sums.z, rise, w, v.a.z, v.b.z, v.c.z, v.d.z), add_value(sums.w, rise, w, v.a.w, v.b.w, v.c.w, v.d.w));
 }
 
-fn add_values(sums: mat4x4f, row: Row, v: Four) -> mat4x4f {
-  return mat4x4f(
-    add_value4(sums[0], row, v.a[0], v.b[0], v.c[0], v.d[0]), add_value4(sums[1], row, v.a[1], v.b[1], v.c[1], v.d[1]),
-    add_value4(sums[2], row, v.a[2], v.b[2], v.c[2], v.d[2]), add_value4(sums[3], row, v.a[3], v.b[3], v.c[3], v.d[3]));
-}
-
-/// Adds weights · v to one block of every row of out.
-fn value_block(sums: ptr<function, array<mat4x4f, ROWS * DV_BLOCKS>>, rows: ptr<function, array<Row, 8>>, block: u32, value: ptr<function, Value>) {
-  let values = meet(mat4x4f((*value)[4 * block], (*value)[4 * block + 1], (*value)[4 * block + 2], (*value)[4 * block + 3]));
-  (*sums)[block] = add_values((*sums)[block], (*rows)[0], values);
+/// Adds weights · v to one vec4 of every row of out.
+fn value_vec(sums: ptr<function, Sums>, rows: ptr<function, array<Row, 8>>, vec: u32, value: ptr<function, Value>) {
+  let values = meet((*value)[vec]);
+  (*sums)[vec] = add_values((*sums)[vec], (*rows)[0].rise, (*rows)[0].weights, values);
   if (ROWS > 1) {
-    (*sums)[DV_BLOCKS + block] = add_values((*sums)[DV_BLOCKS + block], (*rows)[1], values);
+    (*sums)[V_WIDTH + vec] = add_values((*sums)[V_WIDTH + vec], (*rows)[1].rise, (*rows)[1].weights, values);
   }
   if (ROWS > 2) {
-    (*sums)[2 * DV_BLOCKS + block] = add_values((*sums)[2 * DV_BLOCKS + block], (*rows)[2], values);
-    (*sums)[3 * DV_BLOCKS + block] = add_values((*sums)[3 * DV_BLOCKS + block], (*rows)[3], values);
+    (*sums)[2 * V_WIDTH + vec] = add_values((*sums)[2 * V_WIDTH + vec], (*rows)[2].rise, (*rows)[2].weights, values);
+    (*sums)[3 * V_WIDTH + vec] = add_values((*sums)[3 * V_WIDTH + vec], (*rows)[3].rise, (*rows)[3].weights, values);
   }
   if (ROWS > 4) {
-    (*sums)[4 * DV_BLOCKS + block] = add_values((*sums)[4 * DV_BLOCKS + block], (*rows)[4], values);
-    (*sums)[5 * DV_BLOCKS + block] = add_values((*sums)[5 * DV_BLOCKS + block], (*rows)[5], values);
-    (*sums)[6 * DV_BLOCKS + block] = add_values((*sums)[6 * DV_BLOCKS + block], (*rows)[6], values);
-    (*sums)[7 * DV_BLOCKS + block] = add_values((*sums)[7 * DV_BLOCKS + block], (*rows)[7], values);
+    (*sums)[4 * V_WIDTH + vec] = add_values((*sums)[4 * V_WIDTH + vec], (*rows)[4].rise, (*rows)[4].weights, values);
+    (*sums)[5 * V_WIDTH + vec] = add_values((*sums)[5 * V_WIDTH + vec], (*rows)[5].rise, (*rows)[5].weights, values);
+    (*sums)[6 * V_WIDTH + vec] = add_values((*sums)[6 * V_WIDTH + vec], (*rows)[6].rise, (*rows)[6].weights, values);
+    (*sums)[7 * V_WIDTH + vec] = add_values((*sums)[7 * V_WIDTH + vec], (*rows)[7].rise, (*rows)[7].weights, values);
   }
+}
+
+fn score_block(s: ptr<function, array<vec4f, 8>>, queries: ptr<function, Queries>, block: u32, key: ptr<function, Key>) {
+  score_vec(s, queries, 4 * block, key);
+  score_vec(s, queries, 4 * block + 1, key);
+  score_vec(s, queries, 4 * block + 2, key);
+  score_vec(s, queries, 4 * block + 3, key);
+}
+
+fn value_block(sums: ptr<function, Sums>, rows: ptr<function, array<Row, 8>>, block: u32, value: ptr<function, Value>) {
+  value_vec(sums, rows, 4 * block, value);
+  value_vec(sums, rows, 4 * block + 1, value);
+  value_vec(sums, rows, 4 * block + 2, value);
+  value_vec(sums, rows, 4 * block + 3, value);
 }
 
 /// Up to four blocks of the dot products.
-fn score_blocks(s: ptr<function, array<vec4f, 8>>, queries: ptr<function, array<mat4x4f, ROWS * D_BLOCKS>>, first: u32, key: ptr<function, Key>) {
+fn score_blocks(s: ptr<function, array<vec4f, 8>>, queries: ptr<function, Queries>, first: u32, key: ptr<function, Key>) {
   score_block(s, queries, first, key);
   if (D_BLOCKS > 1) {
     score_block(s, queries, first + 1, key);
@@ -348,8 +364,7 @@ fn score_blocks(s: ptr<function, array<vec4f, 8>>, queries: ptr<function, array<
 }
 
 /// Up to four blocks of weights · v.
-fn value_blocks(
-  sums: ptr<function, array<mat4x4f, ROWS * DV_BLOCKS>>, rows: ptr<function, array<Row, 8>>, first: u32, value: ptr<function, Value>) {
+fn value_blocks(sums: ptr<function, Sums>, rows: ptr<function, array<Row, 8>>, first: u32, value: ptr<function, Value>) {
   value_block(sums, rows, first, value);
   if (DV_BLOCKS > 1) {
     value_block(sums, rows, first + 1, value);
@@ -360,7 +375,7 @@ fn value_blocks(
   }
 }
 
-fn add_dot_products(s: ptr<function, array<vec4f, 8>>, queries: ptr<function, array<mat4x4f, ROWS * D_BLOCKS>>, key: ptr<function, Key>) {
+fn add_dot_products(s: ptr<function, array<vec4f, 8>>, queries: ptr<function, Queries>, key: ptr<function, Key>) {
   score_blocks(s, queries, 0, key);
   if (D_BLOCKS > 4) {
     score_blocks(s, queries, 4, key);
@@ -371,8 +386,7 @@ fn add_dot_products(s: ptr<function, array<vec4f, 8>>, queries: ptr<function, ar
   }
 }
 
-fn add_weighted_values(
-  sums: ptr<function, array<mat4x4f, ROWS * DV_BLOCKS>>, rows: ptr<function, array<Row, 8>>, value: ptr<function, Value>) {
+fn add_weighted_values(sums: ptr<function, Sums>, rows: ptr<function, array<Row, 8>>, value: ptr<function, Value>) {
   value_blocks(sums, rows, 0, value);
   if (DV_BLOCKS > 4) {
     value_blocks(sums, rows, 4, value);
@@ -396,10 +410,10 @@ fn wildness(value: vec4f) -> u32 {
 /// A query's products with four keys, one by one.
 fn dots_of(query: u32, keys: vec4u) -> vec4f {
   var dots = vec4f();
-  for (var d = 0u; d < params.d; d += 4) {
-    let elements = load_query(query, d);
+  for (var i = 0u; i < D_VECS; i++) {
+    let own = load_query(query, i);
     for (var x = 0u; x < 4; x++) {
-      dots[x] = add_dot4(dots[x], elements, load_k(keys[x], d));
+      dots[x] = add_dot(dots[x], own, load_k(keys[x], i));
     }
   }
   return dots;
@@ -433,13 +447,16 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
   let whole_begin = last_position - params.left;
   let whole_end = min(first_position + params.right + 1, i32(length));
 
-  var loaded: array<mat4x4f, ROWS * D_BLOCKS>; // [ROWS][D_BLOCKS]
-  for (var i = 0u; i < ROWS * D_BLOCKS * 4; i++) {
-    loaded[i / 4][i % 4] = load_query(q_base + min(own_n + i / (4 * D_BLOCKS), params.n - 1) * params.q_n, i % (4 * D_BLOCKS) * 4);
+  var loaded: Queries;
+  for (var r = 0u; r < ROWS; r++) {
+    let query_row = (q_base + min(own_n + r, params.n - 1) * params.q_n) / UNIT;
+    for (var i = 0u; i < D_VECS; i++) {
+      loaded[r * WIDTH + i] = load_query(query_row, i);
+    }
   }
   // Copies, here and below: an array that is indexed with a variable anywhere stays in memory everywhere.
   var queries = loaded;
-  var sums: array<mat4x4f, ROWS * DV_BLOCKS>; // out, unnormalised: [ROWS][DV_BLOCKS]
+  var sums: Sums;
   var rows: array<Row, 8>;
   for (var i = 0u; i < ROWS; i++) {
     rows[i].largest = LOWEST;
@@ -451,9 +468,10 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
     // Every query sees all four, and nothing changes their scores: the same in the whole workgroup.
     let is_whole = is_plain && i32(first_m) >= whole_begin && i32(first_m) + 4 <= whole_end;
     var s = array<vec4f, 8>(); // [ROWS] against the four keys
+    let key_row = (k_base + m * params.k_m) / UNIT;
     var key: Key;
-    for (var i = 0u; i < 4 * D_BLOCKS; i++) {
-      key[i] = load_k(k_base + m * params.k_m, 4 * i);
+    for (var i = 0u; i < D_VECS; i++) {
+      key[i] = load_k(key_row, i);
     }
     add_dot_products(&s, &queries, &key);
     var seen = s;
@@ -471,21 +489,21 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
         kept[r].weights = dropped(kept[r].weights, place.head, own_n + r, first_m, lane);
       }
     }
-    let value_row = v_base + m * params.v_m;
+    let value_row = (v_base + m * params.v_m) / UNIT;
     // Infinity times a weight of 0 is not 0: where not all keys are seen and one is not finite, all count as zeros here, and are added at the end.
     var value: Value;
-    for (var i = 0u; i < 4 * DV_BLOCKS; i++) {
-      value[i] = load_v(value_row, 4 * i);
+    for (var i = 0u; i < DV_VECS; i++) {
+      value[i] = load_v(value_row, i);
     }
     if (SKIP_ZEROS) {
       var wild = 0u;
-      for (var i = select(0, 4 * DV_BLOCKS, is_whole); i < 4 * DV_BLOCKS; i++) {
+      for (var i = select(0, DV_VECS, is_whole); i < DV_VECS; i++) {
         wild = wild | wildness(value[i]);
       }
       let two = wild | quadSwapX(wild);
       let is_finite = (two | quadSwapY(two)) == 0;
       is_tame = is_tame & is_finite;
-      for (var i = select(0, 4 * DV_BLOCKS, is_finite); i < 4 * DV_BLOCKS; i++) {
+      for (var i = select(0, DV_VECS, is_finite); i < DV_VECS; i++) {
         value[i] = vec4f();
       }
     }
@@ -497,23 +515,22 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
   if (SKIP_ZEROS) {
     for (var first_m = select(begin, end, is_tame); first_m < end; first_m += 4) {
       let keys = min(vec4u(first_m) + (vec4u(lane) ^ vec4u(0, 1, 2, 3)), vec4u(length - 1));
-      let value_rows = v_base + keys * params.v_m;
+      let value_rows = (v_base + keys * params.v_m) / UNIT;
       let is_whole = is_plain && i32(first_m) >= whole_begin && i32(first_m) + 4 <= whole_end;
       var wild = 0u;
-      for (var i = select(0, 16 * DV_BLOCKS, is_whole); i < 16 * DV_BLOCKS; i++) {
-        wild = wild | wildness(load_v(value_rows[i % 4], i / 4 * 4));
+      for (var i = select(0, 4 * DV_VECS, is_whole); i < 4 * DV_VECS; i++) {
+        wild = wild | wildness(load_v(value_rows[i % 4], i / 4));
       }
       if (wild != 0) {
         for (var r = 0u; r < ROWS; r++) {
-          let dots = dots_of(q_base + min(own_n + r, params.n - 1) * params.q_n, k_base + keys * params.k_m);
+          let dots = dots_of((q_base + min(own_n + r, params.n - 1) * params.q_n) / UNIT, (k_base + keys * params.k_m) / UNIT);
           var weights = weights_of(row_scores(dots, place, own_n + r, first_m, lane), finished[r].largest);
           if (DROPOUT) {
             weights = dropped(weights, place.head, own_n + r, first_m, lane);
           }
-          for (var i = 0u; i < 16 * DV_BLOCKS; i++) {
-            let block = r * DV_BLOCKS + i / 16;
-            let column = i / 4 % 4;
-            complete[block][column] = add_seen(complete[block][column], weights[i % 4], load_v(value_rows[i % 4], i / 4 * 4));
+          for (var i = 0u; i < 4 * DV_VECS; i++) {
+            let vec = r * V_WIDTH + i / 4;
+            complete[vec] = add_seen(complete[vec], weights[i % 4], load_v(value_rows[i % 4], i / 4));
           }
         }
       }
@@ -537,9 +554,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
       normaliser = factor / total;
       value = largest + log(total);
     }
-    let row = out_base + (own_n + r) * params.out_n;
-    for (var i = 0u; i < 4 * DV_BLOCKS; i++) {
-      store_out(row, 4 * i, complete[r * DV_BLOCKS + i / 4][i % 4] * normaliser);
+    let row = (out_base + (own_n + r) * params.out_n) / UNIT;
+    for (var i = 0u; i < DV_VECS; i++) {
+      store_out(row, i, complete[r * V_WIDTH + i] * normaliser);
     }
     if (params.has_lse != 0) {
       lse[place.head * params.n + own_n + r] = value;

@@ -57,7 +57,7 @@ function softwareShape(problem: Problem, { subgroupSizes }: DeviceFacts) {
   const rows = Math.min(powerOf2(rowsOf(problem)), 8, 32 / Math.max(dBlocks, dvBlocks));
   return {
     ...{ SIZE: Math.max(4, Math.min(subgroupSizes[1], 16)), LANES: 1, ROWS: rows, KEYS: 1, COLS: 4 },
-    ...{ D_BLOCKS: dBlocks, DV_BLOCKS: dvBlocks },
+    ...{ D, DV: Dv, D_BLOCKS: dBlocks, DV_BLOCKS: dvBlocks },
   };
 }
 
@@ -78,5 +78,6 @@ function gpuShape(problem: Problem, { vendor }: DeviceFacts) {
   const { ROWS, LANES } = shapes.find((shape) => held(shape.ROWS, width, shape.LANES) <= most) ?? shapes.at(-1)!;
   const cols = Math.min(4, powerOf2(width / (4 * LANES)));
   const blocks = (size: number) => powerOf2(size / (4 * LANES * cols));
-  return { SIZE: 64, LANES, ROWS, KEYS, COLS: cols, D_BLOCKS: blocks(problem.D), DV_BLOCKS: blocks(problem.Dv) };
+  const { D, Dv } = problem;
+  return { SIZE: 64, LANES, ROWS, KEYS, COLS: cols, D, DV: Dv, D_BLOCKS: blocks(D), DV_BLOCKS: blocks(Dv) };
 }

@@ -134,7 +134,7 @@ function rowTiles(problem: BackwardProblem, facts: DeviceFacts, length: number, 
   const blocks = (width: number) => Math.max(1, 2 ** Math.ceil(Math.log2(width / 16)));
   const most = Math.min(MOST_ROWS, 16 / Math.max(blocks(D), blocks(Dv)));
   const rows = Math.max(1, Math.min(most, 2 ** Math.ceil(Math.log2(length / size))));
-  const tiles = { VEC4: isVec4(problem, outputs), SIZE: size, ROWS: rows, D_BLOCKS: blocks(D), DV_BLOCKS: blocks(Dv) };
+  const tiles = { VEC4: isVec4(problem, outputs), SIZE: size, ROWS: rows, D, DV: Dv, D_BLOCKS: blocks(D), DV_BLOCKS: blocks(Dv) };
   return { variant: { ...common(problem), ...tiles }, reason: `a software device with subgroups; ${rows} ${what} an invocation` };
 }
 

@@ -133,7 +133,7 @@ function rowTiles(problem: Problem, { subgroupSizes }: DeviceFacts): Choice {
   const rows = Math.min(most, 2 ** Math.ceil(Math.log2(N / size)));
   const variant = {
     ...{ Q: q.dtype, K: k.dtype, VEC4: isVec4(problem), SIZE: size, ROWS: Math.max(1, rows) },
-    ...{ D_BLOCKS: dBlocks, DV_BLOCKS: dvBlocks, ...fusedFlags(problem) },
+    ...{ D, DV: Dv, D_BLOCKS: dBlocks, DV_BLOCKS: dvBlocks, ...fusedFlags(problem) },
     SKIP_ZEROS: skipsZeros(problem) || hasTail(problem, 4),
   };
   return { variant, reason: `a software device with subgroups; ${variant.ROWS} queries an invocation for heads of ${Math.max(D, Dv)}` };

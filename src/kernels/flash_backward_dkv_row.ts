@@ -1,6 +1,6 @@
 import type { BackwardProblem } from '../backward-problem.ts';
 import { BACKWARD_INPUTS, backwardParams } from './flash_backward.ts';
-import { type Dispatch, type Kernel, numbers, uniform, type Variant, vec4Load, vec4Store, viewParams, write } from './kernel.ts';
+import { type Dispatch, type Kernel, numbers, uniform, type Variant, vecLoad, vecStore, viewParams, write } from './kernel.ts';
 
 /** The gradients of k and v: the tier of devices that run on the CPU. */
 export const flashBackwardDkvRow: Kernel = {
@@ -10,8 +10,7 @@ export const flashBackwardDkvRow: Kernel = {
   enable: ['subgroups'],
   vec4: [
     ...['alias Q_UNIT = vec4<Q>;', 'alias K_UNIT = vec4<K>;'],
-    ...[vec4Load('q', 'd'), vec4Load('k', 'd'), vec4Load('v', 'dv'), vec4Load('gradient', 'dv')],
-    ...[vec4Store('dk', 'd', 'K'), vec4Store('dv', 'dv', 'K')],
+    ...[vecLoad('q'), vecLoad('k'), vecLoad('v'), vecLoad('gradient'), vecStore('dk', 'K'), vecStore('dv', 'K')],
   ],
 };
 

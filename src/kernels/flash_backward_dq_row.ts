@@ -1,6 +1,6 @@
 import type { BackwardProblem } from '../backward-problem.ts';
 import { BACKWARD_INPUTS, backwardParams } from './flash_backward.ts';
-import { type Dispatch, type Kernel, numbers, uniform, type Variant, vec4Load, vec4Store, viewParams, write } from './kernel.ts';
+import { type Dispatch, type Kernel, numbers, uniform, type Variant, vecLoad, vecStore, viewParams, write } from './kernel.ts';
 
 /** The gradient of q: the tier of devices that run on the CPU. */
 export const flashBackwardDqRow: Kernel = {
@@ -10,7 +10,7 @@ export const flashBackwardDqRow: Kernel = {
   enable: ['subgroups'],
   vec4: [
     ...['alias Q_UNIT = vec4<Q>;', 'alias K_UNIT = vec4<K>;'],
-    ...[vec4Load('q', 'd'), vec4Load('k', 'd'), vec4Load('v', 'dv'), vec4Load('gradient', 'dv'), vec4Store('dq', 'd', 'Q')],
+    ...[vecLoad('q'), vecLoad('k'), vecLoad('v'), vecLoad('gradient'), vecStore('dq', 'Q')],
   ],
 };
 

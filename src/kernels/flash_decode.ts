@@ -1,6 +1,5 @@
 import type { Problem } from '../problem.ts';
 import { flashForward, flashParams } from './flash_forward.ts';
-import { flashForwardRow } from './flash_forward_row.ts';
 import { type Dispatch, type Kernel, numbers, type Variant } from './kernel.ts';
 
 /** Attention of few queries over many keys, split over workgroups. Its bindings are those of flash_forward, its uniforms begin with them. */
@@ -9,9 +8,11 @@ export const flashDecode: Kernel = {
   source: () => import('../../shaders/flash_decode.wgsl?raw'),
   bindings: flashForward.bindings,
   vec4: [
-    ...flashForwardRow.vec4!.filter((line) => !line.startsWith('fn store_out')),
-    'alias O_UNIT = vec4<O>;',
-    'fn store_out(row: u32, d: u32, value: vec4f) { if (d < params.dv) { out[(row + d) / 4] = vec4<O>(value); } }',
+    ...['alias Q_UNIT = vec4<Q>;', 'alias K_UNIT = vec4<K>;', 'alias O_UNIT = vec4<O>;'],
+    'fn load_q(row: u32, vec: u32) -> vec4f { return vec4f(q[row + inside(vec, D, COLS * LANES * D_BLOCKS)]); }',
+    'fn load_k(row: u32, vec: u32) -> vec4f { return vec4f(k[row + inside(vec, D, COLS * LANES * D_BLOCKS)]); }',
+    'fn load_v(row: u32, vec: u32) -> vec4f { return vec4f(v[row + inside(vec, DV, COLS * LANES * DV_BLOCKS)]); }',
+    'fn store_out(row: u32, vec: u32, value: vec4f) { if (4 * vec < DV) { out[row + vec] = vec4<O>(value); } }',
   ],
 };
 

@@ -73,6 +73,13 @@ export function packParams(params: readonly Param[]): ArrayBuffer {
   return view.buffer as ArrayBuffer;
 }
 
+/** The line of a `load_…` that reads the vec-th vec4 of a row, for `Kernel.vec4`: rows begin at the binding's `row`-th. */
+export const vecLoad = (name: string): string => `fn load_${name}(row: u32, vec: u32) -> vec4f { return vec4f(${name}[row + vec]); }`;
+
+/** The line of a `store_…` that writes one. */
+export const vecStore = (name: string, type: string): string =>
+  `fn store_${name}(row: u32, vec: u32, value: vec4f) { ${name}[row + vec] = vec4<${type}>(value); }`;
+
 /** The line of a `load_…` that reads a row of `width` elements as vec4, for `Kernel.vec4`. */
 export const vec4Load = (name: string, width: string): string =>
   `fn load_${name}(row: u32, d: u32) -> vec4f { return vec4f(${name}[(row + min(d, params.${width} - 4)) / 4]); }`;

@@ -96,6 +96,7 @@ const FAULTS = [
   ],
   [ROWS, 'dropout without rescaling', [[/params\.keep_factor(?=[,)])/, '1.0']]],
   [['flash_backward_dkv_row'], 'dropout forgotten in dv', [['Weights(weights * factors,', 'Weights(weights,']]],
+  [ROWS, 'the last elements of a head dropped', [['(D + 3) / 4', 'D / 4']], WHOLE],
   [ROWS, 'ALiBi sign', [['s -= place.slope', 's += place.slope']]],
   [ROWS, 'boolean mask inverted', [['byte == 0', 'byte != 0']]],
   [ROWS, 'what a mask hides still counts', [['is_seen & !is_excluded', 'is_seen']]],

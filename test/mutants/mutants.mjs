@@ -140,13 +140,14 @@ export const MUTANTS = [
     [['last_position - params.left', 'last_position - params.left - 1']],
     [BANDS],
   ),
-  ...each(['flash_forward_row'], 'rescale of the accumulator forgotten', [['sum * row.rise', 'sum']], [WHOLE]),
+  ...each(['flash_forward_row'], 'rescale of the accumulator forgotten', [['a, sum * rise', 'a, sum']], [WHOLE]),
   ...each(
     ['flash_forward_row'],
     'one row past the end written',
     [['r < ROWS && own_n + r < params.n', 'r < ROWS && own_n + r <= params.n']],
     [WHOLE],
   ),
+  ...each(['flash_forward_row'], 'the last elements of a head dropped', [['(D + 3) / 4', 'D / 4']], [WHOLE]),
   ...each(['flash_forward_row'], 'dropout without rescaling', [['weights * params.keep_factor', 'weights']], [OPTIONS]),
   ...each(
     ['flash_forward_row'],
@@ -154,12 +155,12 @@ export const MUTANTS = [
     [['words, words.yxwz, (lane & 1) != 0', 'words, words.yxwz, (lane & 1) == 0']],
     [OPTIONS],
   ),
-  ...each(['flash_forward_row'], 'infinity times a weight of 0', [['select(0, 4 * DV_BLOCKS, is_finite)', '4 * DV_BLOCKS']], [NOT_FINITE]),
+  ...each(['flash_forward_row'], 'infinity times a weight of 0', [['select(0, DV_VECS, is_finite)', 'DV_VECS']], [NOT_FINITE]),
   ...each(['flash_forward_row'], 'values that are not finite dropped', [['select(begin, end, is_tame)', 'end']], [NOT_FINITE]),
   ...each(
     ['flash_forward_row'],
     'the block of another row beside a value that is not finite',
-    [['r * DV_BLOCKS + i / 16', 'r + i / 16']],
+    [['r * V_WIDTH + i / 4', 'r + i / 4']],
     [NOT_FINITE],
   ),
   ...each(
