@@ -34,7 +34,7 @@ export function enabled({ enable = [] }: Kernel, variant: Variant): string[] {
 
 /** A kernel's text with a variant's values. */
 export function specialized(kernel: Kernel, variant: Variant, source: string): string {
-  const vec4 = variant.VEC4 ? (kernel.vec4 ?? []) : [];
+  const vec4 = variant.VEC4 ? (kernel.vec4?.(variant) ?? []) : [];
   const width = variant.WIDTH ? ['@compute @workgroup_size(SIZE) @subgroup_size(WIDTH)'] : [];
   return specialize(source, variant, enabled(kernel, variant), [...vec4, ...width]);
 }

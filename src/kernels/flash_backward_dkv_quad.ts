@@ -8,7 +8,7 @@ export const flashBackwardDkvQuad: Kernel = {
   source: () => import('../../shaders/flash_backward_dkv_quad.wgsl?raw'),
   bindings: [...BACKWARD_INPUTS, write('dk'), write('dv'), uniform('params')],
   enable: ['subgroups'],
-  vec4: [
+  vec4: () => [
     ...['alias Q_UNIT = vec4<Q>;', 'alias K_UNIT = vec4<K>;'],
     ...[vec4Load('q', 'd'), vec4Load('k', 'd'), vec4Load('v', 'dv'), vec4Load('gradient', 'dv')],
     ...[vec4Store('dk', 'd', 'K'), vec4Store('dv', 'dv', 'K')],

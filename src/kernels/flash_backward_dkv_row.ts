@@ -1,6 +1,6 @@
 import type { BackwardProblem } from '../backward-problem.ts';
 import { BACKWARD_INPUTS, backwardParams } from './flash_backward.ts';
-import { type Dispatch, type Kernel, numbers, uniform, type Variant, vecLoad, vecStore, viewParams, write } from './kernel.ts';
+import { type Dispatch, type Kernel, numbers, rowLines, uniform, type Variant, viewParams, write } from './kernel.ts';
 
 /** The gradients of k and v: the tier of devices that run on the CPU. */
 export const flashBackwardDkvRow: Kernel = {
@@ -8,10 +8,7 @@ export const flashBackwardDkvRow: Kernel = {
   source: () => import('../../shaders/flash_backward_dkv_row.wgsl?raw'),
   bindings: [...BACKWARD_INPUTS, write('dk'), write('dv'), uniform('params')],
   enable: ['subgroups'],
-  vec4: [
-    ...['alias Q_UNIT = vec4<Q>;', 'alias K_UNIT = vec4<K>;'],
-    ...[vecLoad('q'), vecLoad('k'), vecLoad('v'), vecLoad('gradient'), vecStore('dk', 'K'), vecStore('dv', 'K')],
-  ],
+  vec4: (variant) => rowLines(variant, { q: 'Q', k: 'K', v: 'K', gradient: 'Q' }, { dk: 'K', dv: 'K' }),
 };
 
 export function flashBackwardDkvRowDispatch(problem: BackwardProblem, variant: Variant, alignment: number): Dispatch {

@@ -8,7 +8,7 @@ export const flashBackwardDqQuad: Kernel = {
   source: () => import('../../shaders/flash_backward_dq_quad.wgsl?raw'),
   bindings: [...BACKWARD_INPUTS, write('dq'), uniform('params')],
   enable: ['subgroups'],
-  vec4: [
+  vec4: () => [
     ...['alias Q_UNIT = vec4<Q>;', 'alias K_UNIT = vec4<K>;'],
     ...[vec4Load('q', 'd'), vec4Load('k', 'd'), vec4Load('v', 'dv'), vec4Load('gradient', 'dv'), vec4Store('dq', 'd', 'Q')],
   ],

@@ -1,6 +1,6 @@
 import type { BackwardProblem } from '../backward-problem.ts';
 import { BACKWARD_INPUTS, backwardParams } from './flash_backward.ts';
-import { type Dispatch, type Kernel, numbers, uniform, type Variant, vecLoad, vecStore, viewParams, write } from './kernel.ts';
+import { type Dispatch, type Kernel, numbers, rowLines, uniform, type Variant, viewParams, write } from './kernel.ts';
 
 /** The gradient of q: the tier of devices that run on the CPU. */
 export const flashBackwardDqRow: Kernel = {
@@ -8,10 +8,7 @@ export const flashBackwardDqRow: Kernel = {
   source: () => import('../../shaders/flash_backward_dq_row.wgsl?raw'),
   bindings: [...BACKWARD_INPUTS, write('dq'), uniform('params')],
   enable: ['subgroups'],
-  vec4: [
-    ...['alias Q_UNIT = vec4<Q>;', 'alias K_UNIT = vec4<K>;'],
-    ...[vecLoad('q'), vecLoad('k'), vecLoad('v'), vecLoad('gradient'), vecStore('dq', 'Q')],
-  ],
+  vec4: (variant) => rowLines(variant, { q: 'Q', k: 'K', v: 'K', gradient: 'Q' }, { dq: 'Q' }),
 };
 
 export function flashBackwardDqRowDispatch(problem: BackwardProblem, variant: Variant, alignment: number): Dispatch {

@@ -7,7 +7,7 @@ export const flashDecode: Kernel = {
   name: 'flash_decode',
   source: () => import('../../shaders/flash_decode.wgsl?raw'),
   bindings: flashForward.bindings,
-  vec4: [
+  vec4: () => [
     ...['alias Q_UNIT = vec4<Q>;', 'alias K_UNIT = vec4<K>;', 'alias O_UNIT = vec4<O>;'],
     'fn load_q(row: u32, vec: u32) -> vec4f { return vec4f(q[row + inside(vec, D, COLS * LANES * D_BLOCKS)]); }',
     'fn load_k(row: u32, vec: u32) -> vec4f { return vec4f(k[row + inside(vec, D, COLS * LANES * D_BLOCKS)]); }',

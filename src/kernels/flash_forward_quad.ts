@@ -8,7 +8,7 @@ export const flashForwardQuad: Kernel = {
   source: () => import('../../shaders/flash_forward_quad.wgsl?raw'),
   bindings: flashForward.bindings,
   enable: ['subgroups'],
-  vec4: [
+  vec4: () => [
     'alias Q_UNIT = vec4<Q>;',
     'alias K_UNIT = vec4<K>;',
     'fn load_q(row: u32, vec: u32) -> vec4f { return vec4f(q[row / 4 + inside(vec, D)]); }',

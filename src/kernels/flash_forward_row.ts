@@ -1,6 +1,6 @@
 import type { Problem } from '../problem.ts';
 import { flashForward, flashParams } from './flash_forward.ts';
-import { type Dispatch, type Kernel, numbers, type Variant, vecLoad, vecStore } from './kernel.ts';
+import { type Dispatch, type Kernel, numbers, rowLines, type Variant } from './kernel.ts';
 
 /** Attention in one pass over the keys: the tier of devices that run on the CPU. Bindings and uniforms are those of flash_forward. */
 export const flashForwardRow: Kernel = {
@@ -8,7 +8,7 @@ export const flashForwardRow: Kernel = {
   source: () => import('../../shaders/flash_forward_row.wgsl?raw'),
   bindings: flashForward.bindings,
   enable: ['subgroups'],
-  vec4: ['alias Q_UNIT = vec4<Q>;', 'alias K_UNIT = vec4<K>;', vecLoad('q'), vecLoad('k'), vecLoad('v'), vecStore('out', 'Q')],
+  vec4: (variant) => rowLines(variant, { q: 'Q', k: 'K', v: 'K' }, { out: 'Q' }),
 };
 
 export function flashForwardRowDispatch(problem: Problem, variant: Variant, alignment: number): Dispatch {
