@@ -14,17 +14,15 @@ enable subgroups;
 
 alias Q = f32; // storage of q and gradient
 alias K = f32; // storage of k, v, dk and dv
-alias Q_UNIT = Q; // with VEC4 vec4<Q>: what the bindings are arrays of
+alias Q_UNIT = Q; // with VEC4 vec4<Q>, or vec2u for f16: what the bindings are arrays of
 alias K_UNIT = K;
-const VEC4: bool = false; // offsets, strides, D and DV are multiples of 4: other Q_UNIT, K_UNIT, load_… and store_…
+const VEC4: bool = false; // offsets, strides, D and Dv are multiples of 4: other Q_UNIT, K_UNIT, load_… and store_…
 const SIZE: u32 = 8; // invocations a workgroup
 const ROWS: u32 = 4; // keys an invocation: 1, 2 or 4
-const D: u32 = 64; // head size of q and k
-const DV: u32 = 64; // head size of v and gradient
 const D_BLOCKS: u32 = 4; // blocks of 16 elements of q and k: 1, 2, 4, 8 or 16; 16 · D_BLOCKS ≥ D
 const DV_BLOCKS: u32 = 4; // the same of v and gradient
-const D_VECS: u32 = (D + 3) / 4; // vec4 a row of q and k
-const DV_VECS: u32 = (DV + 3) / 4; // the same of v and gradient
+const D_TAIL: bool = true; // false where D = 16 · D_BLOCKS: a loop over a row's vec4 then knows how many there are
+const DV_TAIL: bool = true; // the same of Dv
 const UNIT: u32 = select(1, 4, VEC4); // elements in one of the bindings'
 const SKIP_ZEROS: bool = true; // a weight of 0 skips its value: for problems that exclude elements, so that what lies there does not matter
 const DROPOUT: bool = false;
@@ -143,12 +141,21 @@ fn philox(counter: vec4u) -> vec4u {
 
 /// The vec-th four elements of a row that begins at `row`, in UNITs; past its end the last one again, which meets a 0 in what an invocation holds, or is
 /// never stored.
-fn load_q(row: u32, vec: u32) -> vec4f { let e = row + elements(vec, D); return vec4f(f32(q[e.x]), f32(q[e.y]), f32(q[e.z]), f32(q[e.w])); }
-fn load_k(row: u32, vec: u32) -> vec4f { let e = row + elements(vec, D); return vec4f(f32(k[e.x]), f32(k[e.y]), f32(k[e.z]), f32(k[e.w])); }
-fn load_v(row: u32, vec: u32) -> vec4f { let e = row + elements(vec, DV); return vec4f(f32(v[e.x]), f32(v[e.y]), f32(v[e.z]), f32(v[e.w])); }
-fn load_gradient(row: u32, vec: u32) -> vec4f { let e = row + elements(vec, DV); return vec4f(f32(gradient[e.x]), f32(gradient[e.y]), f32(gradient[e.z]), f32(gradient[e.w])); }
-fn store_dk(row: u32, vec: u32, value: vec4f) { for (var c = 0u; c < 4; c++) { if (4 * vec + c < D) { dk[row + 4 * vec + c] = K(value[c]); } } }
-fn store_dv(row: u32, vec: u32, value: vec4f) { for (var c = 0u; c < 4; c++) { if (4 * vec + c < DV) { dv[row + 4 * vec + c] = K(value[c]); } } }
+fn load_q(row: u32, vec: u32) -> vec4f { let e = row + elements(vec, params.d); return vec4f(f32(q[e.x]), f32(q[e.y]), f32(q[e.z]), f32(q[e.w])); }
+fn load_k(row: u32, vec: u32) -> vec4f { let e = row + elements(vec, params.d); return vec4f(f32(k[e.x]), f32(k[e.y]), f32(k[e.z]), f32(k[e.w])); }
+fn load_v(row: u32, vec: u32) -> vec4f { let e = row + elements(vec, params.dv); return vec4f(f32(v[e.x]), f32(v[e.y]), f32(v[e.z]), f32(v[e.w])); }
+fn load_gradient(row: u32, vec: u32) -> vec4f { let e = row + elements(vec, params.dv); return vec4f(f32(gradient[e.x]), f32(gradient[e.y]), f32(gradient[e.z]), f32(gradient[e.w])); }
+fn store_dk(row: u32, vec: u32, value: vec4f) { for (var c = 0u; c < 4; c++) { if (4 * vec + c < params.d) { dk[row + 4 * vec + c] = K(value[c]); } } }
+fn store_dv(row: u32, vec: u32, value: vec4f) { for (var c = 0u; c < 4; c++) { if (4 * vec + c < params.dv) { dv[row + 4 * vec + c] = K(value[c]); } } }
+
+/// How many vec4 a row of q or k has.
+fn d_vecs() -> u32 {
+  return select(WIDTH, (params.d + 3) / 4, D_TAIL);
+}
+
+fn dv_vecs() -> u32 {
+  return select(V_WIDTH, (params.dv + 3) / 4, DV_TAIL);
+}
 
 fn elements(vec: u32, size: u32) -> vec4u {
   return min(4 * vec + vec4u(0, 1, 2, 3), vec4u(size - 1));
@@ -464,11 +471,11 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
   var dk_sums: Keys; // dk / scale
   var dv_sums: Values;
   for (var r = 0u; r < ROWS && own_m + r < length; r++) { // a key that does not exist is not loaded
-    for (var i = 0u; i < D_VECS; i++) {
-      keys[r * WIDTH + i] = held(load_k((k_base + (own_m + r) * params.k_m) / UNIT, i), i, D);
+    for (var i = 0u; i < d_vecs(); i++) {
+      keys[r * WIDTH + i] = held(load_k((k_base + (own_m + r) * params.k_m) / UNIT, i), i, params.d);
     }
-    for (var i = 0u; i < DV_VECS; i++) {
-      values[r * V_WIDTH + i] = held(load_v((v_base + (own_m + r) * params.v_m) / UNIT, i), i, DV);
+    for (var i = 0u; i < dv_vecs(); i++) {
+      values[r * V_WIDTH + i] = held(load_v((v_base + (own_m + r) * params.v_m) / UNIT, i), i, params.dv);
     }
   }
 
@@ -484,12 +491,12 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
       let delta = meet_numbers(row.y);
       let query_row = (q_base + n * params.q_n) / UNIT;
       var query: Query;
-      for (var i = 0u; i < D_VECS; i++) {
+      for (var i = 0u; i < d_vecs(); i++) {
         query[i] = load_q(query_row, i);
       }
       let gradient_row = (gradient_base + n * params.gradient_n) / UNIT;
       var own_gradient: Gradient;
-      for (var i = 0u; i < DV_VECS; i++) {
+      for (var i = 0u; i < dv_vecs(); i++) {
         own_gradient[i] = load_gradient(gradient_row, i);
       }
       var s = array<vec4f, 4>(); // q·k: [ROWS] against the four queries; then dA
@@ -527,14 +534,14 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
       if (SKIP_ZEROS && !is_whole) {
         var ds = s;
         var kept = g;
-        for (var vec = 0u; vec < D_VECS; vec++) {
+        for (var vec = 0u; vec < d_vecs(); vec++) {
           let met = meet(query[vec]);
           for (var r = 0u; r < ROWS; r++) {
             let i = r * WIDTH + vec;
             dk_sums[i] = add_values(dk_sums[i], ds[r], select_values(met, ds[r]));
           }
         }
-        for (var vec = 0u; vec < DV_VECS; vec++) {
+        for (var vec = 0u; vec < dv_vecs(); vec++) {
           let met = meet(own_gradient[vec]);
           for (var r = 0u; r < ROWS; r++) {
             let i = r * V_WIDTH + vec;
@@ -552,11 +559,11 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
     let m = own_m + r;
     let exists = m < length; // 0 where the key does not exist, whatever the queries hold
     let dk_row = (params.dk_offset + b * params.dk_b + key_head * params.dk_h + m * params.dk_m) / UNIT;
-    for (var i = 0u; i < D_VECS; i++) {
+    for (var i = 0u; i < d_vecs(); i++) {
       store_dk(dk_row, i, select(vec4f(), dk_sums[r * WIDTH + i] * params.scale, exists));
     }
     let dv_row = (params.dv_offset + b * params.dv_b + key_head * params.dv_h + m * params.dv_m) / UNIT;
-    for (var i = 0u; i < DV_VECS; i++) {
+    for (var i = 0u; i < dv_vecs(); i++) {
       store_dv(dv_row, i, select(vec4f(), dv_sums[r * V_WIDTH + i], exists));
     }
   }

@@ -14,17 +14,15 @@ enable subgroups;
 
 alias Q = f32; // storage of q, gradient and dq
 alias K = f32; // storage of k and v
-alias Q_UNIT = Q; // with VEC4 vec4<Q>: what the bindings are arrays of
+alias Q_UNIT = Q; // with VEC4 vec4<Q>, or vec2u for f16: what the bindings are arrays of
 alias K_UNIT = K;
-const VEC4: bool = false; // offsets, strides, D and DV are multiples of 4: other Q_UNIT, K_UNIT, load_… and store_…
+const VEC4: bool = false; // offsets, strides, D and Dv are multiples of 4: other Q_UNIT, K_UNIT, load_… and store_…
 const SIZE: u32 = 8; // invocations a workgroup
 const ROWS: u32 = 4; // queries an invocation: 1, 2 or 4
-const D: u32 = 64; // head size of q and k
-const DV: u32 = 64; // head size of v and gradient
 const D_BLOCKS: u32 = 4; // blocks of 16 elements of q and k: 1, 2, 4, 8 or 16; 16 · D_BLOCKS ≥ D
 const DV_BLOCKS: u32 = 4; // the same of v and gradient
-const D_VECS: u32 = (D + 3) / 4; // vec4 a row of q and k
-const DV_VECS: u32 = (DV + 3) / 4; // the same of v and gradient
+const D_TAIL: bool = true; // false where D = 16 · D_BLOCKS: a loop over a row's vec4 then knows how many there are
+const DV_TAIL: bool = true; // the same of Dv
 const UNIT: u32 = select(1, 4, VEC4); // elements in one of the bindings'
 const SKIP_ZEROS: bool = true; // a weight of 0 skips its value: for problems that exclude elements, so that what lies there does not matter
 const DROPOUT: bool = false;
@@ -138,11 +136,20 @@ fn philox(counter: vec4u) -> vec4u {
 
 /// The vec-th four elements of a row that begins at `row`, in UNITs; past its end the last one again, which meets a 0 in what an invocation holds, or is
 /// never stored.
-fn load_q(row: u32, vec: u32) -> vec4f { let e = row + elements(vec, D); return vec4f(f32(q[e.x]), f32(q[e.y]), f32(q[e.z]), f32(q[e.w])); }
-fn load_k(row: u32, vec: u32) -> vec4f { let e = row + elements(vec, D); return vec4f(f32(k[e.x]), f32(k[e.y]), f32(k[e.z]), f32(k[e.w])); }
-fn load_v(row: u32, vec: u32) -> vec4f { let e = row + elements(vec, DV); return vec4f(f32(v[e.x]), f32(v[e.y]), f32(v[e.z]), f32(v[e.w])); }
-fn load_gradient(row: u32, vec: u32) -> vec4f { let e = row + elements(vec, DV); return vec4f(f32(gradient[e.x]), f32(gradient[e.y]), f32(gradient[e.z]), f32(gradient[e.w])); }
-fn store_dq(row: u32, vec: u32, value: vec4f) { for (var c = 0u; c < 4; c++) { if (4 * vec + c < D) { dq[row + 4 * vec + c] = Q(value[c]); } } }
+fn load_q(row: u32, vec: u32) -> vec4f { let e = row + elements(vec, params.d); return vec4f(f32(q[e.x]), f32(q[e.y]), f32(q[e.z]), f32(q[e.w])); }
+fn load_k(row: u32, vec: u32) -> vec4f { let e = row + elements(vec, params.d); return vec4f(f32(k[e.x]), f32(k[e.y]), f32(k[e.z]), f32(k[e.w])); }
+fn load_v(row: u32, vec: u32) -> vec4f { let e = row + elements(vec, params.dv); return vec4f(f32(v[e.x]), f32(v[e.y]), f32(v[e.z]), f32(v[e.w])); }
+fn load_gradient(row: u32, vec: u32) -> vec4f { let e = row + elements(vec, params.dv); return vec4f(f32(gradient[e.x]), f32(gradient[e.y]), f32(gradient[e.z]), f32(gradient[e.w])); }
+fn store_dq(row: u32, vec: u32, value: vec4f) { for (var c = 0u; c < 4; c++) { if (4 * vec + c < params.d) { dq[row + 4 * vec + c] = Q(value[c]); } } }
+
+/// How many vec4 a row of q or k has.
+fn d_vecs() -> u32 {
+  return select(WIDTH, (params.d + 3) / 4, D_TAIL);
+}
+
+fn dv_vecs() -> u32 {
+  return select(V_WIDTH, (params.dv + 3) / 4, DV_TAIL);
+}
 
 fn elements(vec: u32, size: u32) -> vec4u {
   return min(4 * vec + vec4u(0, 1, 2, 3), vec4u(size - 1));
@@ -407,11 +414,11 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
   for (var r = 0u; r < ROWS; r++) {
     let n = min(own_n + r, params.n - 1); // the row of a query that does not exist is never stored
     own_rows[r] = bitcast<vec2f>(rows[place.head * params.n + n].xy);
-    for (var i = 0u; i < D_VECS; i++) {
-      queries[r * WIDTH + i] = held(load_q((q_base + n * params.q_n) / UNIT, i), i, D);
+    for (var i = 0u; i < d_vecs(); i++) {
+      queries[r * WIDTH + i] = held(load_q((q_base + n * params.q_n) / UNIT, i), i, params.d);
     }
-    for (var i = 0u; i < DV_VECS; i++) {
-      gradients[r * V_WIDTH + i] = held(load_gradient((gradient_base + n * params.gradient_n) / UNIT, i), i, DV);
+    for (var i = 0u; i < dv_vecs(); i++) {
+      gradients[r * V_WIDTH + i] = held(load_gradient((gradient_base + n * params.gradient_n) / UNIT, i), i, params.dv);
     }
   }
 
@@ -420,12 +427,12 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
     let is_whole = i32(first_m) >= whole_begin && i32(first_m) + 4 <= whole_end; // the same in the whole workgroup
     let key_row = (k_base + m * params.k_m) / UNIT;
     var key: Key;
-    for (var i = 0u; i < D_VECS; i++) {
+    for (var i = 0u; i < d_vecs(); i++) {
       key[i] = load_k(key_row, i);
     }
     let value_row = (v_base + m * params.v_m) / UNIT;
     var value: Value;
-    for (var i = 0u; i < DV_VECS; i++) {
+    for (var i = 0u; i < dv_vecs(); i++) {
       value[i] = load_v(value_row, i);
     }
     var s = array<vec4f, 4>(); // q·k: [ROWS] against the four keys
@@ -451,7 +458,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
     }
     if (SKIP_ZEROS && !is_whole) {
       var weights = s;
-      for (var vec = 0u; vec < D_VECS; vec++) {
+      for (var vec = 0u; vec < d_vecs(); vec++) {
         let met = meet(key[vec]);
         for (var r = 0u; r < ROWS; r++) {
           let i = r * WIDTH + vec;
@@ -465,7 +472,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
 
   for (var r = 0u; r < ROWS && own_n + r < params.n; r++) {
     let row = (params.dq_offset + b * params.dq_b + h * params.dq_h + (own_n + r) * params.dq_n) / UNIT;
-    for (var i = 0u; i < D_VECS; i++) {
+    for (var i = 0u; i < d_vecs(); i++) {
       store_dq(row, i, sums[r * WIDTH + i] * params.scale);
     }
   }

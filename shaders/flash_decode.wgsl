@@ -20,16 +20,16 @@ alias O = f32; // storage of out: f32 with more than one split, else q's
 alias Q_UNIT = Q; // with VEC4 vec4<Q>: what the bindings are arrays of
 alias K_UNIT = K;
 alias O_UNIT = O;
-const VEC4: bool = false; // offsets, strides, D and DV are multiples of 4: other units, load_q, load_k, load_v, store_out
+const VEC4: bool = false; // offsets, strides, D and Dv are multiples of 4: other units, load_q, load_k, load_v, store_out
 const SIZE: u32 = 4; // invocations a workgroup
 const LANES: u32 = 1; // invocations a slot
 const ROWS: u32 = 1; // rows a workgroup: 1, 2, 4 or 8
 const KEYS: u32 = 1; // keys a slot takes a step: 1 or 4
 const COLS: u32 = 4; // vec4 a block: 1, 2 or 4
-const D: u32 = 64; // head size of q and k
-const DV: u32 = 64; // head size of v and out
 const D_BLOCKS: u32 = 4; // blocks of q and k: 1, 2, 4, 8 or 16; 4 · COLS · LANES · D_BLOCKS ≥ D
 const DV_BLOCKS: u32 = 4; // the same of v and out
+const D_TAIL: bool = true; // false where q and k fill their blocks
+const DV_TAIL: bool = true; // the same of v and out
 const MASK: u32 = 1; // 0: none, 1: boolean, 2: f32 added, 3: f16 added
 const SOFTCAP: bool = true; // these three may be true where there is none, at a cost
 const ALIBI: bool = true;
@@ -171,18 +171,18 @@ fn masked(s: f32, index: u32) -> f32 {
 
 /// The vec-th four elements of a row that begins at `row`, in UNITs; past its end the last ones again, which meet a 0 in q, or go to elements of out that
 /// nobody stores.
-fn load_q(row: u32, vec: u32) -> vec4f { let e = row + elements(vec, D); return vec4f(f32(q[e.x]), f32(q[e.y]), f32(q[e.z]), f32(q[e.w])); }
-fn load_k(row: u32, vec: u32) -> vec4f { let e = row + elements(vec, D); return vec4f(f32(k[e.x]), f32(k[e.y]), f32(k[e.z]), f32(k[e.w])); }
-fn load_v(row: u32, vec: u32) -> vec4f { let e = row + elements(vec, DV); return vec4f(f32(v[e.x]), f32(v[e.y]), f32(v[e.z]), f32(v[e.w])); }
-fn store_out(row: u32, vec: u32, value: vec4f) { for (var c = 0u; c < 4; c++) { if (4 * vec + c < DV) { out[row + 4 * vec + c] = O(value[c]); } } }
+fn load_q(row: u32, vec: u32) -> vec4f { let e = row + elements(vec, params.d); return vec4f(f32(q[e.x]), f32(q[e.y]), f32(q[e.z]), f32(q[e.w])); }
+fn load_k(row: u32, vec: u32) -> vec4f { let e = row + elements(vec, params.d); return vec4f(f32(k[e.x]), f32(k[e.y]), f32(k[e.z]), f32(k[e.w])); }
+fn load_v(row: u32, vec: u32) -> vec4f { let e = row + elements(vec, params.dv); return vec4f(f32(v[e.x]), f32(v[e.y]), f32(v[e.z]), f32(v[e.w])); }
+fn store_out(row: u32, vec: u32, value: vec4f) { for (var c = 0u; c < 4; c++) { if (4 * vec + c < params.dv) { out[row + 4 * vec + c] = O(value[c]); } } }
 
 fn elements(vec: u32, size: u32) -> vec4u {
   return min(4 * vec + vec4u(0, 1, 2, 3), vec4u(size - 1));
 }
 
-/// The number of a vec4 in a row of whole ones, of which `held` fit into the blocks.
-fn inside(vec: u32, size: u32, held: u32) -> u32 {
-  return select(min(vec, size / 4 - 1), vec, size == 4 * held);
+/// The number of a vec4 in a row of whole ones; past its end, where it has one before its blocks', the last one.
+fn inside(vec: u32, size: u32, has_tail: bool) -> u32 {
+  return select(vec, min(vec, size / 4 - 1), has_tail);
 }
 
 /// An invocation's part of a block, from a vec4 on.
@@ -214,7 +214,7 @@ fn load_query(row: u32, vec: u32) -> mat4x4f {
   var block = mat4x4f();
   for (var i = 0u; i < COLS; i++) {
     let own = vec + LANES * i;
-    block[i] = select(load_q(row, own), vec4f(), 4 * own + vec4u(0, 1, 2, 3) >= vec4u(D));
+    block[i] = select(load_q(row, own), vec4f(), 4 * own + vec4u(0, 1, 2, 3) >= vec4u(params.d));
   }
   return block;
 }
@@ -616,7 +616,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
     var out_row = params.out_offset + b * params.out_b + h * params.out_h + n * params.out_n;
     var normaliser = 1.0;
     if (params.splits > 1) {
-      out_row = (group.x * params.all_rows + row) * DV;
+      out_row = (group.x * params.all_rows + row) * params.dv;
       if (is_row && index == 0) {
         lse[2 * group.x * params.all_rows + row] = largest;
         lse[(2 * group.x + 1) * params.all_rows + row] = total;

@@ -18,17 +18,15 @@ enable subgroups;
 
 alias Q = f32; // storage of q and out
 alias K = f32; // storage of k and v
-alias Q_UNIT = Q; // with VEC4 vec4<Q>: what the bindings are arrays of
+alias Q_UNIT = Q; // with VEC4 vec4<Q>, or vec2u for f16: what the bindings are arrays of
 alias K_UNIT = K;
-const VEC4: bool = false; // offsets, strides, D and DV are multiples of 4: other Q_UNIT, K_UNIT, load_q, load_k, load_v, store_out
+const VEC4: bool = false; // offsets, strides, D and Dv are multiples of 4: other Q_UNIT, K_UNIT, load_q, load_k, load_v, store_out
 const SIZE: u32 = 8; // invocations a workgroup
 const ROWS: u32 = 8; // queries an invocation: 1, 2, 4 or 8
-const D: u32 = 64; // head size of q and k
-const DV: u32 = 64; // head size of v and out
 const D_BLOCKS: u32 = 4; // blocks of 16 elements of q and k: 1, 2, 4, 8 or 16; 16 · D_BLOCKS ≥ D
 const DV_BLOCKS: u32 = 4; // the same of v and out
-const D_VECS: u32 = (D + 3) / 4; // vec4 a row of q and k
-const DV_VECS: u32 = (DV + 3) / 4; // the same of v and out
+const D_TAIL: bool = true; // false where D = 16 · D_BLOCKS: a loop over a row's vec4 then knows how many there are
+const DV_TAIL: bool = true; // the same of Dv
 const UNIT: u32 = select(1, 4, VEC4); // elements in one of the bindings'
 const SKIP_ZEROS: bool = true; // a weight of 0 skips its value: for problems that exclude elements, so that what lies there does not matter
 const DROPOUT: bool = false;
@@ -173,17 +171,26 @@ fn masked(s: f32, index: u32) -> f32 {
 
 /// The vec-th four elements of a row that begins at `row`, in UNITs; past its end the last one again, which meets a 0 in q, or goes to an element of
 /// out that nobody stores.
-fn load_q(row: u32, vec: u32) -> vec4f { let e = row + elements(vec, D); return vec4f(f32(q[e.x]), f32(q[e.y]), f32(q[e.z]), f32(q[e.w])); }
-fn load_k(row: u32, vec: u32) -> vec4f { let e = row + elements(vec, D); return vec4f(f32(k[e.x]), f32(k[e.y]), f32(k[e.z]), f32(k[e.w])); }
-fn load_v(row: u32, vec: u32) -> vec4f { let e = row + elements(vec, DV); return vec4f(f32(v[e.x]), f32(v[e.y]), f32(v[e.z]), f32(v[e.w])); }
-fn store_out(row: u32, vec: u32, value: vec4f) { for (var c = 0u; c < 4; c++) { if (4 * vec + c < DV) { out[row + 4 * vec + c] = Q(value[c]); } } }
+fn load_q(row: u32, vec: u32) -> vec4f { let e = row + elements(vec, params.d); return vec4f(f32(q[e.x]), f32(q[e.y]), f32(q[e.z]), f32(q[e.w])); }
+fn load_k(row: u32, vec: u32) -> vec4f { let e = row + elements(vec, params.d); return vec4f(f32(k[e.x]), f32(k[e.y]), f32(k[e.z]), f32(k[e.w])); }
+fn load_v(row: u32, vec: u32) -> vec4f { let e = row + elements(vec, params.dv); return vec4f(f32(v[e.x]), f32(v[e.y]), f32(v[e.z]), f32(v[e.w])); }
+fn store_out(row: u32, vec: u32, value: vec4f) { for (var c = 0u; c < 4; c++) { if (4 * vec + c < params.dv) { out[row + 4 * vec + c] = Q(value[c]); } } }
+
+/// How many vec4 a row of q or k has.
+fn d_vecs() -> u32 {
+  return select(WIDTH, (params.d + 3) / 4, D_TAIL);
+}
+
+fn dv_vecs() -> u32 {
+  return select(V_WIDTH, (params.dv + 3) / 4, DV_TAIL);
+}
 
 fn elements(vec: u32, size: u32) -> vec4u {
   return min(4 * vec + vec4u(0, 1, 2, 3), vec4u(size - 1));
 }
 
 fn load_query(row: u32, vec: u32) -> vec4f {
-  return select(vec4f(), load_q(row, vec), 4 * vec + vec4u(0, 1, 2, 3) < vec4u(D));
+  return select(vec4f(), load_q(row, vec), 4 * vec + vec4u(0, 1, 2, 3) < vec4u(params.d));
 }
 
 /// Four elements of each of the four keys or values that a lane meets, in its order.
@@ -410,7 +417,7 @@ fn wildness(value: vec4f) -> u32 {
 /// A query's products with four keys, one by one.
 fn dots_of(query: u32, keys: vec4u) -> vec4f {
   var dots = vec4f();
-  for (var i = 0u; i < D_VECS; i++) {
+  for (var i = 0u; i < d_vecs(); i++) {
     let own = load_query(query, i);
     for (var x = 0u; x < 4; x++) {
       dots[x] = add_dot(dots[x], own, load_k(keys[x], i));
@@ -450,7 +457,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
   var loaded: Queries;
   for (var r = 0u; r < ROWS; r++) {
     let query_row = (q_base + min(own_n + r, params.n - 1) * params.q_n) / UNIT;
-    for (var i = 0u; i < D_VECS; i++) {
+    for (var i = 0u; i < d_vecs(); i++) {
       loaded[r * WIDTH + i] = load_query(query_row, i);
     }
   }
@@ -470,7 +477,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
     var s = array<vec4f, 8>(); // [ROWS] against the four keys
     let key_row = (k_base + m * params.k_m) / UNIT;
     var key: Key;
-    for (var i = 0u; i < D_VECS; i++) {
+    for (var i = 0u; i < d_vecs(); i++) {
       key[i] = load_k(key_row, i);
     }
     add_dot_products(&s, &queries, &key);
@@ -492,18 +499,18 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
     let value_row = (v_base + m * params.v_m) / UNIT;
     // Infinity times a weight of 0 is not 0: where not all keys are seen and one is not finite, all count as zeros here, and are added at the end.
     var value: Value;
-    for (var i = 0u; i < DV_VECS; i++) {
+    for (var i = 0u; i < dv_vecs(); i++) {
       value[i] = load_v(value_row, i);
     }
     if (SKIP_ZEROS) {
       var wild = 0u;
-      for (var i = select(0, DV_VECS, is_whole); i < DV_VECS; i++) {
+      for (var i = select(0, dv_vecs(), is_whole); i < dv_vecs(); i++) {
         wild = wild | wildness(value[i]);
       }
       let two = wild | quadSwapX(wild);
       let is_finite = (two | quadSwapY(two)) == 0;
       is_tame = is_tame & is_finite;
-      for (var i = select(0, DV_VECS, is_finite); i < DV_VECS; i++) {
+      for (var i = select(0, dv_vecs(), is_finite); i < dv_vecs(); i++) {
         value[i] = vec4f();
       }
     }
@@ -518,7 +525,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
       let value_rows = (v_base + keys * params.v_m) / UNIT;
       let is_whole = is_plain && i32(first_m) >= whole_begin && i32(first_m) + 4 <= whole_end;
       var wild = 0u;
-      for (var i = select(0, 4 * DV_VECS, is_whole); i < 4 * DV_VECS; i++) {
+      for (var i = select(0, 4 * dv_vecs(), is_whole); i < 4 * dv_vecs(); i++) {
         wild = wild | wildness(load_v(value_rows[i % 4], i / 4));
       }
       if (wild != 0) {
@@ -528,7 +535,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
           if (DROPOUT) {
             weights = dropped(weights, place.head, own_n + r, first_m, lane);
           }
-          for (var i = 0u; i < 4 * DV_VECS; i++) {
+          for (var i = 0u; i < 4 * dv_vecs(); i++) {
             let vec = r * V_WIDTH + i / 4;
             complete[vec] = add_seen(complete[vec], weights[i % 4], load_v(value_rows[i % 4], i / 4));
           }
@@ -555,7 +562,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
       value = largest + log(total);
     }
     let row = (out_base + (own_n + r) * params.out_n) / UNIT;
-    for (var i = 0u; i < DV_VECS; i++) {
+    for (var i = 0u; i < dv_vecs(); i++) {
       store_out(row, i, complete[r * V_WIDTH + i] * normaliser);
     }
     if (params.has_lse != 0) {

@@ -3,6 +3,7 @@ import { maskKind } from './kernels/band.ts';
 import { hasTail } from './kernels/context.ts';
 import { rowsOf } from './kernels/flash_decode.ts';
 import { isBanded, isVec4, type Problem } from './problem.ts';
+import { forcedOf } from './tile-checks.ts';
 import type { Choice, DeviceFacts } from './tiles.ts';
 
 const MOST_ROWS = 16; // of a key head
@@ -28,23 +29,26 @@ export function decodeTiles(problem: Problem, facts: DeviceFacts): Choice {
   const groups = B * Hk * Math.ceil(rowsOf(problem) / shape.ROWS);
   const splits = Math.max(1, Math.min(Math.ceil(goal.groups / groups), Math.floor(M / goal.keys)));
   const storage = { Q: problem.q.dtype, K: problem.k.dtype, VEC4: isVec4(problem) };
-  const forced = Object.entries(problem.variant).map(([name, value]) => [name.replace('flash_decode.', ''), value]);
-  const flags = decodeFlags(problem, { ...shape, ...Object.fromEntries(forced) });
+  const flags = decodeFlags(problem, { ...shape, ...forcedOf('flash_decode', problem) });
   const variant = { SPLITS: splits, ...storage, ...shape, ...flags };
   const rows = `${rowsOf(problem)} rows a key head and ${M} keys`;
   const merged = splits > 1 ? `, in ${splits} splits` : '';
   return { variant, reason: `${rows}${merged}${facts.isSoftware ? ', for a software device' : ''}` };
 }
 
+type Shape = Readonly<Record<'SIZE' | 'LANES' | 'KEYS' | 'COLS' | 'D_BLOCKS' | 'DV_BLOCKS', number>>;
+
 /** What the kernel must do for a problem, in steps of SIZE / LANES · KEYS keys. */
-export function decodeFlags(problem: Problem, { SIZE, LANES, KEYS }: Readonly<Record<'SIZE' | 'LANES' | 'KEYS', number>>) {
-  const { softcap, alibiSlopes, dropout } = problem;
+export function decodeFlags(problem: Problem, { SIZE, LANES, KEYS, COLS, D_BLOCKS, DV_BLOCKS }: Shape) {
+  const { softcap, alibiSlopes, dropout, D, Dv } = problem;
   return {
     MASK: maskKind(problem),
     SOFTCAP: softcap > 0,
     ALIBI: alibiSlopes !== undefined,
     BAND: isBanded(problem) || hasTail(problem, (SIZE / LANES) * KEYS),
     DROPOUT: dropout !== undefined,
+    D_TAIL: D < 4 * COLS * LANES * D_BLOCKS,
+    DV_TAIL: Dv < 4 * COLS * LANES * DV_BLOCKS,
   };
 }
 
@@ -57,7 +61,7 @@ function softwareShape(problem: Problem, { subgroupSizes }: DeviceFacts) {
   const rows = Math.min(powerOf2(rowsOf(problem)), 8, 32 / Math.max(dBlocks, dvBlocks));
   return {
     ...{ SIZE: Math.max(4, Math.min(subgroupSizes[1], 16)), LANES: 1, ROWS: rows, KEYS: 1, COLS: 4 },
-    ...{ D, DV: Dv, D_BLOCKS: dBlocks, DV_BLOCKS: dvBlocks },
+    ...{ D_BLOCKS: dBlocks, DV_BLOCKS: dvBlocks },
   };
 }
 
@@ -78,6 +82,5 @@ function gpuShape(problem: Problem, { vendor }: DeviceFacts) {
   const { ROWS, LANES } = shapes.find((shape) => held(shape.ROWS, width, shape.LANES) <= most) ?? shapes.at(-1)!;
   const cols = Math.min(4, powerOf2(width / (4 * LANES)));
   const blocks = (size: number) => powerOf2(size / (4 * LANES * cols));
-  const { D, Dv } = problem;
-  return { SIZE: 64, LANES, ROWS, KEYS, COLS: cols, D, DV: Dv, D_BLOCKS: blocks(D), DV_BLOCKS: blocks(Dv) };
+  return { SIZE: 64, LANES, ROWS, KEYS, COLS: cols, D_BLOCKS: blocks(problem.D), DV_BLOCKS: blocks(problem.Dv) };
 }

@@ -33,13 +33,25 @@ export function checkRows(
   checkQuads(kernel, facts);
   const { SIZE, ROWS, D_BLOCKS, DV_BLOCKS } = numbers<'SIZE' | 'ROWS' | 'D_BLOCKS' | 'DV_BLOCKS'>(variant);
   const isRight = SIZE % 4 === 0 && isPower(ROWS, mostRows) && isPower(D_BLOCKS, mostBlocks) && isPower(DV_BLOCKS, mostBlocks);
-  if (!isRight || variant.D !== D || variant.DV !== Dv || 16 * D_BLOCKS < D || 16 * DV_BLOCKS < Dv) {
+  if (!isRight || 16 * D_BLOCKS < D || 16 * DV_BLOCKS < Dv) {
     const powers = `ROWS, D_BLOCKS and DV_BLOCKS powers of 2, ${mostRows} and ${mostBlocks} at most`;
-    const need = `SIZE a multiple of 4, ${powers}, D = ${D}, DV = ${Dv}, 16·D_BLOCKS ≥ D, 16·DV_BLOCKS ≥ DV`;
+    const need = `SIZE a multiple of 4, ${powers}, 16·D_BLOCKS ≥ D = ${D}, 16·DV_BLOCKS ≥ Dv = ${Dv}`;
     throw new AttentionError('option', `variant: ${kernel} has ${describeVariant(variant)}: need ${need}`);
   }
+  checkTails(kernel, variant, rowTails({ D, Dv }, variant));
   checkVec4(kernel, variant, isWhole);
   checkFits(kernel, SIZE, 0, facts);
+}
+
+/** Whether rows end before their blocks do. */
+export function rowTails({ D, Dv }: Pick<Problem, 'D' | 'Dv'>, shape: Variant) {
+  const { D_BLOCKS, DV_BLOCKS } = numbers<'D_BLOCKS' | 'DV_BLOCKS'>(shape);
+  return { D_TAIL: D < 16 * D_BLOCKS, DV_TAIL: Dv < 16 * DV_BLOCKS };
+}
+
+function checkTails(kernel: string, variant: Variant, tails: Readonly<Record<string, boolean>>): void {
+  const wrong = Object.keys(tails).find((name) => tails[name] && variant[name] !== true);
+  if (wrong) throw new AttentionError('option', `variant: ${kernel} has ${describeVariant(variant)}: ${wrong} must be true here`);
 }
 
 const isPower = (value: number, most: number): boolean => Number.isInteger(Math.log2(value)) && value <= most;
@@ -57,9 +69,8 @@ export function checkDecodeTiles(variant: Variant, problem: Problem, facts: Devi
     v.SIZE % v.LANES === 0 &&
     (v.LANES === 1 || v.ROWS <= v.LANES);
   const unit = 4 * v.COLS * v.LANES;
-  const isHead = variant.D === D && variant.DV === Dv && unit * v.D_BLOCKS >= D && unit * v.DV_BLOCKS >= Dv;
-  if (!isShape || ![1, 4].includes(v.KEYS) || !isHead) {
-    const blocks = `D = ${D}, DV = ${Dv}, 4·COLS·LANES·D_BLOCKS ≥ D, with DV_BLOCKS ≥ DV`;
+  if (!isShape || ![1, 4].includes(v.KEYS) || unit * v.D_BLOCKS < D || unit * v.DV_BLOCKS < Dv) {
+    const blocks = `4·COLS·LANES·D_BLOCKS ≥ D = ${D}, with DV_BLOCKS ≥ Dv = ${Dv}`;
     const need = `ROWS 1 to 8, COLS 1 to 4, D_BLOCKS and DV_BLOCKS 1 to 16, powers of 2, KEYS 1 or 4, SIZE a multiple of LANES, LANES 1 or at least ROWS, ${blocks}`;
     throw new AttentionError('option', `${got}: need ${need}`);
   }

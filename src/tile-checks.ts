@@ -1,7 +1,7 @@
 /** What tile sizes must keep to, what fits into workgroup memory, and how a caller forces them. */
 import { AttentionError, quote } from './errors.ts';
 import { contextBytes } from './kernels/context.ts';
-import { describeVariant, numbers } from './kernels/kernel.ts';
+import { describeVariant, numbers, type Variant } from './kernels/kernel.ts';
 import { scoresBytes } from './kernels/scores.ts';
 import { softmaxBytes } from './kernels/softmax.ts';
 import type { Problem } from './problem.ts';
@@ -42,6 +42,12 @@ export function force<Name extends string>(tiles: Tiles<Name>, { variant: forced
   }
   return result as Tiles<Name>;
 }
+
+/** What the caller forces of a kernel, by the names of its constants. */
+export const forcedOf = (kernel: string, { variant }: Pick<Problem, 'variant'>): Variant =>
+  Object.fromEntries(
+    Object.entries(variant).flatMap(([key, value]) => (key.startsWith(`${kernel}.`) ? [[key.slice(kernel.length + 1), value]] : [])),
+  );
 
 export function checkExplicitTiles(tiles: Tiles<ExplicitKernel>, facts: DeviceFacts): Tiles<ExplicitKernel> {
   for (const [name, cols, bytes] of [

@@ -9,8 +9,8 @@ import { describeVariant, numbers, type Variant } from './kernels/kernel.ts';
 import { isWholeVec4 } from './problem.ts';
 import { leastShape, type QuadShape, quadClassOf, quadShape } from './quad-classes.ts';
 import type { Layout } from './tensor.ts';
-import { checkFits, force, rowsAtATime } from './tile-checks.ts';
-import { checkLanes, checkRows } from './tile-checks-fused.ts';
+import { checkFits, force, forcedOf, rowsAtATime } from './tile-checks.ts';
+import { checkLanes, checkRows, rowTails } from './tile-checks-fused.ts';
 import type { Choice, DeviceFacts } from './tiles.ts';
 
 export type BackwardKernel =
@@ -128,14 +128,18 @@ function quadTiles(
 }
 
 /** As many rows an invocation as its compiler bears: it holds rows of two inputs and of one or two sums. */
-function rowTiles(problem: BackwardProblem, facts: DeviceFacts, length: number, what: string, outputs: readonly Layout[]): Choice {
-  const { D, Dv } = problem;
+function rowTiles(kernel: 'flash_backward_dq_row' | 'flash_backward_dkv_row', problem: BackwardProblem, facts: DeviceFacts): Choice {
+  const { N, M, D, Dv, dq, dk, dv } = problem;
+  const isDq = kernel === 'flash_backward_dq_row';
   const size = Math.max(4, Math.min(facts.subgroupSizes[1], 64));
   const blocks = (width: number) => Math.max(1, 2 ** Math.ceil(Math.log2(width / 16)));
   const most = Math.min(MOST_ROWS, 16 / Math.max(blocks(D), blocks(Dv)));
-  const rows = Math.max(1, Math.min(most, 2 ** Math.ceil(Math.log2(length / size))));
-  const tiles = { VEC4: isVec4(problem, outputs), SIZE: size, ROWS: rows, D, DV: Dv, D_BLOCKS: blocks(D), DV_BLOCKS: blocks(Dv) };
-  return { variant: { ...common(problem), ...tiles }, reason: `a software device with subgroups; ${rows} ${what} an invocation` };
+  const rows = Math.max(1, Math.min(most, 2 ** Math.ceil(Math.log2((isDq ? N : M) / size))));
+  const shape = { D_BLOCKS: blocks(D), DV_BLOCKS: blocks(Dv) };
+  const tails = rowTails(problem, { ...shape, ...forcedOf(kernel, problem) });
+  const tiles = { VEC4: isVec4(problem, isDq ? [dq] : [dk, dv]), SIZE: size, ROWS: rows, ...shape, ...tails };
+  const reason = `a software device with subgroups; ${rows} ${isDq ? 'queries' : 'keys'} an invocation`;
+  return { variant: { ...common(problem), ...tiles }, reason };
 }
 
 const MOST_ROWS = 4;
@@ -145,11 +149,11 @@ const isVec4 = ({ D, Dv, q, k, v, gradient }: BackwardProblem, outputs: readonly
   isWholeVec4(D, Dv, [q, k, v, gradient, ...outputs]);
 
 function dqRowTiles(problem: BackwardProblem, facts: DeviceFacts): Choice {
-  return rowTiles(problem, facts, problem.N, 'queries', [problem.dq]);
+  return rowTiles('flash_backward_dq_row', problem, facts);
 }
 
 function dkvRowTiles(problem: BackwardProblem, facts: DeviceFacts): Choice {
-  const { variant, reason } = rowTiles(problem, facts, problem.M, 'keys', [problem.dk, problem.dv]);
+  const { variant, reason } = rowTiles('flash_backward_dkv_row', problem, facts);
   return { variant: { ...variant, SKIP_ZEROS: skipsZeros(problem) || problem.N % 4 !== 0 }, reason }; // the last step may go beyond the last query
 }
 

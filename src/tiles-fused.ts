@@ -5,8 +5,8 @@ import { hasTail, skipsZeros } from './kernels/context.ts';
 import { describeVariant, type Variant } from './kernels/kernel.ts';
 import { isVec4, type Problem } from './problem.ts';
 import { leastShape, quadClassOf, quadShape } from './quad-classes.ts';
-import { force, rowsAtATime } from './tile-checks.ts';
-import { checkBaselineTiles, checkDecodeTiles, checkQuadTiles, checkRowTiles } from './tile-checks-fused.ts';
+import { force, forcedOf, rowsAtATime } from './tile-checks.ts';
+import { checkBaselineTiles, checkDecodeTiles, checkQuadTiles, checkRowTiles, rowTails } from './tile-checks-fused.ts';
 import { type Choice, chooseAlgorithm, type DeviceFacts } from './tiles.ts';
 
 /** What tune measures: whatever the device and the problem allow, the library's own choice among it. */
@@ -131,9 +131,11 @@ function rowTiles(problem: Problem, { subgroupSizes }: DeviceFacts): Choice {
   const dvBlocks = Math.max(1, blocks(Dv));
   const most = Math.min(subgroupSizes[1] > 4 ? 4 : 8, 32 / Math.max(dBlocks, dvBlocks));
   const rows = Math.min(most, 2 ** Math.ceil(Math.log2(N / size)));
+  const shape = { D_BLOCKS: dBlocks, DV_BLOCKS: dvBlocks };
+  const tails = rowTails(problem, { ...shape, ...forcedOf('flash_forward_row', problem) });
   const variant = {
     ...{ Q: q.dtype, K: k.dtype, VEC4: isVec4(problem), SIZE: size, ROWS: Math.max(1, rows) },
-    ...{ D, DV: Dv, D_BLOCKS: dBlocks, DV_BLOCKS: dvBlocks, ...fusedFlags(problem) },
+    ...{ ...shape, ...tails, ...fusedFlags(problem) },
     SKIP_ZEROS: skipsZeros(problem) || hasTail(problem, 4),
   };
   return { variant, reason: `a software device with subgroups; ${variant.ROWS} queries an invocation for heads of ${Math.max(D, Dv)}` };

@@ -33,15 +33,18 @@ onDevices('attention', (attention) => {
     const qData = randomArray(N, H * N * D);
     const kData = randomArray(M, M * D);
     const vData = randomArray(N + M, M * Dv);
-    const q = place(device, qData, [1, H, N, D]);
-    const k = place(device, kData, [1, 1, M, D], { strides: [M * (D + 2), M * (D + 2), D + 2, 1] });
-    const v = place(device, vData, [1, 1, M, Dv], { offset: 40 });
+    const isWhole = M === 64; // rows of whole vec4, where D and Dv are multiples of 4
+    const aligned = isWhole ? { offset: 256 + 16 } : {};
+    const keyRow = D + (isWhole ? 4 : 2);
+    const q = place(device, qData, [1, H, N, D], aligned);
+    const k = place(device, kData, [1, 1, M, D], { strides: [M * keyRow, M * keyRow, keyRow, 1], ...aligned });
+    const v = place(device, vData, [1, 1, M, Dv], { offset: isWhole ? 48 : 40 });
     const inputs = { q: q.tensor, k: k.tensor, v: v.tensor };
     const layout = [N * H * Dv, Dv, H * Dv, 1];
 
     /** Runs what these options choose, and that is the kernel at first. */
     const run = async (kernel: string, chosen: AttentionOptions) => {
-      const out = place(device, null, [1, H, N, Dv], { strides: layout });
+      const out = place(device, null, [1, H, N, Dv], { strides: layout, ...aligned });
       const lse = place(device, null, [1, H, N], { offset: 256 });
       const scores = chosen.returnScores ? place(device, null, [1, H, N, M], { offset: 512 }) : undefined;
       const plan = await attention().plan({ ...inputs, out: out.tensor, scale: sizes.scale, returnLse: true, ...chosen });

@@ -8,7 +8,7 @@ import { naiveBackward } from './rig/naive-backward.ts';
 import { randomArray } from './rig/random.ts';
 import { expectAsGoodAsNaive } from './rig/tolerance.ts';
 
-/** N, M, D, Dv, H, Hk: around the tiles of 16, 32 and 128, and primes. Head sizes of the same blocks share pipelines; N 16, 32 and 64 look for no zeros. */
+/** N, M, D, Dv, H, Hk: around the tiles of 16, 32 and 128, and primes. Head sizes of the same blocks share pipelines, but those that fill them; N 16, 32 and 64 look for no zeros. */
 const SIZES = [
   [1, 1, 1, 1, 1, 1],
   [1, 33, 16, 3, 2, 1],
@@ -40,10 +40,13 @@ onDevices('backward', (attention) => {
       v: randomArray(N + M, B * Hk * M * Dv),
       gradient: randomArray(D, B * H * N * Dv),
     };
-    const q = place(device, data.q, [B, H, N, D]);
-    const k = place(device, data.k, [B, Hk, M, D], { strides: [Hk * M * (D + 2), M * (D + 2), D + 2, 1] });
-    const v = place(device, data.v, [B, Hk, M, Dv], { offset: 40 });
-    const gradient = place(device, data.gradient, [B, H, N, Dv], { strides: [N * H * Dv, Dv, H * Dv, 1], offset: 8 });
+    const isWhole = N === 32 || N === 97; // rows of whole vec4
+    const aligned = isWhole ? { offset: 256 + 16 } : {};
+    const [keyRow, dvRow] = isWhole ? [D + 4, Dv + 4] : [D + 2, Dv + 3];
+    const q = place(device, data.q, [B, H, N, D], aligned);
+    const k = place(device, data.k, [B, Hk, M, D], { strides: [Hk * M * keyRow, M * keyRow, keyRow, 1], ...aligned });
+    const v = place(device, data.v, [B, Hk, M, Dv], { offset: isWhole ? 48 : 40 });
+    const gradient = place(device, data.gradient, [B, H, N, Dv], { strides: [N * H * Dv, Dv, H * Dv, 1], offset: isWhole ? 16 : 8 });
     const out = place(device, null, [B, H, N, Dv], { strides: [N * H * Dv, Dv, H * Dv, 1] });
     const lse = place(device, null, [B, H, N], { offset: 256 });
     const host = (values: Float32Array, ...shape: number[]) => ({ data: values, shape });
@@ -52,9 +55,9 @@ onDevices('backward', (attention) => {
     const expected = backward(host(data.gradient, B, H, N, Dv), { ...given, out: exact.out, lse: exact.lse! });
     const naive = await naiveBackward(device, sizes, data.q, data.k, data.v, data.gradient);
     for (const { name, variant, alikeForward } of backwardTiersOf(device, width, width <= 32 ? 2 : 1)) {
-      const dq = place(device, null, [B, H, N, D], { strides: [N * H * D, D, H * D, 1], offset: 4 });
+      const dq = place(device, null, [B, H, N, D], { strides: [N * H * D, D, H * D, 1], offset: isWhole ? 16 : 4 });
       const dk = place(device, null, [B, Hk, M, D], { offset: 512 + 16 });
-      const dv = place(device, null, [B, Hk, M, Dv], { strides: [Hk * M * (Dv + 3), M * (Dv + 3), Dv + 3, 1], offset: 12 });
+      const dv = place(device, null, [B, Hk, M, Dv], { strides: [Hk * M * dvRow, M * dvRow, dvRow, 1], offset: isWhole ? 16 : 12 });
       const plan = await attention().plan({
         ...{ q: q.tensor, k: k.tensor, v: v.tensor, out: out.tensor, scale: sizes.scale },
         variant: { ...alikeForward, ...variant, ...(N % 16 > 0 && skipsZeros(variant)) },

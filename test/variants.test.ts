@@ -151,4 +151,15 @@ onDevices('variants', (attention) => {
     }
     skip(taken === 0, 'chosen on other devices only');
   });
+
+  test.each([
+    ['D_TAIL', false, 20, 64, 'D_TAIL must be true here'],
+    ['DV_TAIL', false, 64, 20, 'DV_TAIL must be true here'],
+    ['VEC4', true, 10, 64, 'VEC4 is true: need D, Dv'],
+  ])('%s cannot be %s for heads of %d and %d', (name, value, D, Dv, message) => {
+    const facts = { ...deviceFacts(attention().device, true), isSoftware: true };
+    const problem = problemOf({ N: 8, M: 8, D, Dv }, { variant: { [`flash_forward_row.${name}`]: value } });
+    const error = { code: 'option', message: expect.stringContaining(message) };
+    expect(() => chooseFusedTiles(problem, facts)).toThrow(expect.objectContaining(error));
+  });
 });

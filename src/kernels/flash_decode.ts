@@ -9,10 +9,10 @@ export const flashDecode: Kernel = {
   bindings: flashForward.bindings,
   vec4: () => [
     ...['alias Q_UNIT = vec4<Q>;', 'alias K_UNIT = vec4<K>;', 'alias O_UNIT = vec4<O>;'],
-    'fn load_q(row: u32, vec: u32) -> vec4f { return vec4f(q[row + inside(vec, D, COLS * LANES * D_BLOCKS)]); }',
-    'fn load_k(row: u32, vec: u32) -> vec4f { return vec4f(k[row + inside(vec, D, COLS * LANES * D_BLOCKS)]); }',
-    'fn load_v(row: u32, vec: u32) -> vec4f { return vec4f(v[row + inside(vec, DV, COLS * LANES * DV_BLOCKS)]); }',
-    'fn store_out(row: u32, vec: u32, value: vec4f) { if (4 * vec < DV) { out[row + vec] = vec4<O>(value); } }',
+    'fn load_q(row: u32, vec: u32) -> vec4f { return vec4f(q[row + inside(vec, params.d, D_TAIL)]); }',
+    'fn load_k(row: u32, vec: u32) -> vec4f { return vec4f(k[row + inside(vec, params.d, D_TAIL)]); }',
+    'fn load_v(row: u32, vec: u32) -> vec4f { return vec4f(v[row + inside(vec, params.dv, DV_TAIL)]); }',
+    'fn store_out(row: u32, vec: u32, value: vec4f) { if (4 * vec < params.dv) { out[row + vec] = vec4<O>(value); } }',
   ],
 };
 

@@ -205,10 +205,21 @@ const suite = (attention: () => Attention) => {
     );
   });
 
-  test('a flag that the problem needs cannot be forced off', async () => {
+  test.each(['BAND', 'D_TAIL', 'DV_TAIL'])('%s, which the problem needs, cannot be forced off', async (name) => {
     const tensor = { shape: [1, 1, 2, 8], dtype: 'f32' as const };
-    const plan = attention().plan({ q: tensor, k: tensor, v: tensor, isCausal: true, variant: { 'flash_decode.BAND': false } });
-    await expect(plan).rejects.toThrow(expect.objectContaining({ code: 'option', message: expect.stringContaining('BAND must be true') }));
+    const plan = attention().plan({ q: tensor, k: tensor, v: tensor, isCausal: true, variant: { [`flash_decode.${name}`]: false } });
+    const error = { code: 'option', message: expect.stringContaining(`${name} must be true`) };
+    await expect(plan).rejects.toThrow(expect.objectContaining(error));
+  });
+
+  test('VEC4 cannot be forced where rows are not whole ones', async () => {
+    const tensor = { shape: [1, 1, 2, 10], dtype: 'f32' as const };
+    const plan = attention().plan({ q: tensor, k: tensor, v: tensor, variant: { 'flash_decode.VEC4': true } });
+    const error = {
+      code: 'option',
+      message: expect.stringContaining('VEC4 is true: need D, Dv, offsets and strides that are multiples of 4'),
+    };
+    await expect(plan).rejects.toThrow(expect.objectContaining(error));
   });
 };
 

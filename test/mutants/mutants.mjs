@@ -147,7 +147,8 @@ export const MUTANTS = [
     [['r < ROWS && own_n + r < params.n', 'r < ROWS && own_n + r <= params.n']],
     [WHOLE],
   ),
-  ...each(['flash_forward_row'], 'the last elements of a head dropped', [['(D + 3) / 4', 'D / 4']], [WHOLE]),
+  ...each(['flash_forward_row'], 'rows of vec4 addressed in elements', [['select(1, 4, VEC4)', 'select(1, 1, VEC4)']], [WHOLE]),
+  ...each(['flash_forward_row'], 'the last elements of a head dropped', [['(params.d + 3) / 4', 'params.d / 4']], [WHOLE]),
   ...each(['flash_forward_row'], 'dropout without rescaling', [['weights * params.keep_factor', 'weights']], [OPTIONS]),
   ...each(
     ['flash_forward_row'],
@@ -155,7 +156,7 @@ export const MUTANTS = [
     [['words, words.yxwz, (lane & 1) != 0', 'words, words.yxwz, (lane & 1) == 0']],
     [OPTIONS],
   ),
-  ...each(['flash_forward_row'], 'infinity times a weight of 0', [['select(0, DV_VECS, is_finite)', 'DV_VECS']], [NOT_FINITE]),
+  ...each(['flash_forward_row'], 'infinity times a weight of 0', [['select(0, dv_vecs(), is_finite)', 'dv_vecs()']], [NOT_FINITE]),
   ...each(['flash_forward_row'], 'values that are not finite dropped', [['select(begin, end, is_tame)', 'end']], [NOT_FINITE]),
   ...each(
     ['flash_forward_row'],
@@ -189,6 +190,7 @@ export const MUTANTS = [
   ),
   ...[
     ['maximum not subtracted', [['exp(s.x - largest)', 'exp(s.x)']], DECODE],
+    ['rows of vec4 addressed in elements', [['select(1, 4, VEC4)', 'select(1, 1, VEC4)']], DECODE],
     ['a key lost at the border of two splits', [['min(begin + split_keys, seen_end)', 'min(begin + split_keys - 1, seen_end)']], DECODE],
     ['last key dropped', [['var is_seen = m < end', 'var is_seen = m + 1 < end']], DECODE],
     ['rescale of the accumulator forgotten', [[/sums\[(\d)\] \* row\.rise/g, 'sums[$1]']], DECODE],
