@@ -248,7 +248,7 @@ fn main(
 ) {
   let b = group.y / params.heads;
   let h = group.y % params.heads;
-  let first_n = group.x * TILE_N;
+  let first_n = ((params.n - 1) / TILE_N - group.x) * TILE_N; // the last queries, which see most where they are causal, begin first
   let slice = group.z * 4 * WIDTH; // the first element of dq
   let place = place_of(b, h);
   let key_head = h * params.key_heads / params.heads;

@@ -26,6 +26,7 @@ const DV_TAIL: bool = true; // the same of Dv
 const UNIT: u32 = select(1, 4, VEC4); // elements in one of the bindings'
 const SKIP_ZEROS: bool = true; // a weight of 0 skips its value: for problems that exclude elements, so that what lies there does not matter
 const DROPOUT: bool = false;
+const TILE_N: u32 = SIZE * ROWS; // queries a workgroup
 const LOWEST: f32 = -3.4028234663852886e38; // the lowest finite f32
 const EXCLUDES: u32 = 0xff61b1e6; // bits of −3e38: an additive mask from here down to −∞ excludes
 const MINUS_INFINITY: u32 = 0xff800000;
@@ -388,7 +389,7 @@ fn add_keys(sums: ptr<function, Queries>, weights: ptr<function, array<vec4f, 4>
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) index: u32) {
   let b = group.y / params.heads;
   let h = group.y % params.heads;
-  let first_n = group.x * SIZE * ROWS;
+  let first_n = ((params.n - 1) / TILE_N - group.x) * TILE_N; // the last queries, which see most where they are causal, begin first
   let own_n = first_n + index * ROWS; // the first of this invocation's queries
   let lane = index % 4;
   let place = place_of(b, h);
@@ -400,7 +401,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
 
   // The keys that some query of the workgroup sees, and those that every one sees, with scores that nothing changes.
   let first_position = i32(first_n) + place.offset;
-  let last_position = i32(min(first_n + SIZE * ROWS, params.n) - 1) + place.offset;
+  let last_position = i32(min(first_n + TILE_N, params.n) - 1) + place.offset;
   let begin = u32(clamp(first_position - params.left, 0, i32(place.length))) / 4 * 4;
   let end = u32(clamp(last_position + params.right + 1, 0, i32(place.length)));
   let is_plain = params.mask_kind == 0 && params.softcap == 0.0 && place.slope == 0.0 && !DROPOUT;

@@ -249,7 +249,7 @@ fn main(
 ) {
   let b = group.y / params.heads;
   let h = group.y % params.heads;
-  let first_n = group.x * TILE_N;
+  let first_n = ((params.n - 1) / TILE_N - group.x) * TILE_N; // the last queries, which see most where they are causal, begin first
   let length = key_length(b);
   let offset = select(params.causal_offset, i32(length) - i32(params.n), params.is_lower_right != 0);
   var slope = 0.0;

@@ -27,6 +27,7 @@ const SKIP_ZEROS: bool = true; // a weight of 0 skips its value: for problems th
 const DROPOUT: bool = false;
 const D_VECS: u32 = (D + 4 * LANES - 1) / (4 * LANES); // vec4 of a row of q that a lane holds
 const DV_VECS: u32 = (DV + 4 * LANES - 1) / (4 * LANES); // the same of out
+const TILE_N: u32 = (SIZE / LANES) * ROWS; // queries a workgroup
 const LOWEST: f32 = -3.4028234663852886e38; // the lowest finite f32
 const EXCLUDES: u32 = 0xff61b1e6; // bits of −3e38: an additive mask from here down to −∞ excludes
 const MINUS_INFINITY: u32 = 0xff800000;
@@ -285,7 +286,7 @@ fn add_value(sums: ptr<function, array<vec4f, ROWS * DV_VECS>>, weights: vec4f, 
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) index: u32) {
   let b = group.y / params.heads;
   let h = group.y % params.heads;
-  let first_n = group.x * (SIZE / LANES) * ROWS;
+  let first_n = ((params.n - 1) / TILE_N - group.x) * TILE_N; // the last queries, which see most where they are causal, begin first
   let lane = index % LANES;
   let lanes_n = first_n + index / LANES * ROWS; // the first of its group's queries
   let own_n = lanes_n + lane % ROWS; // the one whose maximum and sum this lane keeps
@@ -303,7 +304,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
 
   // The keys that some query of the workgroup sees, and among them those that every one sees, with scores that nothing changes.
   let first_position = i32(first_n) + offset;
-  let last_position = i32(min(first_n + (SIZE / LANES) * ROWS, params.n) - 1) + offset;
+  let last_position = i32(min(first_n + TILE_N, params.n) - 1) + offset;
   let begin = u32(clamp(first_position - params.left, 0, i32(length)));
   let end = u32(clamp(last_position + params.right + 1, i32(begin), i32(length)));
   let is_plain = params.mask_kind == 0 && params.softcap == 0.0 && params.has_alibi == 0;

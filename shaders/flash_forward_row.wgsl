@@ -30,6 +30,7 @@ const DV_TAIL: bool = true; // the same of Dv
 const UNIT: u32 = select(1, 4, VEC4); // elements in one of the bindings'
 const SKIP_ZEROS: bool = true; // a weight of 0 skips its value: for problems that exclude elements, so that what lies there does not matter
 const DROPOUT: bool = false;
+const TILE_N: u32 = SIZE * ROWS; // queries a workgroup
 const LOWEST: f32 = -3.4028234663852886e38; // the lowest finite f32
 const EXCLUDED: f32 = -3e38; // a score from here down is excluded
 const EXCLUDES: u32 = 0xff61b1e6; // its bits: an additive mask from here down to −∞ excludes
@@ -258,48 +259,47 @@ fn with_scores(row: Row, s: vec4f) -> Row {
   return Row(largest, row.sum * rise + w.x + w.y + w.z + w.w, rise, w); // in the order of the products: what both lose by rounding cancels
 }
 
-fn soften(rows: ptr<function, array<Row, 8>>, s: ptr<function, array<vec4f, 8>>, factor: f32) {
-  (*rows)[0] = with_scores((*rows)[0], (*s)[0] * factor);
+/// Where the four keys that a lane meets are in the band of its first query. Row r's band is r keys further on.
+struct Distances {
+  from_first: vec4i, // from r up: not before row r's band
+  from_end: vec4i, // below r: not behind it. ROWS where a key does not exist
+}
+
+/// Row r's scores, LOWEST where it does not see the key.
+fn within(s: vec4f, r: i32, distances: Distances) -> vec4f {
+  if (!SKIP_ZEROS) {
+    return s; // all is seen
+  }
+  return select(vec4f(LOWEST), s, (distances.from_first >= vec4i(r)) & (distances.from_end < vec4i(r)));
+}
+
+fn soften(rows: ptr<function, array<Row, 8>>, s: ptr<function, array<vec4f, 8>>, factor: f32, distances: Distances) {
+  (*rows)[0] = with_scores((*rows)[0], within((*s)[0] * factor, 0, distances));
   if (ROWS > 1) {
-    (*rows)[1] = with_scores((*rows)[1], (*s)[1] * factor);
+    (*rows)[1] = with_scores((*rows)[1], within((*s)[1] * factor, 1, distances));
   }
   if (ROWS > 2) {
-    (*rows)[2] = with_scores((*rows)[2], (*s)[2] * factor);
-    (*rows)[3] = with_scores((*rows)[3], (*s)[3] * factor);
+    (*rows)[2] = with_scores((*rows)[2], within((*s)[2] * factor, 2, distances));
+    (*rows)[3] = with_scores((*rows)[3], within((*s)[3] * factor, 3, distances));
   }
   if (ROWS > 4) {
-    (*rows)[4] = with_scores((*rows)[4], (*s)[4] * factor);
-    (*rows)[5] = with_scores((*rows)[5], (*s)[5] * factor);
-    (*rows)[6] = with_scores((*rows)[6], (*s)[6] * factor);
-    (*rows)[7] = with_scores((*rows)[7], (*s)[7] * factor);
+    (*rows)[4] = with_scores((*rows)[4], within((*s)[4] * factor, 4, distances));
+    (*rows)[5] = with_scores((*rows)[5], within((*s)[5] * factor, 5, distances));
+    (*rows)[6] = with_scores((*rows)[6], within((*s)[6] * factor, 6, distances));
+    (*rows)[7] = with_scores((*rows)[7], within((*s)[7] * factor, 7, distances));
   }
-}
-
-/// The keys that a query sees: first ≤ m < end.
-struct Band {
-  first: i32,
-  end: i32,
-}
-
-fn band_of(n: u32, place: Place) -> Band {
-  let position = i32(n) + place.offset;
-  return Band(position - params.left, min(position + params.right + 1, i32(place.length)));
-}
-
-/// The scores of the four keys `m`, LOWEST where the query does not see them.
-fn within(s: vec4f, band: Band, m: vec4i) -> vec4f {
-  return select(vec4f(LOWEST), s, (m >= vec4i(band.first)) & (m < vec4i(band.end)));
 }
 
 /// The scores of query n against the four keys that a lane meets from first_m on; what it does not see is LOWEST.
 fn row_scores(dots: vec4f, place: Place, n: u32, first_m: u32, lane: u32) -> vec4f {
   var s = vec4f(LOWEST);
   let position = i32(n) + place.offset;
-  let band = band_of(n, place);
+  let first = position - params.left;
+  let end = min(position + params.right + 1, i32(place.length));
   let mask_row = params.mask_offset + place.b * params.mask_b + place.h * params.mask_h + n * params.mask_n;
   for (var x = 0u; x < 4; x++) {
     let m = first_m + (lane ^ x);
-    if (n < params.n && i32(m) >= band.first && i32(m) < band.end) {
+    if (n < params.n && i32(m) >= first && i32(m) < end) {
       s[x] = masked(scaled(dots[x]) - place.slope * f32(abs(position - i32(m))), mask_row + m * params.mask_m);
     }
   }
@@ -430,7 +430,7 @@ fn dots_of(query: u32, keys: vec4u) -> vec4f {
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) index: u32) {
   let b = group.y / params.heads;
   let h = group.y % params.heads;
-  let first_n = group.x * SIZE * ROWS;
+  let first_n = ((params.n - 1) / TILE_N - group.x) * TILE_N; // the last queries, which see most where they are causal, begin first
   let own_n = first_n + index * ROWS; // the first of this invocation's queries
   let lane = index % 4;
   let length = key_length(b);
@@ -447,12 +447,14 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
 
   // The keys that some query of the workgroup sees, and those that every one sees.
   let first_position = i32(first_n) + offset;
-  let last_position = i32(min(first_n + SIZE * ROWS, params.n) - 1) + offset;
+  let last_position = i32(min(first_n + TILE_N, params.n) - 1) + offset;
   let begin = u32(clamp(first_position - params.left, 0, i32(length))) / 4 * 4;
   let end = u32(clamp(last_position + params.right + 1, 0, i32(length)));
   let is_plain = params.mask_kind == 0 && params.softcap == 0.0 && params.has_alibi == 0;
   let whole_begin = last_position - params.left;
   let whole_end = min(first_position + params.right + 1, i32(length));
+  let first_seen = i32(own_n) + offset - params.left; // of this invocation's first query, and end_seen
+  let end_seen = i32(own_n) + offset + params.right + 1;
 
   var loaded: Queries;
   for (var r = 0u; r < ROWS; r++) {
@@ -482,14 +484,13 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
     }
     add_dot_products(&s, &queries, &key);
     var seen = s;
-    // Loops without a turn cost a device on the CPU less than an if, whose body it runs masked.
-    for (var r = select(ROWS, 0, is_plain && !is_whole); r < ROWS; r++) {
-      seen[r] = within(seen[r] * params.scale, band_of(own_n + r, place), vec4i(vec4u(first_m) + (vec4u(lane) ^ vec4u(0, 1, 2, 3))));
-    }
+    // A loop without a turn costs a device on the CPU less than an if, whose body it runs masked.
     for (var r = select(ROWS, 0, !is_plain); r < ROWS; r++) {
       seen[r] = row_scores(seen[r], place, own_n + r, first_m, lane);
     }
-    soften(&rows, &seen, select(1.0, params.scale, is_whole));
+    let met = vec4i(vec4u(first_m) + (vec4u(lane) ^ vec4u(0, 1, 2, 3)));
+    let from_end = select(met - end_seen, vec4i(i32(ROWS)), met >= vec4i(i32(length)));
+    soften(&rows, &seen, select(1.0, params.scale, is_plain), Distances(met - first_seen, from_end));
     var kept = rows;
     if (DROPOUT) {
       for (var r = 0u; r < ROWS; r++) {
@@ -499,16 +500,17 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
     let value_row = (v_base + m * params.v_m) / UNIT;
     // Infinity times a weight of 0 is not 0: where not all keys are seen and one is not finite, all count as zeros here, and are added at the end.
     var value: Value;
+    var wild = 0u;
     for (var i = 0u; i < dv_vecs(); i++) {
-      value[i] = load_v(value_row, i);
+      let loaded_value = load_v(value_row, i);
+      value[i] = loaded_value;
+      if (SKIP_ZEROS) {
+        wild = wild | wildness(loaded_value);
+      }
     }
     if (SKIP_ZEROS) {
-      var wild = 0u;
-      for (var i = select(0, dv_vecs(), is_whole); i < dv_vecs(); i++) {
-        wild = wild | wildness(value[i]);
-      }
       let two = wild | quadSwapX(wild);
-      let is_finite = (two | quadSwapY(two)) == 0;
+      let is_finite = is_whole | ((two | quadSwapY(two)) == 0);
       is_tame = is_tame & is_finite;
       for (var i = select(0, dv_vecs(), is_finite); i < dv_vecs(); i++) {
         value[i] = vec4f();
