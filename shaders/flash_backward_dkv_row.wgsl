@@ -193,9 +193,20 @@ fn add_values(sums: vec4f, w: vec4f, v: Four) -> vec4f {
     add_value(sums.z, w, v.a.z, v.b.z, v.c.z, v.d.z), add_value(sums.w, w, v.a.w, v.b.w, v.c.w, v.d.w));
 }
 
-/// The values whose weight is not 0, zeros for the others.
-fn select_values(v: Four, w: vec4f) -> Four {
-  return Four(select(v.a, vec4f(), w.x == 0.0), select(v.b, vec4f(), w.y == 0.0), select(v.c, vec4f(), w.z == 0.0), select(v.d, vec4f(), w.w == 0.0));
+/// Adds weight · value; a weight of 0 skips the value.
+fn add_seen(sum: vec4f, weight: f32, value: vec4f) -> vec4f {
+  return fma(vec4f(weight), select(value, vec4f(), weight == 0.0), sum);
+}
+
+/// Not 0 where one of four elements is infinite or no number.
+fn wildness(value: vec4f) -> u32 {
+  return u32(any((bitcast<vec4u>(value) & vec4u(0x7f800000)) == vec4u(0x7f800000)));
+}
+
+/// The same in all four lanes.
+fn quad_or(bits: u32) -> u32 {
+  let two = bits | quadSwapX(bits);
+  return two | quadSwapY(two);
 }
 
 /// Four elements of a row that an invocation holds: 0 from the row's end on.
@@ -444,6 +455,30 @@ fn add_gradients(sums: ptr<function, Values>, weights: ptr<function, array<vec4f
   }
 }
 
+/// A key's products with four queries, one by one.
+fn scores_of(key: u32, queries: vec4u) -> vec4f {
+  var dots = vec4f();
+  for (var i = 0u; i < d_vecs(); i++) {
+    let own = held(load_k(key, i), i, params.d);
+    for (var x = 0u; x < 4; x++) {
+      dots[x] = add_dot(dots[x], own, load_q(queries[x], i));
+    }
+  }
+  return dots;
+}
+
+/// The same of its value and four gradients.
+fn products_of(value: u32, gradients: vec4u) -> vec4f {
+  var dots = vec4f();
+  for (var i = 0u; i < dv_vecs(); i++) {
+    let own = held(load_v(value, i), i, params.dv);
+    for (var x = 0u; x < 4; x++) {
+      dots[x] = add_dot(dots[x], own, load_gradient(gradients[x], i));
+    }
+  }
+  return dots;
+}
+
 @compute @workgroup_size(SIZE)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) index: u32) {
   let b = group.y / params.key_heads;
@@ -479,6 +514,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
     }
   }
 
+  var is_tame = true; // no step so far had its queries and gradients taken for zeros
   for (var h = key_head * sharing; h < (key_head + 1) * sharing; h++) {
     let place = place_of(b, h);
     let q_base = params.q_offset + b * params.q_b + h * params.q_h;
@@ -491,13 +527,22 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
       let delta = meet_numbers(row.y);
       let query_row = (q_base + n * params.q_n) / UNIT;
       var query: Query;
+      var wild = 0u;
       for (var i = 0u; i < d_vecs(); i++) {
-        query[i] = load_q(query_row, i);
+        let loaded = load_q(query_row, i);
+        query[i] = loaded;
+        if (SKIP_ZEROS) {
+          wild = wild | wildness(loaded);
+        }
       }
       let gradient_row = (gradient_base + n * params.gradient_n) / UNIT;
       var own_gradient: Gradient;
       for (var i = 0u; i < dv_vecs(); i++) {
-        own_gradient[i] = load_gradient(gradient_row, i);
+        let loaded = load_gradient(gradient_row, i);
+        own_gradient[i] = loaded;
+        if (SKIP_ZEROS) {
+          wild = wild | wildness(loaded);
+        }
       }
       var s = array<vec4f, 4>(); // q·k: [ROWS] against the four queries; then dA
       var g = array<vec4f, 4>(); // gradient·v; then P ∘ R
@@ -531,26 +576,64 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
         s = seen;
         g = kept;
       }
-      if (SKIP_ZEROS && !is_whole) {
-        var ds = s;
-        var kept = g;
-        for (var vec = 0u; vec < d_vecs(); vec++) {
-          let met = meet(query[vec]);
+      // Infinity times a weight of 0 is not 0: where an element is not finite, all four rows count as zeros here, and are added at the end.
+      // A loop without a turn costs a device on the CPU less than an if, whose body it runs masked.
+      if (SKIP_ZEROS) {
+        let is_finite = quad_or(wild) == 0;
+        is_tame = is_tame & is_finite;
+        for (var i = select(0, d_vecs(), is_finite); i < d_vecs(); i++) {
+          query[i] = vec4f();
+        }
+        for (var i = select(0, dv_vecs(), is_finite); i < dv_vecs(); i++) {
+          own_gradient[i] = vec4f();
+        }
+      }
+      add_queries(&dk_sums, &s, &query);
+      add_gradients(&dv_sums, &g, &own_gradient);
+    }
+  }
+
+  var all_dk = dk_sums; // copies: an array that is indexed with a variable anywhere stays in memory everywhere
+  var all_dv = dv_sums;
+  if (SKIP_ZEROS) {
+    for (var h = select(0, sharing, is_tame); h < sharing; h++) {
+      let place = place_of(b, key_head * sharing + h);
+      let q_base = params.q_offset + b * params.q_b + place.h * params.q_h;
+      let gradient_base = params.gradient_offset + b * params.gradient_b + place.h * params.gradient_h;
+      for (var first_n = begin; first_n < end; first_n += 4) {
+        let n = min(vec4u(first_n) + (vec4u(lane) ^ vec4u(0, 1, 2, 3)), vec4u(params.n - 1));
+        let query_rows = (q_base + n * params.q_n) / UNIT;
+        let gradient_rows = (gradient_base + n * params.gradient_n) / UNIT;
+        var wild = 0u;
+        for (var i = 0u; i < 4 * d_vecs(); i++) {
+          wild = wild | wildness(load_q(query_rows[i % 4], i / 4));
+        }
+        for (var i = 0u; i < 4 * dv_vecs(); i++) {
+          wild = wild | wildness(load_gradient(gradient_rows[i % 4], i / 4));
+        }
+        if (wild != 0) {
+          var lse = vec4f();
+          var delta = vec4f();
+          for (var x = 0u; x < 4; x++) {
+            let row = bitcast<vec2f>(rows[place.head * params.n + n[x]].xy);
+            lse[x] = row.x;
+            delta[x] = row.y;
+          }
           for (var r = 0u; r < ROWS; r++) {
-            let i = r * WIDTH + vec;
-            dk_sums[i] = add_values(dk_sums[i], ds[r], select_values(met, ds[r]));
+            let m = min(own_m + r, length - 1);
+            let dots = scores_of((k_base + m * params.k_m) / UNIT, query_rows);
+            let products = products_of((v_base + m * params.v_m) / UNIT, gradient_rows);
+            let w = weights_of(dots, products, place, first_n, lane, own_m + r, lse, delta);
+            for (var i = 0u; i < 4 * d_vecs(); i++) {
+              let vec = r * WIDTH + i / 4;
+              all_dk[vec] = add_seen(all_dk[vec], w.gradient[i % 4], load_q(query_rows[i % 4], i / 4));
+            }
+            for (var i = 0u; i < 4 * dv_vecs(); i++) {
+              let vec = r * V_WIDTH + i / 4;
+              all_dv[vec] = add_seen(all_dv[vec], w.kept[i % 4], load_gradient(gradient_rows[i % 4], i / 4));
+            }
           }
         }
-        for (var vec = 0u; vec < dv_vecs(); vec++) {
-          let met = meet(own_gradient[vec]);
-          for (var r = 0u; r < ROWS; r++) {
-            let i = r * V_WIDTH + vec;
-            dv_sums[i] = add_values(dv_sums[i], kept[r], select_values(met, kept[r]));
-          }
-        }
-      } else {
-        add_queries(&dk_sums, &s, &query);
-        add_gradients(&dv_sums, &g, &own_gradient);
       }
     }
   }
@@ -560,11 +643,11 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
     let exists = m < length; // 0 where the key does not exist, whatever the queries hold
     let dk_row = (params.dk_offset + b * params.dk_b + key_head * params.dk_h + m * params.dk_m) / UNIT;
     for (var i = 0u; i < d_vecs(); i++) {
-      store_dk(dk_row, i, select(vec4f(), dk_sums[r * WIDTH + i] * params.scale, exists));
+      store_dk(dk_row, i, select(vec4f(), all_dk[r * WIDTH + i] * params.scale, exists));
     }
     let dv_row = (params.dv_offset + b * params.dv_b + key_head * params.dv_h + m * params.dv_m) / UNIT;
     for (var i = 0u; i < dv_vecs(); i++) {
-      store_dv(dv_row, i, select(vec4f(), dv_sums[r * V_WIDTH + i], exists));
+      store_dv(dv_row, i, select(vec4f(), all_dv[r * V_WIDTH + i], exists));
     }
   }
 }

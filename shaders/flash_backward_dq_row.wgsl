@@ -188,9 +188,20 @@ fn add_values(sums: vec4f, w: vec4f, v: Four) -> vec4f {
     add_value(sums.z, w, v.a.z, v.b.z, v.c.z, v.d.z), add_value(sums.w, w, v.a.w, v.b.w, v.c.w, v.d.w));
 }
 
-/// The values whose weight is not 0, zeros for the others.
-fn select_values(v: Four, w: vec4f) -> Four {
-  return Four(select(v.a, vec4f(), w.x == 0.0), select(v.b, vec4f(), w.y == 0.0), select(v.c, vec4f(), w.z == 0.0), select(v.d, vec4f(), w.w == 0.0));
+/// Adds weight · value; a weight of 0 skips the value.
+fn add_seen(sum: vec4f, weight: f32, value: vec4f) -> vec4f {
+  return fma(vec4f(weight), select(value, vec4f(), weight == 0.0), sum);
+}
+
+/// Not 0 where one of four elements is infinite or no number.
+fn wildness(value: vec4f) -> u32 {
+  return u32(any((bitcast<vec4u>(value) & vec4u(0x7f800000)) == vec4u(0x7f800000)));
+}
+
+/// The same in all four lanes.
+fn quad_or(bits: u32) -> u32 {
+  let two = bits | quadSwapX(bits);
+  return two | quadSwapY(two);
 }
 
 /// Four elements of a row that an invocation holds: 0 from the row's end on.
@@ -385,6 +396,30 @@ fn add_keys(sums: ptr<function, Queries>, weights: ptr<function, array<vec4f, 4>
   }
 }
 
+/// A query's products with four keys, one by one.
+fn scores_of(query: u32, keys: vec4u) -> vec4f {
+  var dots = vec4f();
+  for (var i = 0u; i < d_vecs(); i++) {
+    let own = held(load_q(query, i), i, params.d);
+    for (var x = 0u; x < 4; x++) {
+      dots[x] = add_dot(dots[x], own, load_k(keys[x], i));
+    }
+  }
+  return dots;
+}
+
+/// The same of its gradient and four values.
+fn products_of(own_gradient: u32, values: vec4u) -> vec4f {
+  var dots = vec4f();
+  for (var i = 0u; i < dv_vecs(); i++) {
+    let own = held(load_gradient(own_gradient, i), i, params.dv);
+    for (var x = 0u; x < 4; x++) {
+      dots[x] = add_dot(dots[x], own, load_v(values[x], i));
+    }
+  }
+  return dots;
+}
+
 @compute @workgroup_size(SIZE)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) index: u32) {
   let b = group.y / params.heads;
@@ -423,13 +458,19 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
     }
   }
 
+  var is_tame = true; // no step so far had its keys taken for zeros
   for (var first_m = begin; first_m < end; first_m += 4) {
     let m = min(first_m + lane, place.length - 1); // a key that does not exist is not loaded: its place is taken by one that does, with weight 0
     let is_whole = i32(first_m) >= whole_begin && i32(first_m) + 4 <= whole_end; // the same in the whole workgroup
     let key_row = (k_base + m * params.k_m) / UNIT;
     var key: Key;
+    var wild = 0u;
     for (var i = 0u; i < d_vecs(); i++) {
-      key[i] = load_k(key_row, i);
+      let loaded = load_k(key_row, i);
+      key[i] = loaded;
+      if (SKIP_ZEROS) {
+        wild = wild | wildness(loaded);
+      }
     }
     let value_row = (v_base + m * params.v_m) / UNIT;
     var value: Value;
@@ -457,24 +498,46 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
       }
       s = seen;
     }
-    if (SKIP_ZEROS && !is_whole) {
-      var weights = s;
-      for (var vec = 0u; vec < d_vecs(); vec++) {
-        let met = meet(key[vec]);
+    // Infinity times a weight of 0 is not 0: where a key is not finite, all four count as zeros here, and are added at the end.
+    // A loop without a turn costs a device on the CPU less than an if, whose body it runs masked.
+    if (SKIP_ZEROS) {
+      let is_finite = quad_or(wild) == 0;
+      is_tame = is_tame & is_finite;
+      for (var i = select(0, d_vecs(), is_finite); i < d_vecs(); i++) {
+        key[i] = vec4f();
+      }
+    }
+    add_keys(&sums, &s, &key);
+  }
+
+  var complete = sums; // a copy: an array that is indexed with a variable anywhere stays in memory everywhere
+  if (SKIP_ZEROS) {
+    for (var first_m = select(begin, end, is_tame); first_m < end; first_m += 4) {
+      let m = min(vec4u(first_m) + (vec4u(lane) ^ vec4u(0, 1, 2, 3)), vec4u(place.length - 1));
+      let key_rows = (k_base + m * params.k_m) / UNIT;
+      var wild = 0u;
+      for (var i = 0u; i < 4 * d_vecs(); i++) {
+        wild = wild | wildness(load_k(key_rows[i % 4], i / 4));
+      }
+      if (wild != 0) {
         for (var r = 0u; r < ROWS; r++) {
-          let i = r * WIDTH + vec;
-          sums[i] = add_values(sums[i], weights[r], select_values(met, weights[r]));
+          let n = min(own_n + r, params.n - 1);
+          let dots = scores_of((q_base + n * params.q_n) / UNIT, key_rows);
+          let products = products_of((gradient_base + n * params.gradient_n) / UNIT, (v_base + m * params.v_m) / UNIT);
+          let weights = score_gradient(dots, products, place, own_n + r, first_m, lane, own_rows[r]);
+          for (var i = 0u; i < 4 * d_vecs(); i++) {
+            let vec = r * WIDTH + i / 4;
+            complete[vec] = add_seen(complete[vec], weights[i % 4], load_k(key_rows[i % 4], i / 4));
+          }
         }
       }
-    } else {
-      add_keys(&sums, &s, &key);
     }
   }
 
   for (var r = 0u; r < ROWS && own_n + r < params.n; r++) {
     let row = (params.dq_offset + b * params.dq_b + h * params.dq_h + (own_n + r) * params.dq_n) / UNIT;
     for (var i = 0u; i < d_vecs(); i++) {
-      store_dq(row, i, sums[r * WIDTH + i] * params.scale);
+      store_dq(row, i, complete[r * WIDTH + i] * params.scale);
     }
   }
 }

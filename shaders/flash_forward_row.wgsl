@@ -106,12 +106,11 @@ struct Params {
 @group(0) @binding(7) var<storage, read_write> lse: array<f32>;
 @group(0) @binding(8) var<uniform> params: Params;
 
-/// Which head a workgroup works on, and what its queries see.
+/// Which head a workgroup works on, and where its queries are.
 struct Place {
   head: u32, // b · H + h
   b: u32,
   h: u32,
-  length: u32, // keys that exist
   offset: i32, // position of query 0 among the keys
   slope: f32, // ALiBi's
 }
@@ -259,49 +258,45 @@ fn with_scores(row: Row, s: vec4f) -> Row {
   return Row(largest, row.sum * rise + w.x + w.y + w.z + w.w, rise, w); // in the order of the products: what both lose by rounding cancels
 }
 
-/// Where the four keys that a lane meets are in the band of its first query. Row r's band is r keys further on.
-struct Distances {
-  from_first: vec4i, // from r up: not before row r's band
-  from_end: vec4i, // below r: not behind it. ROWS where a key does not exist
+/// What the first query of an invocation sees: keys first ≤ m < end that exist. Row r's band is r keys further on.
+struct Band {
+  first: i32,
+  end: i32,
+  length: i32, // keys that exist
 }
 
-/// Row r's scores, LOWEST where it does not see the key.
-fn within(s: vec4f, r: i32, distances: Distances) -> vec4f {
+/// Row r's scores of the keys m, LOWEST where it does not see them.
+fn within(s: vec4f, r: i32, band: Band, m: vec4i) -> vec4f {
   if (!SKIP_ZEROS) {
-    return s; // all is seen
+    return s; // all are seen
   }
-  return select(vec4f(LOWEST), s, (distances.from_first >= vec4i(r)) & (distances.from_end < vec4i(r)));
+  return select(vec4f(LOWEST), s, (m >= vec4i(band.first + r)) & (m < vec4i(min(band.end + r, band.length))));
 }
 
-fn soften(rows: ptr<function, array<Row, 8>>, s: ptr<function, array<vec4f, 8>>, factor: f32, distances: Distances) {
-  (*rows)[0] = with_scores((*rows)[0], within((*s)[0] * factor, 0, distances));
+fn soften(rows: ptr<function, array<Row, 8>>, s: ptr<function, array<vec4f, 8>>, factor: f32, band: Band, m: vec4i) {
+  (*rows)[0] = with_scores((*rows)[0], within((*s)[0] * factor, 0, band, m));
   if (ROWS > 1) {
-    (*rows)[1] = with_scores((*rows)[1], within((*s)[1] * factor, 1, distances));
+    (*rows)[1] = with_scores((*rows)[1], within((*s)[1] * factor, 1, band, m));
   }
   if (ROWS > 2) {
-    (*rows)[2] = with_scores((*rows)[2], within((*s)[2] * factor, 2, distances));
-    (*rows)[3] = with_scores((*rows)[3], within((*s)[3] * factor, 3, distances));
+    (*rows)[2] = with_scores((*rows)[2], within((*s)[2] * factor, 2, band, m));
+    (*rows)[3] = with_scores((*rows)[3], within((*s)[3] * factor, 3, band, m));
   }
   if (ROWS > 4) {
-    (*rows)[4] = with_scores((*rows)[4], within((*s)[4] * factor, 4, distances));
-    (*rows)[5] = with_scores((*rows)[5], within((*s)[5] * factor, 5, distances));
-    (*rows)[6] = with_scores((*rows)[6], within((*s)[6] * factor, 6, distances));
-    (*rows)[7] = with_scores((*rows)[7], within((*s)[7] * factor, 7, distances));
+    (*rows)[4] = with_scores((*rows)[4], within((*s)[4] * factor, 4, band, m));
+    (*rows)[5] = with_scores((*rows)[5], within((*s)[5] * factor, 5, band, m));
+    (*rows)[6] = with_scores((*rows)[6], within((*s)[6] * factor, 6, band, m));
+    (*rows)[7] = with_scores((*rows)[7], within((*s)[7] * factor, 7, band, m));
   }
 }
 
-/// The scores of query n against the four keys that a lane meets from first_m on; what it does not see is LOWEST.
-fn row_scores(dots: vec4f, place: Place, n: u32, first_m: u32, lane: u32) -> vec4f {
-  var s = vec4f(LOWEST);
+/// The scores of query n against the keys m, seen or not, from their dot products.
+fn row_scores(dots: vec4f, place: Place, n: u32, m: vec4u) -> vec4f {
+  var s = vec4f();
   let position = i32(n) + place.offset;
-  let first = position - params.left;
-  let end = min(position + params.right + 1, i32(place.length));
   let mask_row = params.mask_offset + place.b * params.mask_b + place.h * params.mask_h + n * params.mask_n;
   for (var x = 0u; x < 4; x++) {
-    let m = first_m + (lane ^ x);
-    if (n < params.n && i32(m) >= first && i32(m) < end) {
-      s[x] = masked(scaled(dots[x]) - place.slope * f32(abs(position - i32(m))), mask_row + m * params.mask_m);
-    }
+    s[x] = masked(scaled(dots[x]) - place.slope * f32(abs(position - i32(m[x]))), mask_row + m[x] * params.mask_m);
   }
   return s;
 }
@@ -414,6 +409,12 @@ fn wildness(value: vec4f) -> u32 {
   return u32(any((bitcast<vec4u>(value) & vec4u(0x7f800000)) == vec4u(0x7f800000)));
 }
 
+/// The same in all four lanes.
+fn quad_or(bits: u32) -> u32 {
+  let two = bits | quadSwapX(bits);
+  return two | quadSwapY(two);
+}
+
 /// A query's products with four keys, one by one.
 fn dots_of(query: u32, keys: vec4u) -> vec4f {
   var dots = vec4f();
@@ -439,22 +440,19 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
   if (params.has_alibi != 0) {
     slope = heads[params.heads_offset + h * params.heads_row];
   }
-  let place = Place(group.y, b, h, length, offset, slope);
+  let place = Place(group.y, b, h, offset, slope);
   let q_base = params.q_offset + b * params.q_b + h * params.q_h;
   let key_head = h * params.key_heads / params.heads;
   let k_base = params.k_offset + b * params.k_b + key_head * params.k_h;
   let v_base = params.v_offset + b * params.v_b + key_head * params.v_h;
 
-  // The keys that some query of the workgroup sees, and those that every one sees.
+  // The keys that some query of the workgroup sees.
   let first_position = i32(first_n) + offset;
   let last_position = i32(min(first_n + TILE_N, params.n) - 1) + offset;
   let begin = u32(clamp(first_position - params.left, 0, i32(length))) / 4 * 4;
   let end = u32(clamp(last_position + params.right + 1, 0, i32(length)));
   let is_plain = params.mask_kind == 0 && params.softcap == 0.0 && params.has_alibi == 0;
-  let whole_begin = last_position - params.left;
-  let whole_end = min(first_position + params.right + 1, i32(length));
-  let first_seen = i32(own_n) + offset - params.left; // of this invocation's first query, and end_seen
-  let end_seen = i32(own_n) + offset + params.right + 1;
+  let band = Band(i32(own_n) + offset - params.left, i32(own_n) + offset + params.right + 1, i32(length));
 
   var loaded: Queries;
   for (var r = 0u; r < ROWS; r++) {
@@ -473,11 +471,10 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
   var is_tame = true; // no step so far had its values taken for zeros
 
   for (var first_m = begin; first_m < end; first_m += 4) {
-    let m = min(first_m + lane, length - 1); // a key that does not exist is not loaded: its place is taken by one that does, with weight 0
-    // Every query sees all four, and nothing changes their scores: the same in the whole workgroup.
-    let is_whole = is_plain && i32(first_m) >= whole_begin && i32(first_m) + 4 <= whole_end;
+    let met = vec4u(first_m) + (vec4u(lane) ^ vec4u(0, 1, 2, 3)); // keys, this lane's own first
+    let keys = min(met, vec4u(length - 1)); // one that does not exist is not loaded: its place is taken by one that does, with weight 0
     var s = array<vec4f, 8>(); // [ROWS] against the four keys
-    let key_row = (k_base + m * params.k_m) / UNIT;
+    let key_row = (k_base + keys.x * params.k_m) / UNIT;
     var key: Key;
     for (var i = 0u; i < d_vecs(); i++) {
       key[i] = load_k(key_row, i);
@@ -486,19 +483,17 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
     var seen = s;
     // A loop without a turn costs a device on the CPU less than an if, whose body it runs masked.
     for (var r = select(ROWS, 0, !is_plain); r < ROWS; r++) {
-      seen[r] = row_scores(seen[r], place, own_n + r, first_m, lane);
+      seen[r] = row_scores(seen[r], place, min(own_n + r, params.n - 1), keys);
     }
-    let met = vec4i(vec4u(first_m) + (vec4u(lane) ^ vec4u(0, 1, 2, 3)));
-    let from_end = select(met - end_seen, vec4i(i32(ROWS)), met >= vec4i(i32(length)));
-    soften(&rows, &seen, select(1.0, params.scale, is_plain), Distances(met - first_seen, from_end));
+    soften(&rows, &seen, select(1.0, params.scale, is_plain), band, vec4i(met));
     var kept = rows;
     if (DROPOUT) {
       for (var r = 0u; r < ROWS; r++) {
         kept[r].weights = dropped(kept[r].weights, place.head, own_n + r, first_m, lane);
       }
     }
-    let value_row = (v_base + m * params.v_m) / UNIT;
-    // Infinity times a weight of 0 is not 0: where not all keys are seen and one is not finite, all count as zeros here, and are added at the end.
+    let value_row = (v_base + keys.x * params.v_m) / UNIT;
+    // Infinity times a weight of 0 is not 0: where a value is not finite, all four count as zeros here, and are added at the end.
     var value: Value;
     var wild = 0u;
     for (var i = 0u; i < dv_vecs(); i++) {
@@ -509,8 +504,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
       }
     }
     if (SKIP_ZEROS) {
-      let two = wild | quadSwapX(wild);
-      let is_finite = is_whole | ((two | quadSwapY(two)) == 0);
+      let is_finite = quad_or(wild) == 0;
       is_tame = is_tame & is_finite;
       for (var i = select(0, dv_vecs(), is_finite); i < dv_vecs(); i++) {
         value[i] = vec4f();
@@ -523,17 +517,19 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
   var complete = sums;
   if (SKIP_ZEROS) {
     for (var first_m = select(begin, end, is_tame); first_m < end; first_m += 4) {
-      let keys = min(vec4u(first_m) + (vec4u(lane) ^ vec4u(0, 1, 2, 3)), vec4u(length - 1));
+      let met = vec4u(first_m) + (vec4u(lane) ^ vec4u(0, 1, 2, 3));
+      let keys = min(met, vec4u(length - 1));
       let value_rows = (v_base + keys * params.v_m) / UNIT;
-      let is_whole = is_plain && i32(first_m) >= whole_begin && i32(first_m) + 4 <= whole_end;
       var wild = 0u;
-      for (var i = select(0, 4 * dv_vecs(), is_whole); i < 4 * dv_vecs(); i++) {
+      for (var i = 0u; i < 4 * dv_vecs(); i++) {
         wild = wild | wildness(load_v(value_rows[i % 4], i / 4));
       }
       if (wild != 0) {
         for (var r = 0u; r < ROWS; r++) {
-          let dots = dots_of((q_base + min(own_n + r, params.n - 1) * params.q_n) / UNIT, (k_base + keys * params.k_m) / UNIT);
-          var weights = weights_of(row_scores(dots, place, own_n + r, first_m, lane), finished[r].largest);
+          let n = min(own_n + r, params.n - 1);
+          let dots = dots_of((q_base + n * params.q_n) / UNIT, (k_base + keys * params.k_m) / UNIT);
+          let scores = within(row_scores(dots, place, n, keys), i32(r), band, vec4i(met));
+          var weights = weights_of(scores, finished[r].largest);
           if (DROPOUT) {
             weights = dropped(weights, place.head, own_n + r, first_m, lane);
           }

@@ -1,4 +1,4 @@
-/** Infinities and NaNs in v: a query that does not see them is as if they were not there, in every tier. */
+/** Infinities and NaNs: for whoever does not see them it is as if they were not there, in every tier, forward and backward. */
 import { expect, test } from 'vitest';
 import type { AttentionOptions, GpuTensor } from '../../src/index.ts';
 import { backward, type ReferenceOptions, scaledDotProductAttention } from '../../src/reference/index.ts';
@@ -79,5 +79,50 @@ onDevices('values that are not finite', (attention) => {
       on.release(dq!, dk!, dv!);
     }
     on.release(out, lse!, ...tensors);
+  });
+
+  // A causal query sees the keys up to its own: queries 0 and 1 none, the last one all but one.
+  test.each<[string, 'q' | 'k' | 'gradient', number[]]>([
+    ['a query', 'q', [6]],
+    ['a key', 'k', [6]],
+    ['two gradients', 'gradient', [5, 10]],
+  ])('gradients of what does not see %s are finite and right', async (_, name, wild) => {
+    const on = attention();
+    const [B, H, Hk, N, D, Dv] = [2, 4, 2, 13, 20, 8];
+    const host = (seed: number, heads: number, size: number) => ({
+      data: randomArray(seed, B * heads * N * size),
+      shape: [B, heads, N, size],
+    });
+    const inputs = { q: host(1, H, D), k: host(2, Hk, D), v: host(3, Hk, Dv), gradient: host(4, H, Dv) };
+    const { data, shape } = inputs[name];
+    for (let head = 0; head < B * shape[1]!; head += 3)
+      for (const [i, row] of wild.entries()) data[(head * N + row) * shape[3]! + ((5 * row + 3) % shape[3]!)] = [Number.NaN, Infinity][i]!;
+    const { q, k, v, gradient } = inputs;
+    const options = { isCausal: true, causalOffset: -2 } as const;
+    const exact = scaledDotProductAttention(q, k, v, { ...options, returnLse: true });
+    const expected = backward(gradient, { q, k, v, out: exact.out, lse: exact.lse! }, options);
+    const upload = ({ data, shape }: { data: ArrayLike<number>; shape: readonly number[] }) => on.upload(Float32Array.from(data), shape);
+    const tensors = [q, k, v, exact.out, exact.lse!, gradient].map(upload) as [
+      GpuTensor,
+      GpuTensor,
+      GpuTensor,
+      GpuTensor,
+      GpuTensor,
+      GpuTensor,
+    ];
+    const [gpuQ, gpuK, gpuV, out, lse, gpuGradient] = tensors;
+    for (const rows of [1, 4])
+      for (const { name: tier, variant } of backwardTiersOf(on.device, D, rows)) {
+        const got = await on.backward(gpuGradient, { q: gpuQ, k: gpuK, v: gpuV, out, lse }, { ...options, variant });
+        for (const tensor of ['q', 'k', 'v'] as const) {
+          const actual = (await on.download(got[tensor]!)).data;
+          for (const [i, value] of expected[tensor].data.entries())
+            if (Number.isFinite(value))
+              expect(actual[i], `${tier}, ${rows} rows: element ${i} of the gradient of ${tensor}`).toBeCloseTo(value, 4);
+        }
+        on.release(got.q!, got.k!, got.v!);
+      }
+    for (const { data } of [expected.q, expected.k]) expect(new Set(Array.from(data, Number.isFinite)).size).toBe(2);
+    on.release(...tensors);
   });
 });

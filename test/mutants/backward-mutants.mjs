@@ -1,6 +1,7 @@
 /** Faults of the backward pass's shaders. Each is { what, file, replacements, tests }, as in mutants.mjs. */
 const WHOLE = 'test/backward.test.ts';
 const OPTIONS = 'test/backward-options.test.ts';
+const NOT_FINITE = 'test/contract/not-finite.test.ts';
 const PRODUCTS = ['flash_backward_dq', 'flash_backward_dkv'];
 const ALL = [...PRODUCTS, 'flash_backward_mask'];
 
@@ -96,13 +97,23 @@ const FAULTS = [
   ],
   [ROWS, 'dropout without rescaling', [[/params\.keep_factor(?=[,)])/, '1.0']]],
   [['flash_backward_dkv_row'], 'dropout forgotten in dv', [['Weights(weights * factors,', 'Weights(weights,']]],
-  [ROWS, 'rows of vec4 addressed in elements', [['select(1, 4, VEC4)', 'select(1, 1, VEC4)']], WHOLE],
+  [ROWS, 'rows of vec4 begin at half their place', [['select(1, 4, VEC4)', 'select(1, 8, VEC4)']], WHOLE],
   [ROWS, 'the last elements of a head dropped', [['(params.d + 3) / 4', 'params.d / 4']], WHOLE],
   [ROWS, 'ALiBi sign', [['s -= place.slope', 's += place.slope']]],
   [ROWS, 'boolean mask inverted', [['byte == 0', 'byte != 0']]],
   [ROWS, 'what a mask hides still counts', [['is_seen & !is_excluded', 'is_seen']]],
-  [['flash_backward_dq_row'], 'a weight of 0 meets a key that is excluded', [['SKIP_ZEROS && !is_whole', 'false']]],
-  [['flash_backward_dkv_row'], 'a weight of 0 meets a row that sees no key', [['SKIP_ZEROS && !is_whole', 'false']]],
+  [ROWS, 'infinity times a weight of 0', [['select(0, d_vecs(), is_finite)', 'd_vecs()']]],
+  [['flash_backward_dkv_row'], 'an infinite gradient times a weight of 0', [['select(0, dv_vecs(), is_finite)', 'dv_vecs()']]],
+  [['flash_backward_dq_row'], 'steps with a key that is not finite dropped', [['select(begin, end, is_tame)', 'end']]],
+  [['flash_backward_dkv_row'], 'steps with a query that is not finite dropped', [['select(0, sharing, is_tame)', 'sharing']]],
+  [ROWS, 'what is finite added twice beside what is not', [['if (wild != 0) {', 'if (true) {']], NOT_FINITE],
+  [ROWS, 'the block of another row beside what is not finite', [['r * WIDTH + i / 4', 'r + i / 4']], NOT_FINITE],
+  [
+    ['flash_backward_dkv_row'],
+    'the block of another row of dv beside what is not finite',
+    [['r * V_WIDTH + i / 4', 'r + i / 4']],
+    NOT_FINITE,
+  ],
   [
     ROWS,
     'one row past the end written',

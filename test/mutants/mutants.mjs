@@ -2,6 +2,7 @@
 import { BACKWARD_MUTANTS } from './backward-mutants.mjs';
 
 const SCORES = ['scores', 'flash_forward', 'flash_forward_quad', 'flash_forward_row'];
+const TILES = SCORES.filter((file) => file !== 'flash_forward_row');
 const OPTIONS = 'test/contract/options.test.ts';
 const WHOLE = 'test/attention.test.ts';
 const BANDS = 'test/contract/bands.test.ts';
@@ -20,7 +21,7 @@ export const MUTANTS = [
   ...each(['flash_forward_quad'], 'maximum not subtracted', [['min(s - (*own).largest, STEEPEST)', 'min(s, STEEPEST)']], [WHOLE]),
   ...each(['flash_forward_row'], 'maximum not subtracted', [['exp(s - largest)', 'exp(s)']], [WHOLE]),
   ...each(
-    SCORES,
+    TILES,
     'causal off by one',
     [
       ['i32(m) > position + params.right', 'i32(m) > position + params.right + 1'],
@@ -29,9 +30,9 @@ export const MUTANTS = [
     ],
     [OPTIONS],
   ),
-  ...each(SCORES, 'window off by one', [['position - params.left', 'position - params.left - 1']], [OPTIONS]),
+  ...each(TILES, 'window off by one', [['position - params.left', 'position - params.left - 1']], [OPTIONS]),
   ...each(
-    SCORES.filter((file) => file !== 'flash_forward_quad'),
+    TILES.filter((file) => file !== 'flash_forward_quad'),
     'last key dropped',
     [
       ['i32(place.length) - 1)', 'i32(place.length) - 2)'],
@@ -67,7 +68,7 @@ export const MUTANTS = [
     [
       ['if (params.softcap > 0.0) {', 'if (false) {'],
       [/masked\((scaled|s,)/, 'capped(masked($1'],
-      ['mask_row + m * params.mask_m)', 'mask_row + m * params.mask_m))'],
+      [/mask_row \+ (m(?:\[x\])?) \* params\.mask_m\)/, 'mask_row + $1 * params.mask_m))'],
       ['/// scale · q·k → softcap.', `${CAP}/// scale · q·k → softcap.`],
     ],
     [OPTIONS],
@@ -156,12 +157,26 @@ export const MUTANTS = [
     [['words, words.yxwz, (lane & 1) != 0', 'words, words.yxwz, (lane & 1) == 0']],
     [OPTIONS],
   ),
+  ...[
+    ['causal off by one', 'i32(own_n) + offset + params.right + 1', 'i32(own_n) + offset + params.right + 2', BANDS],
+    ['window off by one', 'i32(own_n) + offset - params.left', 'i32(own_n) + offset - params.left - 1', BANDS],
+    ['last key dropped', 'params.right + 1, i32(length))', 'params.right + 1, i32(length) - 1)', WHOLE],
+    ['a key that does not exist seen', 'params.right + 1, i32(length))', 'params.right + 1, i32(length) + 1)', WHOLE],
+    ['a row sees what the first of its invocation sees', 'band.first + r', 'band.first', BANDS],
+    ['a row sees as far as the first of its invocation', 'band.end + r', 'band.end', BANDS],
+  ].map(([what, from, to, test]) => ({ what, file: 'flash_forward_row', replacements: [[from, to]], tests: [test] })),
   ...each(['flash_forward_row'], 'infinity times a weight of 0', [['select(0, dv_vecs(), is_finite)', 'dv_vecs()']], [NOT_FINITE]),
   ...each(['flash_forward_row'], 'values that are not finite dropped', [['select(begin, end, is_tame)', 'end']], [NOT_FINITE]),
   ...each(
     ['flash_forward_row'],
     'the block of another row beside a value that is not finite',
     [['r * V_WIDTH + i / 4', 'r + i / 4']],
+    [NOT_FINITE],
+  ),
+  ...each(
+    ['flash_forward_row'],
+    'a value that is not finite reaches who does not see it',
+    [['within(row_scores(dots, place, n, keys), i32(r), band, vec4i(met))', 'row_scores(dots, place, n, keys)']],
     [NOT_FINITE],
   ),
   ...each(
@@ -173,20 +188,8 @@ export const MUTANTS = [
   ...each(
     ['flash_forward_row'],
     'steps beside a value that is not finite not rescaled',
-    [['first_m, lane), finished[r].largest)', 'first_m, lane), 0.0 * finished[r].largest)']],
+    [['weights_of(scores, finished[r].largest)', 'weights_of(scores, 0.0 * finished[r].largest)']],
     [NOT_FINITE],
-  ),
-  ...each(
-    ['flash_forward_row'],
-    'a step taken for whole that is not',
-    [['i32(first_m) + 4 <= whole_end', 'i32(first_m) + 3 <= whole_end']],
-    [BANDS],
-  ),
-  ...each(
-    ['flash_forward_row'],
-    'a step taken for whole that begins too early',
-    [['i32(first_m) >= whole_begin', 'i32(first_m) + 1 >= whole_begin']],
-    [BANDS],
   ),
   ...[
     ['maximum not subtracted', [['exp(s.x - largest)', 'exp(s.x)']], DECODE],
