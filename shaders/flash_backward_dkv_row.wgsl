@@ -220,24 +220,19 @@ struct Weights {
   gradient: vec4f, // dA
 }
 
-/// A score with the mask's element, which is not loaded where the key is not seen.
-fn masked(s: f32, is_seen: bool, index: u32) -> f32 {
-  if (!is_seen) {
-    return LOWEST;
-  }
+/// Four scores with the mask's elements. One load of each serves every kind of mask: a device on the CPU runs the branches of all.
+fn masked(s: vec4f, index: vec4u) -> vec4f {
+  let at = index >> vec4u(select(select(0u, 1u, params.mask_kind == 3), 2u, params.mask_kind == 1)); // a word has 4, 1 or 2 elements
+  let words = vec4u(mask[at.x], mask[at.y], mask[at.z], mask[at.w]);
   if (params.mask_kind == 1) {
-    let byte = (mask[index / 4] >> (8 * (index % 4))) & 0xff;
-    return select(s, LOWEST, byte == 0);
+    return select(s, vec4f(LOWEST), ((words >> (8 * (index % 4))) & vec4u(0xff)) == vec4u());
   }
   if (params.mask_kind == 2) {
-    let bits = mask[index];
-    return select(s + bitcast<f32>(bits), LOWEST, bits >= EXCLUDES && bits <= MINUS_INFINITY);
+    return select(s + bitcast<vec4f>(words), vec4f(LOWEST), (words >= vec4u(EXCLUDES)) & (words <= vec4u(MINUS_INFINITY)));
   }
-  if (params.mask_kind == 3) {
-    let bits = (mask[index / 2] >> (16 * (index % 2))) & 0xffff;
-    return select(s + unpack2x16float(bits).x, LOWEST, bits >= EXCLUDES_F16 && bits <= MINUS_INFINITY_F16);
-  }
-  return s;
+  let bits = (words >> (16 * (index % 2))) & vec4u(0xffff);
+  let bias = vec4f(unpack2x16float(bits.x).x, unpack2x16float(bits.y).x, unpack2x16float(bits.z).x, unpack2x16float(bits.w).x);
+  return select(s + bias, vec4f(LOWEST), (bits >= vec4u(EXCLUDES_F16)) & (bits <= vec4u(MINUS_INFINITY_F16)));
 }
 
 /// P ∘ R and dA of key m for the four queries that a lane meets from first_n on, from q kᵀ and dO vᵀ; exactly 0 where they do not see it.
@@ -256,11 +251,7 @@ fn weights_of(dots: vec4f, products: vec4f, place: Place, first_n: u32, lane: u3
   s -= place.slope * vec4f(abs(position - vec4i(i32(m))));
   if (params.mask_kind != 0) {
     let mask_column = params.mask_offset + place.b * params.mask_b + place.h * params.mask_h + m * params.mask_m;
-    var visible = is_seen;
-    for (var x = 0u; x < 4; x++) { // each score in turn is the first
-      s = vec4f(s.yzw, masked(s.x, visible.x, mask_column + (first_n + (lane ^ x)) * params.mask_n));
-      visible = visible.yzwx;
-    }
+    s = masked(s, select(vec4u(params.mask_offset), mask_column + n * params.mask_n, is_seen)); // the first element where there may be none
   }
   let bits = bitcast<vec4u>(s);
   let is_excluded = (bits >= vec4u(EXCLUDES)) & (bits <= vec4u(MINUS_INFINITY));

@@ -106,15 +106,6 @@ struct Params {
 @group(0) @binding(7) var<storage, read_write> lse: array<f32>;
 @group(0) @binding(8) var<uniform> params: Params;
 
-/// Which head a workgroup works on, and where its queries are.
-struct Place {
-  head: u32, // b · H + h
-  b: u32,
-  h: u32,
-  offset: i32, // position of query 0 among the keys
-  slope: f32, // ALiBi's
-}
-
 fn key_length(b: u32) -> u32 {
   if (params.has_key_lengths == 0) {
     return params.m;
@@ -143,28 +134,30 @@ fn philox(counter: vec4u) -> vec4u {
   return c;
 }
 
-/// scale · q·k → softcap.
-fn scaled(dot: f32) -> f32 {
-  let s = dot * params.scale;
-  if (params.softcap > 0.0) {
-    return params.softcap * tanh(clamp(s / params.softcap, -15.0, 15.0));
-  }
-  return s;
-}
-
-/// A score with the mask's element.
+/// A score with the mask's element. One load serves every kind of mask: a device on the CPU runs the branches of all.
 fn masked(s: f32, index: u32) -> f32 {
+  let word = mask[index >> select(select(0u, 1u, params.mask_kind == 3), 2u, params.mask_kind == 1)]; // it has 4, 1 or 2 elements
   if (params.mask_kind == 1) {
-    let byte = (mask[index / 4] >> (8 * (index % 4))) & 0xff;
-    return select(s, LOWEST, byte == 0);
+    return select(s, LOWEST, ((word >> (8 * (index % 4))) & 0xff) == 0);
   }
   if (params.mask_kind == 2) {
-    let bits = mask[index];
-    return select(s + bitcast<f32>(bits), LOWEST, bits >= EXCLUDES && bits <= MINUS_INFINITY);
+    return select(s + bitcast<f32>(word), LOWEST, word >= EXCLUDES && word <= MINUS_INFINITY);
   }
-  if (params.mask_kind == 3) {
-    let bits = (mask[index / 2] >> (16 * (index % 2))) & 0xffff;
-    return select(s + unpack2x16float(bits).x, LOWEST, bits >= EXCLUDES_F16 && bits <= MINUS_INFINITY_F16);
+  let bits = (word >> (16 * (index % 2))) & 0xffff;
+  return select(s + unpack2x16float(bits).x, LOWEST, bits >= EXCLUDES_F16 && bits <= MINUS_INFINITY_F16);
+}
+
+/// The scores of a query, at a position among the keys, against keys m, seen or not, from their dot products: scale → softcap → ALiBi → mask.
+fn row_scores(dots: vec4f, slope: f32, position: i32, mask_row: u32, m: vec4u) -> vec4f {
+  var s = dots * params.scale;
+  if (params.softcap > 0.0) {
+    s = params.softcap * tanh(clamp(s / params.softcap, vec4f(-15.0), vec4f(15.0)));
+  }
+  s -= slope * vec4f(abs(vec4i(position) - vec4i(m)));
+  var index = mask_row + m * params.mask_m;
+  for (var x = select(4, 0, params.mask_kind != 0); x < 4; x++) { // each score in turn is the first
+    s = vec4f(s.yzw, masked(s.x, index.x));
+    index = index.yzwx;
   }
   return s;
 }
@@ -288,17 +281,6 @@ fn soften(rows: ptr<function, array<Row, 8>>, s: ptr<function, array<vec4f, 8>>,
     (*rows)[6] = with_scores((*rows)[6], within((*s)[6] * factor, 6, band, m));
     (*rows)[7] = with_scores((*rows)[7], within((*s)[7] * factor, 7, band, m));
   }
-}
-
-/// The scores of query n against the keys m, seen or not, from their dot products.
-fn row_scores(dots: vec4f, place: Place, n: u32, m: vec4u) -> vec4f {
-  var s = vec4f();
-  let position = i32(n) + place.offset;
-  let mask_row = params.mask_offset + place.b * params.mask_b + place.h * params.mask_h + n * params.mask_n;
-  for (var x = 0u; x < 4; x++) {
-    s[x] = masked(scaled(dots[x]) - place.slope * f32(abs(position - i32(m[x]))), mask_row + m[x] * params.mask_m);
-  }
-  return s;
 }
 
 /// What dropout leaves of a row's weights of the four keys that a lane meets from first_m on.
@@ -429,8 +411,9 @@ fn dots_of(query: u32, keys: vec4u) -> vec4f {
 
 @compute @workgroup_size(SIZE)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) index: u32) {
-  let b = group.y / params.heads;
-  let h = group.y % params.heads;
+  let head = group.y; // b · H + h
+  let b = head / params.heads;
+  let h = head % params.heads;
   let first_n = ((params.n - 1) / TILE_N - group.x) * TILE_N; // the last queries, which see most where they are causal, begin first
   let own_n = first_n + index * ROWS; // the first of this invocation's queries
   let lane = index % 4;
@@ -440,11 +423,11 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
   if (params.has_alibi != 0) {
     slope = heads[params.heads_offset + h * params.heads_row];
   }
-  let place = Place(group.y, b, h, offset, slope);
   let q_base = params.q_offset + b * params.q_b + h * params.q_h;
   let key_head = h * params.key_heads / params.heads;
   let k_base = params.k_offset + b * params.k_b + key_head * params.k_h;
   let v_base = params.v_offset + b * params.v_b + key_head * params.v_h;
+  let mask_base = params.mask_offset + b * params.mask_b + h * params.mask_h;
 
   // The keys that some query of the workgroup sees.
   let first_position = i32(first_n) + offset;
@@ -483,13 +466,14 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
     var seen = s;
     // A loop without a turn costs a device on the CPU less than an if, whose body it runs masked.
     for (var r = select(ROWS, 0, !is_plain); r < ROWS; r++) {
-      seen[r] = row_scores(seen[r], place, min(own_n + r, params.n - 1), keys);
+      let n = min(own_n + r, params.n - 1);
+      seen[r] = row_scores(seen[r], slope, i32(n) + offset, mask_base + n * params.mask_n, keys);
     }
     soften(&rows, &seen, select(1.0, params.scale, is_plain), band, vec4i(met));
     var kept = rows;
     if (DROPOUT) {
       for (var r = 0u; r < ROWS; r++) {
-        kept[r].weights = dropped(kept[r].weights, place.head, own_n + r, first_m, lane);
+        kept[r].weights = dropped(kept[r].weights, head, own_n + r, first_m, lane);
       }
     }
     let value_row = (v_base + keys.x * params.v_m) / UNIT;
@@ -528,10 +512,10 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
         for (var r = 0u; r < ROWS; r++) {
           let n = min(own_n + r, params.n - 1);
           let dots = dots_of((q_base + n * params.q_n) / UNIT, (k_base + keys * params.k_m) / UNIT);
-          let scores = within(row_scores(dots, place, n, keys), i32(r), band, vec4i(met));
-          var weights = weights_of(scores, finished[r].largest);
+          let scores = row_scores(dots, slope, i32(n) + offset, mask_base + n * params.mask_n, keys);
+          var weights = weights_of(within(scores, i32(r), band, vec4i(met)), finished[r].largest);
           if (DROPOUT) {
-            weights = dropped(weights, place.head, own_n + r, first_m, lane);
+            weights = dropped(weights, head, own_n + r, first_m, lane);
           }
           for (var i = 0u; i < 4 * dv_vecs(); i++) {
             let vec = r * V_WIDTH + i / 4;
@@ -564,7 +548,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
       store_out(row, i, complete[r * V_WIDTH + i] * normaliser);
     }
     if (params.has_lse != 0) {
-      lse[place.head * params.n + own_n + r] = value;
+      lse[head * params.n + own_n + r] = value;
     }
   }
 }
