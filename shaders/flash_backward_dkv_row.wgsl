@@ -26,6 +26,7 @@ const DV_TAIL: bool = true; // the same of Dv
 const UNIT: u32 = select(1, 4, VEC4); // elements in one of the bindings'
 const SKIP_ZEROS: bool = true; // a weight of 0 skips its value: for problems that exclude elements, so that what lies there does not matter
 const DROPOUT: bool = false;
+const TILE_M: u32 = SIZE * ROWS; // keys a workgroup
 const LOWEST: f32 = -3.4028234663852886e38; // the lowest finite f32
 const EXCLUDES: u32 = 0xff61b1e6; // bits of −3e38: an additive mask from here down to −∞ excludes
 const MINUS_INFINITY: u32 = 0xff800000;
@@ -474,7 +475,7 @@ fn products_of(value: u32, gradients: vec4u) -> vec4f {
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) index: u32) {
   let b = group.y / params.key_heads;
   let key_head = group.y % params.key_heads;
-  let first_m = group.x * SIZE * ROWS;
+  let first_m = group.x * TILE_M;
   let own_m = first_m + index * ROWS; // the first of this invocation's keys
   let lane = index % 4;
   let sharing = params.heads / params.key_heads; // query heads that read this key head
@@ -484,11 +485,11 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
   // The queries that see some key of the workgroup, and those that see every one. They are the same in every head.
   let first_place = place_of(b, key_head * sharing);
   let length = first_place.length;
-  let last_m = min(first_m + SIZE * ROWS, length) - 1; // not used where no key exists
+  let last_m = min(first_m + TILE_M, length) - 1; // not used where no key exists
   let begin = u32(clamp(i32(first_m) - first_place.offset - params.right, 0, i32(params.n))) / 4 * 4;
   let seen_end = u32(clamp(i32(last_m) - first_place.offset + params.left + 1, 0, i32(params.n)));
   let end = select(0, seen_end, first_m < length);
-  let is_plain = params.mask_kind == 0 && params.softcap == 0.0 && !DROPOUT && first_m + SIZE * ROWS <= length;
+  let is_plain = params.mask_kind == 0 && params.softcap == 0.0 && !DROPOUT && first_m + TILE_M <= length;
   let whole_begin = i32(last_m) - first_place.offset - params.right;
   let whole_end = min(i32(first_m) - first_place.offset + params.left + 1, select(0, i32(params.n), is_plain));
 
@@ -567,7 +568,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
         s = seen;
         g = kept;
       }
-      // Infinity times a weight of 0 is not 0: where an element is not finite, all four rows count as zeros here, and are added at the end.
+      // Infinity times a weight of 0 is not 0: where an element is not finite, the step counts as zeros here, and is added at the end.
       // A loop without a turn costs a device on the CPU less than an if, whose body it runs masked.
       if (SKIP_ZEROS) {
         let is_finite = quad_or(wild) == 0;
@@ -578,6 +579,14 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
         for (var i = select(0, dv_vecs(), is_finite); i < dv_vecs(); i++) {
           own_gradient[i] = vec4f();
         }
+        s[0] = select(vec4f(), s[0], is_finite); // an infinite one would make them NaN
+        s[1] = select(vec4f(), s[1], is_finite);
+        s[2] = select(vec4f(), s[2], is_finite);
+        s[3] = select(vec4f(), s[3], is_finite);
+        g[0] = select(vec4f(), g[0], is_finite);
+        g[1] = select(vec4f(), g[1], is_finite);
+        g[2] = select(vec4f(), g[2], is_finite);
+        g[3] = select(vec4f(), g[3], is_finite);
       }
       add_queries(&dk_sums, &s, &query);
       add_gradients(&dv_sums, &g, &own_gradient);
@@ -587,6 +596,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
   var all_dk = dk_sums; // copies: an array that is indexed with a variable anywhere stays in memory everywhere
   var all_dv = dv_sums;
   if (SKIP_ZEROS) {
+    let vecs = (params.d + 3) / 4; // no const: see flash_forward_row
+    let v_vecs = (params.dv + 3) / 4;
     for (var h = select(0, sharing, is_tame); h < sharing; h++) {
       let place = place_of(b, key_head * sharing + h);
       let q_base = params.q_offset + b * params.q_b + place.h * params.q_h;
@@ -596,10 +607,10 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
         let query_rows = (q_base + n * params.q_n) / UNIT;
         let gradient_rows = (gradient_base + n * params.gradient_n) / UNIT;
         var wild = 0u;
-        for (var i = 0u; i < 4 * d_vecs(); i++) {
+        for (var i = 0u; i < 4 * vecs; i++) {
           wild = wild | wildness(load_q(query_rows[i % 4], i / 4));
         }
-        for (var i = 0u; i < 4 * dv_vecs(); i++) {
+        for (var i = 0u; i < 4 * v_vecs; i++) {
           wild = wild | wildness(load_gradient(gradient_rows[i % 4], i / 4));
         }
         if (wild != 0) {
@@ -615,11 +626,11 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
             let dots = scores_of((k_base + m * params.k_m) / UNIT, query_rows);
             let products = products_of((v_base + m * params.v_m) / UNIT, gradient_rows);
             let w = weights_of(dots, products, place, first_n, lane, own_m + r, lse, delta);
-            for (var i = 0u; i < 4 * d_vecs(); i++) {
+            for (var i = 0u; i < 4 * vecs; i++) {
               let vec = r * WIDTH + i / 4;
               all_dk[vec] = add_seen(all_dk[vec], w.gradient[i % 4], load_q(query_rows[i % 4], i / 4));
             }
-            for (var i = 0u; i < 4 * dv_vecs(); i++) {
+            for (var i = 0u; i < 4 * v_vecs; i++) {
               let vec = r * V_WIDTH + i / 4;
               all_dv[vec] = add_seen(all_dv[vec], w.kept[i % 4], load_gradient(gradient_rows[i % 4], i / 4));
             }

@@ -489,7 +489,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
       }
       s = seen;
     }
-    // Infinity times a weight of 0 is not 0: where a key is not finite, all four count as zeros here, and are added at the end.
+    // Infinity times a weight of 0 is not 0: where a key is not finite, the step counts as zeros here, and is added at the end.
     // A loop without a turn costs a device on the CPU less than an if, whose body it runs masked.
     if (SKIP_ZEROS) {
       let is_finite = quad_or(wild) == 0;
@@ -497,6 +497,10 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
       for (var i = select(0, d_vecs(), is_finite); i < d_vecs(); i++) {
         key[i] = vec4f();
       }
+      s[0] = select(vec4f(), s[0], is_finite); // an infinite one would make them NaN
+      s[1] = select(vec4f(), s[1], is_finite);
+      s[2] = select(vec4f(), s[2], is_finite);
+      s[3] = select(vec4f(), s[3], is_finite);
     }
     add_keys(&sums, &s, &key);
   }
@@ -506,8 +510,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
     for (var first_m = select(begin, end, is_tame); first_m < end; first_m += 4) {
       let m = min(vec4u(first_m) + (vec4u(lane) ^ vec4u(0, 1, 2, 3)), vec4u(place.length - 1));
       let key_rows = (k_base + m * params.k_m) / UNIT;
+      let vecs = (params.d + 3) / 4; // no const: see flash_forward_row
       var wild = 0u;
-      for (var i = 0u; i < 4 * d_vecs(); i++) {
+      for (var i = 0u; i < 4 * vecs; i++) {
         wild = wild | wildness(load_k(key_rows[i % 4], i / 4));
       }
       if (wild != 0) {
@@ -516,7 +521,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
           let dots = scores_of((q_base + n * params.q_n) / UNIT, key_rows);
           let products = products_of((gradient_base + n * params.gradient_n) / UNIT, (v_base + m * params.v_m) / UNIT);
           let weights = score_gradient(dots, products, place, own_n + r, first_m, lane, own_rows[r]);
-          for (var i = 0u; i < 4 * d_vecs(); i++) {
+          for (var i = 0u; i < 4 * vecs; i++) {
             let vec = r * WIDTH + i / 4;
             complete[vec] = add_seen(complete[vec], weights[i % 4], load_k(key_rows[i % 4], i / 4));
           }

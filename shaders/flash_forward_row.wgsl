@@ -28,7 +28,7 @@ const DV_BLOCKS: u32 = 4; // the same of v and out
 const D_TAIL: bool = true; // false where D = 16 · D_BLOCKS: a loop over a row's vec4 then knows how many there are
 const DV_TAIL: bool = true; // the same of Dv
 const UNIT: u32 = select(1, 4, VEC4); // elements in one of the bindings'
-const SKIP_ZEROS: bool = true; // a weight of 0 skips its value: for problems that exclude elements, so that what lies there does not matter
+const SKIP_ZEROS: bool = true; // for problems that exclude elements: bands are compared, and a weight of 0 skips its value, whatever lies there
 const DROPOUT: bool = false;
 const TILE_N: u32 = SIZE * ROWS; // queries a workgroup
 const LOWEST: f32 = -3.4028234663852886e38; // the lowest finite f32
@@ -504,8 +504,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
       let met = vec4u(first_m) + (vec4u(lane) ^ vec4u(0, 1, 2, 3));
       let keys = min(met, vec4u(length - 1));
       let value_rows = (v_base + keys * params.v_m) / UNIT;
+      let vecs = (params.dv + 3) / 4; // no const: lavapipe's compiler would unroll the loops, and crashes over so many f16 (Mesa 26.1)
       var wild = 0u;
-      for (var i = 0u; i < 4 * dv_vecs(); i++) {
+      for (var i = 0u; i < 4 * vecs; i++) {
         wild = wild | wildness(load_v(value_rows[i % 4], i / 4));
       }
       if (wild != 0) {
@@ -517,7 +518,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
           if (DROPOUT) {
             weights = dropped(weights, head, own_n + r, first_m, lane);
           }
-          for (var i = 0u; i < 4 * dv_vecs(); i++) {
+          for (var i = 0u; i < 4 * vecs; i++) {
             let vec = r * V_WIDTH + i / 4;
             complete[vec] = add_seen(complete[vec], weights[i % 4], load_v(value_rows[i % 4], i / 4));
           }

@@ -52,17 +52,17 @@ const INPUTS: Inputs = {
 };
 
 /** Forward and backward on the GPU: the gradients' numbers by name. */
-async function gradientsOn(on: Attention, inputs: Inputs, options: ReferenceBackwardOptions, tier?: BackwardTier) {
+async function gradientsOn(on: Attention, inputs: Inputs, options: ReferenceBackwardOptions, tier?: BackwardTier, maskType?: 'f16') {
   const made: GpuTensor[] = [];
-  const upload = ({ data, shape }: { data: ArrayLike<unknown>; shape: readonly number[] }) => {
-    made.push(on.upload(data as Float32Array<ArrayBuffer>, shape));
+  const upload = ({ data, shape }: { data: ArrayLike<unknown>; shape: readonly number[] }, dtype?: 'f16') => {
+    made.push(on.upload(data as Float32Array<ArrayBuffer>, shape, dtype));
     return made.at(-1)!;
   };
   const { mask, keyLengths, alibiSlopes, sinks, maskGradient, ...rest } = options;
   const { keep: _, ...plain } = rest;
   const given: BackwardOptions = {
     ...plain,
-    ...(mask && { mask: upload(mask) }),
+    ...(mask && { mask: upload(mask, maskType) }),
     ...(keyLengths && { keyLengths: upload({ data: Uint32Array.from(keyLengths as number[]), shape: [B] }) }),
     ...(alibiSlopes && { alibiSlopes: upload(alibiSlopes) }),
     ...(sinks && { sinks: upload(sinks) }),
@@ -111,6 +111,15 @@ function expectUntouched({ name }: BackwardTier, got: object, clean: object) {
 onDevices('backward', (attention) => {
   test.each(pairs)('%s and %s', async (a, b) => {
     await expectSame(attention(), INPUTS, { ...OPTIONS[a], ...OPTIONS[b] });
+  });
+
+  test('a mask of f16, odd rows of it and elements that exclude among them', async () => {
+    const values = Array.from({ length: N * M }, (_, i) => (i % 5 === 2 ? -Infinity : ((7 * i) % 16) / 4)); // f16 has them exactly
+    const options = { mask: { data: Float32Array.from(values), shape: [N, M] } };
+    for (const tier of backwardTiersOf(attention().device, Dv)) {
+      const got = await gradientsOn(attention(), INPUTS, options, tier, 'f16');
+      expectWithin(`${tier.name} gradient`, dataOf(got), dataOf(expectedOf(INPUTS, options)), WITHIN);
+    }
   });
 
   test('forward and backward as auto chooses them', async () => {

@@ -81,7 +81,7 @@ onDevices('values that are not finite', (attention) => {
     on.release(out, lse!, ...tensors);
   });
 
-  // A causal query sees the keys up to its own: queries 0 and 1 none, the last one all but one.
+  // A causal query sees the keys up to the second before its own: queries 0 and 1 none, the last one all but two.
   test.each<[string, 'q' | 'k' | 'gradient', number[]]>([
     ['a query', 'q', [6]],
     ['a key', 'k', [6]],

@@ -74,7 +74,7 @@ export const MUTANTS = [
     [OPTIONS],
   ),
   ...each([...SCORES, 'context'], 'key lengths ignored', [['params.has_key_lengths == 0', 'true']], [OPTIONS]),
-  ...each(SCORES, 'ALiBi sign', [[/- (place\.)?slope/, '+ $1slope']], [OPTIONS]),
+  ...each(SCORES, 'ALiBi sign', [[/-(=?) (place\.)?slope/, '+$1 $2slope']], [OPTIONS]),
   ...each(
     ['softmax', 'flash_forward', 'flash_forward_quad', 'flash_forward_row'],
     'sink forgotten',
@@ -178,6 +178,12 @@ export const MUTANTS = [
     ['a row sees what the first of its invocation sees', 'band.first + r', 'band.first', BANDS],
     ['a row sees as far as the first of its invocation', 'band.end + r', 'band.end', BANDS],
   ].map(([what, from, to, test]) => ({ what, file: 'flash_forward_row', replacements: [[from, to]], tests: [test] })),
+  ...each(
+    ['flash_forward_row'],
+    'each lane decides by its own values what counts as zeros',
+    [['quad_or(wild) == 0', 'wild == 0']],
+    [NOT_FINITE],
+  ),
   ...each(['flash_forward_row'], 'infinity times a weight of 0', [['select(0, dv_vecs(), is_finite)', 'dv_vecs()']], [NOT_FINITE]),
   ...each(['flash_forward_row'], 'values that are not finite dropped', [['select(begin, end, is_tame)', 'end']], [NOT_FINITE]),
   ...each(
