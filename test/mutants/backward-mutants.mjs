@@ -109,7 +109,12 @@ const FAULTS = [
   [['flash_backward_dkv_row'], 'an infinite gradient times a weight of 0', [['select(0, dv_vecs(), is_finite)', 'dv_vecs()']]],
   [['flash_backward_dq_row'], 'steps with a key that is not finite dropped', [['select(begin, end, is_tame)', 'end']]],
   [['flash_backward_dkv_row'], 'steps with a query that is not finite dropped', [['select(0, sharing, is_tame)', 'sharing']]],
-  [ROWS, 'each lane decides by its own elements what counts as zeros', [['quad_or(wild) == 0', 'wild == 0']], NOT_FINITE],
+  [
+    ['flash_backward_dkv_row'],
+    'each lane decides by its own elements what counts as zeros',
+    [['quad_or(wild) == 0', 'wild == 0']],
+    NOT_FINITE,
+  ],
   [ROWS, 'what is finite added twice beside what is not', [['if (wild != 0) {', 'if (true) {']], NOT_FINITE],
   [ROWS, 'the block of another row beside what is not finite', [['r * WIDTH + i / 4', 'r + i / 4']], NOT_FINITE],
   [
