@@ -391,7 +391,7 @@ fn wildness(value: vec4f) -> u32 {
   return u32(any((bitcast<vec4u>(value) & vec4u(0x7f800000)) == vec4u(0x7f800000)));
 }
 
-/// The same in all four lanes.
+/// The bits of all four lanes, in each of them.
 fn quad_or(bits: u32) -> u32 {
   let two = bits | quadSwapX(bits);
   return two | quadSwapY(two);
