@@ -24,8 +24,12 @@ const DV_BLOCKS: u32 = 4; // the same of v and gradient
 const D_TAIL: bool = true; // false where D = 16 · D_BLOCKS: a loop over a row's vec4 then knows how many there are
 const DV_TAIL: bool = true; // the same of Dv
 const UNIT: u32 = select(1, 4, VEC4); // elements in one of the bindings'
+const MASK: u32 = 1; // 0: none, 1: boolean, 2: f32 added, 3: f16 added
+const SOFTCAP: bool = true; // these two may be true where there is none, at a cost
+const ALIBI: bool = true;
 const SKIP_ZEROS: bool = true; // a weight of 0 skips its value: for problems that exclude elements, so that what lies there does not matter
 const DROPOUT: bool = false;
+const IN_LINES: bool = MASK == 0 && !SOFTCAP && !ALIBI && !DROPOUT; // nothing but their band changes scores: a line a row, no loop
 const TILE_M: u32 = SIZE * ROWS; // keys a workgroup
 const LOWEST: f32 = -3.4028234663852886e38; // the lowest finite f32
 const EXCLUDES: u32 = 0xff61b1e6; // bits of −3e38: an additive mask from here down to −∞ excludes
@@ -221,14 +225,14 @@ struct Weights {
   gradient: vec4f, // dA
 }
 
-/// Four scores with the mask's elements. One load of each serves every kind of mask: a device on the CPU runs the branches of all.
+/// Four scores with the mask's elements.
 fn masked(s: vec4f, index: vec4u) -> vec4f {
-  let at = index >> vec4u(select(select(0u, 1u, params.mask_kind == 3), 2u, params.mask_kind == 1)); // a word has 4, 1 or 2 elements
+  let at = index / select(select(1u, 2u, MASK == 3), 4u, MASK == 1); // a word has 4 elements, 2 or 1
   let words = vec4u(mask[at.x], mask[at.y], mask[at.z], mask[at.w]);
-  if (params.mask_kind == 1) {
+  if (MASK == 1) {
     return select(s, vec4f(LOWEST), ((words >> (8 * (index % 4))) & vec4u(0xff)) == vec4u());
   }
-  if (params.mask_kind == 2) {
+  if (MASK == 2) {
     return select(s + bitcast<vec4f>(words), vec4f(LOWEST), (words >= vec4u(EXCLUDES)) & (words <= vec4u(MINUS_INFINITY)));
   }
   let bits = (words >> (16 * (index % 2))) & vec4u(0xffff);
@@ -244,19 +248,26 @@ fn weights_of(dots: vec4f, products: vec4f, place: Place, first_n: u32, lane: u3
     (vec4i(i32(m)) <= position + params.right) & (vec4i(i32(m)) >= position - params.left);
   var s = dots * params.scale;
   var derivative = vec4f(1.0); // of the softcap
-  if (params.softcap > 0.0) {
+  if (SOFTCAP) {
     let t = tanh(clamp(s / params.softcap, vec4f(-15.0), vec4f(15.0)));
-    s = params.softcap * t;
-    derivative = 1.0 - t * t;
+    s = select(s, params.softcap * t, params.softcap > 0.0);
+    derivative = select(derivative, 1.0 - t * t, params.softcap > 0.0);
   }
-  s -= place.slope * vec4f(abs(position - vec4i(i32(m))));
-  if (params.mask_kind != 0) {
+  if (ALIBI) {
+    s -= place.slope * vec4f(abs(position - vec4i(i32(m))));
+  }
+  if (MASK > 0) {
     let mask_column = params.mask_offset + place.b * params.mask_b + place.h * params.mask_h + m * params.mask_m;
     s = masked(s, select(vec4u(params.mask_offset), mask_column + n * params.mask_n, is_seen)); // the first element where there may be none
   }
-  let bits = bitcast<vec4u>(s);
-  let is_excluded = (bits >= vec4u(EXCLUDES)) & (bits <= vec4u(MINUS_INFINITY));
-  let weights = select(vec4f(), exp(s - lse), is_seen & !is_excluded);
+  var weights = exp(s - lse);
+  if (SKIP_ZEROS) {
+    weights = select(vec4f(), weights, is_seen);
+  }
+  if (MASK > 0) {
+    let bits = bitcast<vec4u>(s);
+    weights = select(weights, vec4f(), (bits >= vec4u(EXCLUDES)) & (bits <= vec4u(MINUS_INFINITY)));
+  }
   var factors = vec4f(1.0); // dropout's
   if (DROPOUT) {
     for (var x = 0u; x < 4; x++) {
@@ -264,13 +275,8 @@ fn weights_of(dots: vec4f, products: vec4f, place: Place, first_n: u32, lane: u3
       factors[x] = select(params.keep_factor, 0.0, word < params.drop_below);
     }
   }
-  return Weights(weights * factors, select(vec4f(), weights * (factors * products - delta) * derivative, weights != vec4f()));
-}
-
-/// The same of a step whose queries all see the key, with scores that nothing changes.
-fn plain_weights(dots: vec4f, products: vec4f, lse: vec4f, delta: vec4f) -> Weights {
-  let weights = exp(dots * params.scale - lse);
-  return Weights(weights, weights * (products - delta));
+  let result = weights * (factors * products - delta) * derivative;
+  return Weights(weights * factors, select(result, vec4f(), vec4<bool>(SKIP_ZEROS) & (weights == vec4f())));
 }
 
 /// The four numbers that a lane meets, in its order.
@@ -482,16 +488,13 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
   let k_base = params.k_offset + b * params.k_b + key_head * params.k_h;
   let v_base = params.v_offset + b * params.v_b + key_head * params.v_h;
 
-  // The queries that see some key of the workgroup, and those that see every one. They are the same in every head.
+  // The queries that see some key of the workgroup. They are the same in every head.
   let first_place = place_of(b, key_head * sharing);
   let length = first_place.length;
   let last_m = min(first_m + TILE_M, length) - 1; // not used where no key exists
   let begin = u32(clamp(i32(first_m) - first_place.offset - params.right, 0, i32(params.n))) / 4 * 4;
   let seen_end = u32(clamp(i32(last_m) - first_place.offset + params.left + 1, 0, i32(params.n)));
   let end = select(0, seen_end, first_m < length);
-  let is_plain = params.mask_kind == 0 && params.softcap == 0.0 && !DROPOUT && first_m + TILE_M <= length;
-  let whole_begin = i32(last_m) - first_place.offset - params.right;
-  let whole_end = min(i32(first_m) - first_place.offset + params.left + 1, select(0, i32(params.n), is_plain));
 
   var keys: Keys;
   var values: Values;
@@ -513,7 +516,6 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
     let gradient_base = params.gradient_offset + b * params.gradient_b + h * params.gradient_h;
     for (var first_n = begin; first_n < end; first_n += 4) {
       let n = min(first_n + lane, params.n - 1); // a query that does not exist has its place taken by one that does, with weight 0
-      let is_whole = i32(first_n) >= whole_begin && i32(first_n) + 4 <= whole_end && place.slope == 0.0; // the same in the whole workgroup
       let row = bitcast<vec2f>(rows[place.head * params.n + n].xy);
       let lse = meet_numbers(row.x);
       let delta = meet_numbers(row.y);
@@ -540,20 +542,20 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
       var g = array<vec4f, 4>(); // gradient·v; then P ∘ R
       add_scores(&s, &keys, &query);
       add_products(&g, &values, &own_gradient);
-      if (is_whole) {
-        var w = plain_weights(s[0], g[0], lse, delta);
+      if (IN_LINES) {
+        var w = weights_of(s[0], g[0], place, first_n, lane, own_m, lse, delta);
         s[0] = w.gradient;
         g[0] = w.kept;
         if (ROWS > 1) {
-          w = plain_weights(s[1], g[1], lse, delta);
+          w = weights_of(s[1], g[1], place, first_n, lane, own_m + 1, lse, delta);
           s[1] = w.gradient;
           g[1] = w.kept;
         }
         if (ROWS > 2) {
-          w = plain_weights(s[2], g[2], lse, delta);
+          w = weights_of(s[2], g[2], place, first_n, lane, own_m + 2, lse, delta);
           s[2] = w.gradient;
           g[2] = w.kept;
-          w = plain_weights(s[3], g[3], lse, delta);
+          w = weights_of(s[3], g[3], place, first_n, lane, own_m + 3, lse, delta);
           s[3] = w.gradient;
           g[3] = w.kept;
         }

@@ -24,8 +24,12 @@ const DV_BLOCKS: u32 = 4; // the same of v and gradient
 const D_TAIL: bool = true; // false where D = 16 · D_BLOCKS: a loop over a row's vec4 then knows how many there are
 const DV_TAIL: bool = true; // the same of Dv
 const UNIT: u32 = select(1, 4, VEC4); // elements in one of the bindings'
+const MASK: u32 = 1; // 0: none, 1: boolean, 2: f32 added, 3: f16 added
+const SOFTCAP: bool = true; // these two may be true where there is none, at a cost
+const ALIBI: bool = true;
 const SKIP_ZEROS: bool = true; // a weight of 0 skips its value: for problems that exclude elements, so that what lies there does not matter
 const DROPOUT: bool = false;
+const IN_LINES: bool = MASK == 0 && !SOFTCAP && !ALIBI && !DROPOUT; // nothing but their band changes scores: a line a row, no loop
 const TILE_N: u32 = SIZE * ROWS; // queries a workgroup
 const LOWEST: f32 = -3.4028234663852886e38; // the lowest finite f32
 const EXCLUDES: u32 = 0xff61b1e6; // bits of −3e38: an additive mask from here down to −∞ excludes
@@ -209,14 +213,14 @@ fn held(loaded: vec4f, vec: u32, size: u32) -> vec4f {
   return select(vec4f(), loaded, 4 * vec + vec4u(0, 1, 2, 3) < vec4u(size));
 }
 
-/// Four scores with the mask's elements. One load of each serves every kind of mask: a device on the CPU runs the branches of all.
+/// Four scores with the mask's elements.
 fn masked(s: vec4f, index: vec4u) -> vec4f {
-  let at = index >> vec4u(select(select(0u, 1u, params.mask_kind == 3), 2u, params.mask_kind == 1)); // a word has 4, 1 or 2 elements
+  let at = index / select(select(1u, 2u, MASK == 3), 4u, MASK == 1); // a word has 4 elements, 2 or 1
   let words = vec4u(mask[at.x], mask[at.y], mask[at.z], mask[at.w]);
-  if (params.mask_kind == 1) {
+  if (MASK == 1) {
     return select(s, vec4f(LOWEST), ((words >> (8 * (index % 4))) & vec4u(0xff)) == vec4u());
   }
-  if (params.mask_kind == 2) {
+  if (MASK == 2) {
     return select(s + bitcast<vec4f>(words), vec4f(LOWEST), (words >= vec4u(EXCLUDES)) & (words <= vec4u(MINUS_INFINITY)));
   }
   let bits = (words >> (16 * (index % 2))) & vec4u(0xffff);
@@ -233,19 +237,26 @@ fn score_gradient(dots: vec4f, products: vec4f, place: Place, n: u32, first_m: u
     (at <= vec4i(position + params.right)) & (at >= vec4i(position - params.left));
   var s = dots * params.scale;
   var derivative = vec4f(1.0); // of the softcap
-  if (params.softcap > 0.0) {
+  if (SOFTCAP) {
     let t = tanh(clamp(s / params.softcap, vec4f(-15.0), vec4f(15.0)));
-    s = params.softcap * t;
-    derivative = 1.0 - t * t;
+    s = select(s, params.softcap * t, params.softcap > 0.0);
+    derivative = select(derivative, 1.0 - t * t, params.softcap > 0.0);
   }
-  s -= place.slope * vec4f(abs(vec4i(position) - at));
-  if (params.mask_kind != 0) {
+  if (ALIBI) {
+    s -= place.slope * vec4f(abs(vec4i(position) - at));
+  }
+  if (MASK > 0) {
     let mask_row = params.mask_offset + place.b * params.mask_b + place.h * params.mask_h + n * params.mask_n;
     s = masked(s, select(vec4u(params.mask_offset), mask_row + m * params.mask_m, is_seen)); // the first element where there may be none
   }
-  let bits = bitcast<vec4u>(s);
-  let is_excluded = (bits >= vec4u(EXCLUDES)) & (bits <= vec4u(MINUS_INFINITY));
-  let weights = select(vec4f(), exp(s - row.x), is_seen & !is_excluded);
+  var weights = exp(s - row.x);
+  if (SKIP_ZEROS) {
+    weights = select(vec4f(), weights, is_seen);
+  }
+  if (MASK > 0) {
+    let bits = bitcast<vec4u>(s);
+    weights = select(weights, vec4f(), (bits >= vec4u(EXCLUDES)) & (bits <= vec4u(MINUS_INFINITY)));
+  }
   var factors = vec4f(1.0); // dropout's
   if (DROPOUT) {
     let words = philox(vec4u(first_m / 4, n, place.head, 0));
@@ -253,12 +264,8 @@ fn score_gradient(dots: vec4f, products: vec4f, place: Place, n: u32, first_m: u
     let met = select(paired, paired.zwxy, (lane & 2) != 0); // its x-th is words[lane ^ x]
     factors = select(vec4f(params.keep_factor), vec4f(), met < vec4u(params.drop_below));
   }
-  return select(vec4f(), weights * (factors * products - row.y) * derivative, weights != vec4f());
-}
-
-/// The same of a step that the query sees whole, with scores that nothing changes.
-fn plain_gradient(dots: vec4f, products: vec4f, row: vec2f) -> vec4f {
-  return exp(dots * params.scale - row.x) * (products - row.y);
+  let result = weights * (factors * products - row.y) * derivative;
+  return select(result, vec4f(), vec4<bool>(SKIP_ZEROS) & (weights == vec4f()));
 }
 
 /// Adds one vec4's part of q kᵀ.
@@ -425,14 +432,11 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
   let v_base = params.v_offset + b * params.v_b + key_head * params.v_h;
   let gradient_base = params.gradient_offset + b * params.gradient_b + h * params.gradient_h;
 
-  // The keys that some query of the workgroup sees, and those that every one sees, with scores that nothing changes.
+  // The keys that some query of the workgroup sees.
   let first_position = i32(first_n) + place.offset;
   let last_position = i32(min(first_n + TILE_N, params.n) - 1) + place.offset;
   let begin = u32(clamp(first_position - params.left, 0, i32(place.length))) / 4 * 4;
   let end = u32(clamp(last_position + params.right + 1, 0, i32(place.length)));
-  let is_plain = params.mask_kind == 0 && params.softcap == 0.0 && place.slope == 0.0 && !DROPOUT;
-  let whole_begin = last_position - params.left;
-  let whole_end = min(first_position + params.right + 1, select(0, i32(place.length), is_plain));
 
   var queries: Queries;
   var gradients: Gradients;
@@ -452,7 +456,6 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
   var is_tame = true; // no step so far had its keys taken for zeros
   for (var first_m = begin; first_m < end; first_m += 4) {
     let m = min(first_m + lane, place.length - 1); // a key that does not exist is not loaded: its place is taken by one that does, with weight 0
-    let is_whole = i32(first_m) >= whole_begin && i32(first_m) + 4 <= whole_end; // the same in the whole workgroup
     let key_row = (k_base + m * params.k_m) / UNIT;
     var key: Key;
     var wild = 0u;
@@ -472,14 +475,14 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
     var g = array<vec4f, 4>(); // gradient·v
     add_scores(&s, &queries, &key);
     add_products(&g, &gradients, &value);
-    if (is_whole) {
-      s[0] = plain_gradient(s[0], g[0], own_rows[0]);
+    if (IN_LINES) {
+      s[0] = score_gradient(s[0], g[0], place, own_n, first_m, lane, own_rows[0]);
       if (ROWS > 1) {
-        s[1] = plain_gradient(s[1], g[1], own_rows[1]);
+        s[1] = score_gradient(s[1], g[1], place, own_n + 1, first_m, lane, own_rows[1]);
       }
       if (ROWS > 2) {
-        s[2] = plain_gradient(s[2], g[2], own_rows[2]);
-        s[3] = plain_gradient(s[3], g[3], own_rows[3]);
+        s[2] = score_gradient(s[2], g[2], place, own_n + 2, first_m, lane, own_rows[2]);
+        s[3] = score_gradient(s[3], g[3], place, own_n + 3, first_m, lane, own_rows[3]);
       }
     } else {
       var seen = s;

@@ -28,8 +28,12 @@ const DV_BLOCKS: u32 = 4; // the same of v and out
 const D_TAIL: bool = true; // false where D = 16 · D_BLOCKS: a loop over a row's vec4 then knows how many there are
 const DV_TAIL: bool = true; // the same of Dv
 const UNIT: u32 = select(1, 4, VEC4); // elements in one of the bindings'
+const MASK: u32 = 1; // 0: none, 1: boolean, 2: f32 added, 3: f16 added
+const SOFTCAP: bool = true; // these two may be true where there is none, at a cost
+const ALIBI: bool = true;
 const SKIP_ZEROS: bool = true; // for problems that exclude elements: bands are compared, and a weight of 0 skips its value, whatever lies there
 const DROPOUT: bool = false;
+const SCORE_MOD: bool = MASK > 0 || SOFTCAP || ALIBI; // constants, because a device on the CPU runs branches that nobody takes
 const TILE_N: u32 = SIZE * ROWS; // queries a workgroup
 const LOWEST: f32 = -3.4028234663852886e38; // the lowest finite f32
 const EXCLUDED: f32 = -3e38; // a score from here down is excluded
@@ -134,30 +138,32 @@ fn philox(counter: vec4u) -> vec4u {
   return c;
 }
 
-/// A score with the mask's element. One load serves every kind of mask: a device on the CPU runs the branches of all.
-fn masked(s: f32, index: u32) -> f32 {
-  let word = mask[index >> select(select(0u, 1u, params.mask_kind == 3), 2u, params.mask_kind == 1)]; // it has 4, 1 or 2 elements
-  if (params.mask_kind == 1) {
-    return select(s, LOWEST, ((word >> (8 * (index % 4))) & 0xff) == 0);
+/// Four scores with the mask's elements.
+fn masked(s: vec4f, index: vec4u) -> vec4f {
+  let at = index / select(select(1u, 2u, MASK == 3), 4u, MASK == 1); // a word has 4 elements, 2 or 1
+  let words = vec4u(mask[at.x], mask[at.y], mask[at.z], mask[at.w]);
+  if (MASK == 1) {
+    return select(s, vec4f(LOWEST), ((words >> (8 * (index % 4))) & vec4u(0xff)) == vec4u());
   }
-  if (params.mask_kind == 2) {
-    return select(s + bitcast<f32>(word), LOWEST, word >= EXCLUDES && word <= MINUS_INFINITY);
+  if (MASK == 2) {
+    return select(s + bitcast<vec4f>(words), vec4f(LOWEST), (words >= vec4u(EXCLUDES)) & (words <= vec4u(MINUS_INFINITY)));
   }
-  let bits = (word >> (16 * (index % 2))) & 0xffff;
-  return select(s + unpack2x16float(bits).x, LOWEST, bits >= EXCLUDES_F16 && bits <= MINUS_INFINITY_F16);
+  let bits = (words >> (16 * (index % 2))) & vec4u(0xffff);
+  let bias = vec4f(unpack2x16float(bits.x).x, unpack2x16float(bits.y).x, unpack2x16float(bits.z).x, unpack2x16float(bits.w).x);
+  return select(s + bias, vec4f(LOWEST), (bits >= vec4u(EXCLUDES_F16)) & (bits <= vec4u(MINUS_INFINITY_F16)));
 }
 
 /// The scores of a query, at a position among the keys, against keys m, seen or not, from their dot products: scale → softcap → ALiBi → mask.
 fn row_scores(dots: vec4f, slope: f32, position: i32, mask_row: u32, m: vec4u) -> vec4f {
   var s = dots * params.scale;
-  if (params.softcap > 0.0) {
-    s = params.softcap * tanh(clamp(s / params.softcap, vec4f(-15.0), vec4f(15.0)));
+  if (SOFTCAP) {
+    s = select(s, params.softcap * tanh(clamp(s / params.softcap, vec4f(-15.0), vec4f(15.0))), params.softcap > 0.0);
   }
-  s -= slope * vec4f(abs(vec4i(position) - vec4i(m)));
-  var index = mask_row + m * params.mask_m;
-  for (var x = select(4, 0, params.mask_kind != 0); x < 4; x++) { // each score in turn is the first
-    s = vec4f(s.yzw, masked(s.x, index.x));
-    index = index.yzwx;
+  if (ALIBI) {
+    s -= slope * vec4f(abs(vec4i(position) - vec4i(m)));
+  }
+  if (MASK > 0) {
+    s = masked(s, mask_row + m * params.mask_m);
   }
   return s;
 }
@@ -303,8 +309,8 @@ fn add_values(sums: vec4f, rise: f32, w: vec4f, v: Four) -> vec4f {
 }
 
 /// Adds weights · v to one vec4 of every row of out.
-fn value_vec(sums: ptr<function, Sums>, rows: ptr<function, array<Row, 8>>, vec: u32, value: ptr<function, Value>) {
-  let values = meet((*value)[vec]);
+fn value_vec(sums: ptr<function, Sums>, rows: ptr<function, array<Row, 8>>, vec: u32, value: ptr<function, Value>, is_finite: bool) {
+  let values = meet(select(vec4f(), (*value)[vec], is_finite));
   (*sums)[vec] = add_values((*sums)[vec], (*rows)[0].rise, (*rows)[0].weights, values);
   if (ROWS > 1) {
     (*sums)[V_WIDTH + vec] = add_values((*sums)[V_WIDTH + vec], (*rows)[1].rise, (*rows)[1].weights, values);
@@ -328,11 +334,11 @@ fn score_block(s: ptr<function, array<vec4f, 8>>, queries: ptr<function, Queries
   score_vec(s, queries, 4 * block + 3, key);
 }
 
-fn value_block(sums: ptr<function, Sums>, rows: ptr<function, array<Row, 8>>, block: u32, value: ptr<function, Value>) {
-  value_vec(sums, rows, 4 * block, value);
-  value_vec(sums, rows, 4 * block + 1, value);
-  value_vec(sums, rows, 4 * block + 2, value);
-  value_vec(sums, rows, 4 * block + 3, value);
+fn value_block(sums: ptr<function, Sums>, rows: ptr<function, array<Row, 8>>, block: u32, value: ptr<function, Value>, is_finite: bool) {
+  value_vec(sums, rows, 4 * block, value, is_finite);
+  value_vec(sums, rows, 4 * block + 1, value, is_finite);
+  value_vec(sums, rows, 4 * block + 2, value, is_finite);
+  value_vec(sums, rows, 4 * block + 3, value, is_finite);
 }
 
 /// Up to four blocks of the dot products.
@@ -348,14 +354,14 @@ fn score_blocks(s: ptr<function, array<vec4f, 8>>, queries: ptr<function, Querie
 }
 
 /// Up to four blocks of weights · v.
-fn value_blocks(sums: ptr<function, Sums>, rows: ptr<function, array<Row, 8>>, first: u32, value: ptr<function, Value>) {
-  value_block(sums, rows, first, value);
+fn value_blocks(sums: ptr<function, Sums>, rows: ptr<function, array<Row, 8>>, first: u32, value: ptr<function, Value>, is_finite: bool) {
+  value_block(sums, rows, first, value, is_finite);
   if (DV_BLOCKS > 1) {
-    value_block(sums, rows, first + 1, value);
+    value_block(sums, rows, first + 1, value, is_finite);
   }
   if (DV_BLOCKS > 2) {
-    value_block(sums, rows, first + 2, value);
-    value_block(sums, rows, first + 3, value);
+    value_block(sums, rows, first + 2, value, is_finite);
+    value_block(sums, rows, first + 3, value, is_finite);
   }
 }
 
@@ -370,14 +376,14 @@ fn add_dot_products(s: ptr<function, array<vec4f, 8>>, queries: ptr<function, Qu
   }
 }
 
-fn add_weighted_values(sums: ptr<function, Sums>, rows: ptr<function, array<Row, 8>>, value: ptr<function, Value>) {
-  value_blocks(sums, rows, 0, value);
+fn add_weighted_values(sums: ptr<function, Sums>, rows: ptr<function, array<Row, 8>>, value: ptr<function, Value>, is_finite: bool) {
+  value_blocks(sums, rows, 0, value, is_finite);
   if (DV_BLOCKS > 4) {
-    value_blocks(sums, rows, 4, value);
+    value_blocks(sums, rows, 4, value, is_finite);
   }
   if (DV_BLOCKS > 8) {
-    value_blocks(sums, rows, 8, value);
-    value_blocks(sums, rows, 12, value);
+    value_blocks(sums, rows, 8, value, is_finite);
+    value_blocks(sums, rows, 12, value, is_finite);
   }
 }
 
@@ -434,7 +440,6 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
   let last_position = i32(min(first_n + TILE_N, params.n) - 1) + offset;
   let begin = u32(clamp(first_position - params.left, 0, i32(length))) / 4 * 4;
   let end = u32(clamp(last_position + params.right + 1, 0, i32(length)));
-  let is_plain = params.mask_kind == 0 && params.softcap == 0.0 && params.has_alibi == 0;
   let band = Band(i32(own_n) + offset - params.left, i32(own_n) + offset + params.right + 1, i32(length));
 
   var loaded: Queries;
@@ -464,12 +469,13 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
     }
     add_dot_products(&s, &queries, &key);
     var seen = s;
-    // A loop without a turn costs a device on the CPU less than an if, whose body it runs masked.
-    for (var r = select(ROWS, 0, !is_plain); r < ROWS; r++) {
-      let n = min(own_n + r, params.n - 1);
-      seen[r] = row_scores(seen[r], slope, i32(n) + offset, mask_base + n * params.mask_n, keys);
+    if (SCORE_MOD) {
+      for (var r = 0u; r < ROWS; r++) {
+        let n = min(own_n + r, params.n - 1);
+        seen[r] = row_scores(seen[r], slope, i32(n) + offset, mask_base + n * params.mask_n, keys);
+      }
     }
-    soften(&rows, &seen, select(1.0, params.scale, is_plain), band, vec4i(met));
+    soften(&rows, &seen, select(params.scale, 1.0, SCORE_MOD), band, vec4i(met));
     var kept = rows;
     if (DROPOUT) {
       for (var r = 0u; r < ROWS; r++) {
@@ -477,7 +483,6 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
       }
     }
     let value_row = (v_base + keys.x * params.v_m) / UNIT;
-    // Infinity times a weight of 0 is not 0: where a value is not finite, all four count as zeros here, and are added at the end.
     var value: Value;
     var wild = 0u;
     for (var i = 0u; i < dv_vecs(); i++) {
@@ -487,14 +492,10 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
         wild = wild | wildness(loaded_value);
       }
     }
-    if (SKIP_ZEROS) {
-      let is_finite = quad_or(wild) == 0;
-      is_tame = is_tame & is_finite;
-      for (var i = select(0, dv_vecs(), is_finite); i < dv_vecs(); i++) {
-        value[i] = vec4f();
-      }
-    }
-    add_weighted_values(&sums, &kept, &value);
+    // Infinity times a weight of 0 is not 0: where a value is not finite, all four count as zeros here, and are added at the end.
+    let is_finite = !SKIP_ZEROS || quad_or(wild) == 0;
+    is_tame = is_tame & is_finite;
+    add_weighted_values(&sums, &kept, &value, is_finite);
   }
 
   var finished = rows;

@@ -1,5 +1,5 @@
 /** Tiles of flash_decode: few queries over many keys. Part of tiles.ts. */
-import { maskKind } from './kernels/band.ts';
+import { scoreFlags } from './kernels/band.ts';
 import { hasTail } from './kernels/context.ts';
 import { rowsOf } from './kernels/flash_decode.ts';
 import { isBanded, isVec4, type Problem } from './problem.ts';
@@ -40,11 +40,9 @@ type Shape = Readonly<Record<'SIZE' | 'LANES' | 'KEYS' | 'COLS' | 'D_BLOCKS' | '
 
 /** What the kernel must do for a problem, in steps of SIZE / LANES · KEYS keys. */
 export function decodeFlags(problem: Problem, { SIZE, LANES, KEYS, COLS, D_BLOCKS, DV_BLOCKS }: Shape) {
-  const { softcap, alibiSlopes, dropout, D, Dv } = problem;
+  const { dropout, D, Dv } = problem;
   return {
-    MASK: maskKind(problem),
-    SOFTCAP: softcap > 0,
-    ALIBI: alibiSlopes !== undefined,
+    ...scoreFlags(problem),
     BAND: isBanded(problem) || hasTail(problem, (SIZE / LANES) * KEYS),
     DROPOUT: dropout !== undefined,
     D_TAIL: D < 4 * COLS * LANES * D_BLOCKS,

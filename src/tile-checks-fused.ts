@@ -1,6 +1,7 @@
 /** What the tiles of the fused kernels must keep to. Loaded with them. */
 import { decodeFlags } from './decode-tiles.ts';
 import { AttentionError } from './errors.ts';
+import { scoreFlags } from './kernels/band.ts';
 import { flashDecodeBytes } from './kernels/flash_decode.ts';
 import { flashForwardBytes } from './kernels/flash_forward.ts';
 import { describeVariant, numbers, type Variant } from './kernels/kernel.ts';
@@ -26,11 +27,12 @@ export function checkRows(
   kernel: string,
   [mostRows, mostBlocks]: readonly [number, number],
   variant: Variant,
-  { D, Dv }: Pick<Problem, 'D' | 'Dv'>,
+  problem: Problem,
   isWhole: boolean,
   facts: DeviceFacts,
 ): void {
   checkQuads(kernel, facts);
+  const { D, Dv } = problem;
   const { SIZE, ROWS, D_BLOCKS, DV_BLOCKS } = numbers<'SIZE' | 'ROWS' | 'D_BLOCKS' | 'DV_BLOCKS'>(variant);
   const isRight = SIZE % 4 === 0 && isPower(ROWS, mostRows) && isPower(D_BLOCKS, mostBlocks) && isPower(DV_BLOCKS, mostBlocks);
   if (!isRight || 16 * D_BLOCKS < D || 16 * DV_BLOCKS < Dv) {
@@ -38,7 +40,7 @@ export function checkRows(
     const need = `SIZE a multiple of 4, ${powers}, 16·D_BLOCKS ≥ D = ${D}, 16·DV_BLOCKS ≥ Dv = ${Dv}`;
     throw new AttentionError('option', `variant: ${kernel} has ${describeVariant(variant)}: need ${need}`);
   }
-  checkTails(kernel, variant, rowTails({ D, Dv }, variant));
+  checkFlags(kernel, variant, { ...rowTails(problem, variant), ...scoreFlags(problem) });
   checkVec4(kernel, variant, isWhole);
   checkFits(kernel, SIZE, 0, facts);
 }
@@ -49,9 +51,10 @@ export function rowTails({ D, Dv }: Pick<Problem, 'D' | 'Dv'>, shape: Variant) {
   return { D_TAIL: D < 16 * D_BLOCKS, DV_TAIL: Dv < 16 * DV_BLOCKS };
 }
 
-function checkTails(kernel: string, variant: Variant, tails: Readonly<Record<string, boolean>>): void {
-  const wrong = Object.keys(tails).find((name) => tails[name] && variant[name] !== true);
-  if (wrong) throw new AttentionError('option', `variant: ${kernel} has ${describeVariant(variant)}: ${wrong} must be true here`);
+/** What the problem needs must be true, or the mask's kind. */
+function checkFlags(kernel: string, variant: Variant, flags: Readonly<Record<string, boolean | number>>): void {
+  const wrong = Object.entries(flags).find(([name, need]) => variant[name] !== need && (need || name === 'MASK'));
+  if (wrong) throw new AttentionError('option', `variant: ${kernel} has ${describeVariant(variant)}: ${wrong[0]} must be ${wrong[1]} here`);
 }
 
 const isPower = (value: number, most: number): boolean => Number.isInteger(Math.log2(value)) && value <= most;
@@ -74,8 +77,7 @@ export function checkDecodeTiles(variant: Variant, problem: Problem, facts: Devi
     const need = `ROWS 1 to 8, COLS 1 to 4, D_BLOCKS and DV_BLOCKS 1 to 16, powers of 2, KEYS 1 or 4, SIZE a multiple of LANES, LANES 1 or at least ROWS, ${blocks}`;
     throw new AttentionError('option', `${got}: need ${need}`);
   }
-  const wrong = Object.entries(decodeFlags(problem, v)).find(([name, need]) => variant[name] !== need && (need || name === 'MASK'));
-  if (wrong) throw new AttentionError('option', `${got}: ${wrong[0]} must be ${wrong[1]} here`);
+  checkFlags('flash_decode', variant, decodeFlags(problem, v));
   checkVec4('flash_decode', variant, isVec4(problem));
   checkFits('flash_decode', v.SIZE, flashDecodeBytes(variant), facts);
 }

@@ -1,7 +1,8 @@
 /** Chooses the kernels of the backward pass and their tiles: a pure function of the problem, the device's facts and what the caller forces. */
 import type { BackwardProblem } from './backward-problem.ts';
 import { AttentionError } from './errors.ts';
-import { skipsZeros } from './kernels/context.ts';
+import { scoreFlags } from './kernels/band.ts';
+import { hasTail, skipsZeros } from './kernels/context.ts';
 import { flashBackwardDkvBytes } from './kernels/flash_backward_dkv.ts';
 import { flashBackwardDqBytes } from './kernels/flash_backward_dq.ts';
 import { flashBackwardMaskBytes } from './kernels/flash_backward_mask.ts';
@@ -139,7 +140,8 @@ function rowTiles(kernel: 'flash_backward_dq_row' | 'flash_backward_dkv_row', pr
   const tails = rowTails(problem, { ...shape, ...forcedOf(kernel, problem) });
   const tiles = { VEC4: isVec4(problem, isDq ? [dq] : [dk, dv]), SIZE: size, ROWS: rows, ...shape, ...tails };
   const reason = `a software device with subgroups; ${rows} ${isDq ? 'queries' : 'keys'} an invocation`;
-  return { variant: { ...common(problem), ...tiles }, reason };
+  const isTail = isDq ? hasTail(problem, 4) : N % 4 !== 0; // the last step may go beyond the last key, or query
+  return { variant: { ...common(problem), ...tiles, ...scoreFlags(problem), SKIP_ZEROS: skipsZeros(problem) || isTail }, reason };
 }
 
 const MOST_ROWS = 4;
@@ -153,8 +155,7 @@ function dqRowTiles(problem: BackwardProblem, facts: DeviceFacts): Choice {
 }
 
 function dkvRowTiles(problem: BackwardProblem, facts: DeviceFacts): Choice {
-  const { variant, reason } = rowTiles('flash_backward_dkv_row', problem, facts);
-  return { variant: { ...variant, SKIP_ZEROS: skipsZeros(problem) || problem.N % 4 !== 0 }, reason }; // the last step may go beyond the last query
+  return rowTiles('flash_backward_dkv_row', problem, facts);
 }
 
 function dqTiles(problem: BackwardProblem, facts: DeviceFacts): Choice {

@@ -1,6 +1,7 @@
 /** Chooses the fused kernel and its tiles: a pure function of the problem, the device's facts and what the caller forces. Loaded when first needed. */
 import { decodeTiles, isDecode } from './decode-tiles.ts';
 import { AttentionError } from './errors.ts';
+import { scoreFlags } from './kernels/band.ts';
 import { hasTail, skipsZeros } from './kernels/context.ts';
 import { describeVariant, type Variant } from './kernels/kernel.ts';
 import { isVec4, type Problem } from './problem.ts';
@@ -136,7 +137,7 @@ function rowTiles(problem: Problem, { subgroupSizes }: DeviceFacts): Choice {
   const variant = {
     ...{ Q: q.dtype, K: k.dtype, VEC4: isVec4(problem), SIZE: size, ROWS: Math.max(1, rows) },
     ...{ ...shape, ...tails, ...fusedFlags(problem) },
-    SKIP_ZEROS: skipsZeros(problem) || hasTail(problem, 4),
+    ...{ ...scoreFlags(problem), SKIP_ZEROS: skipsZeros(problem) || hasTail(problem, 4) },
   };
   return { variant, reason: `a software device with subgroups; ${variant.ROWS} queries an invocation for heads of ${Math.max(D, Dv)}` };
 }

@@ -42,7 +42,7 @@ const BACKWARD = {
   flash_backward_mask: flashBackwardMask,
 };
 
-const DECODE = [
+const OPTIONS = [
   ['f32', {}],
   ['f16', {}],
   ['f32', { softcap: 1, alibiSlopes: true, window: [9, 9], dropout: { probability: 0.5, seed: 1 }, mask: { shape: [1], dtype: 'f32' } }],
@@ -76,7 +76,7 @@ function addBackward(add: Add, facts: DeviceFacts): void {
 function addForward(add: Add, facts: DeviceFacts): void {
   for (const rows of [1, 4, 16]) {
     for (const D of WIDTHS) {
-      for (const [dtype, options] of D === 64 ? DECODE : DECODE.slice(0, 2)) {
+      for (const [dtype, options] of D === 64 ? OPTIONS : OPTIONS.slice(0, 2)) {
         const problem = problemOf({ H: rows, Hk: 1, N: 1, M: 4096, D, Dv: D }, options, dtype);
         const { kernel, variant } = chooseFusedTiles(problem, facts);
         expect(kernel).toBe('flash_decode');
@@ -86,7 +86,8 @@ function addForward(add: Add, facts: DeviceFacts): void {
   }
   for (const length of LENGTHS) {
     for (const width of WIDTHS) {
-      for (const options of [{}, { isCausal: true, dropout: { probability: 0.5, seed: 1 } }]) {
+      const scoreOptions = width === 64 ? OPTIONS.slice(2).map(([, options]) => options) : [];
+      for (const options of [{}, { isCausal: true, dropout: { probability: 0.5, seed: 1 } }, ...scoreOptions]) {
         for (const dtype of ['f32', 'f16'] as const) {
           const problem = problemOf({ N: length, M: length, D: width, Dv: width }, options, dtype);
           const tiles = chooseExplicitTiles(problem, facts);
@@ -152,14 +153,31 @@ onDevices('variants', (attention) => {
     skip(taken === 0, 'chosen on other devices only');
   });
 
+  const software = () => ({ ...deviceFacts(attention().device, true), isSoftware: true });
   test.each([
     ['D_TAIL', false, 20, 64, 'D_TAIL must be true here'],
     ['DV_TAIL', false, 64, 20, 'DV_TAIL must be true here'],
     ['VEC4', true, 10, 64, 'VEC4 is true: need D, Dv'],
   ])('%s cannot be %s for heads of %d and %d', (name, value, D, Dv, message) => {
-    const facts = { ...deviceFacts(attention().device, true), isSoftware: true };
     const problem = problemOf({ N: 8, M: 8, D, Dv }, { variant: { [`flash_forward_row.${name}`]: value } });
     const error = { code: 'option', message: expect.stringContaining(message) };
-    expect(() => chooseFusedTiles(problem, facts)).toThrow(expect.objectContaining(error));
+    expect(() => chooseFusedTiles(problem, software())).toThrow(expect.objectContaining(error));
+  });
+
+  const slopes = { shape: [1], dtype: 'f32' } as const;
+  const mask = { shape: [8, 8], dtype: 'bool' } as const;
+  test.each([
+    ['SOFTCAP', false, { softcap: 20 }, 'SOFTCAP must be true here'],
+    ['ALIBI', false, { alibiSlopes: slopes }, 'ALIBI must be true here'],
+    ['MASK', 2, { mask }, 'MASK must be 1 here'],
+    ['MASK', 1, {}, 'MASK must be 0 here'],
+  ])('%s cannot be %s for %o', (name, value, options, message) => {
+    const error = expect.objectContaining({ code: 'option', message: expect.stringContaining(message) });
+    const force = (kernel: string) => problemOf({ N: 8, M: 8, D: 64, Dv: 64 }, { ...options, variant: { [`${kernel}.${name}`]: value } });
+    expect(() => chooseFusedTiles(force('flash_forward_row'), software())).toThrow(error);
+    for (const kernel of ['flash_backward_dq_row', 'flash_backward_dkv_row']) {
+      const problem = normalizeBackward('test', force(kernel), { maskGradient: false });
+      expect(() => chooseBackwardTiles(problem, software())).toThrow(error);
+    }
   });
 });

@@ -15,6 +15,13 @@ export function bandParams({ left, right, causalOffset }: Problem): readonly Par
 /** 0: no mask, 1: boolean, 2: f32 added, 3: f16 added. */
 export const maskKind = ({ mask }: Problem): number => (mask ? { bool: 1, f32: 2, f16: 3, u32: 0 }[mask.dtype] : 0);
 
+/** What a kernel does to scores after their scale, where its constants say so. */
+export const scoreFlags = (problem: Problem) => ({
+  MASK: maskKind(problem),
+  SOFTCAP: problem.softcap > 0,
+  ALIBI: problem.alibiSlopes !== undefined,
+});
+
 /** The uniforms of dropout: the key of Philox, the words that drop, and the factor of what is kept. */
 export function dropoutParams({ dropout }: Problem): readonly Param[] {
   const { probability, seed } = dropout ?? { probability: 0, seed: 0 };

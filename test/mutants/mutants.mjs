@@ -15,6 +15,9 @@ const each = (files, what, replacements, tests) => files.map((file) => ({ what, 
 const CAP =
   'fn capped(s: f32) -> f32 {\n  if (params.softcap > 0.0 && s > -3e38) {\n    return params.softcap * tanh(clamp(s / params.softcap, -15.0, 15.0));\n  }\n  return s;\n}\n';
 
+const CAP_OF_FOUR =
+  'fn capped(s: vec4f) -> vec4f {\n  let t = tanh(clamp(s / params.softcap, vec4f(-15.0), vec4f(15.0)));\n  return select(s, params.softcap * t, (s > vec4f(-3e38)) & (params.softcap > 0.0));\n}\n';
+
 export const MUTANTS = [
   ...each(['softmax'], 'maximum not subtracted', [['exp(s - row_max)', 'exp(s)']], ['test/kernels/softmax.test.ts']),
   ...each(['flash_forward'], 'maximum not subtracted', [['exp(s - row_max)', 'exp(s)']], [WHOLE]),
@@ -58,6 +61,7 @@ export const MUTANTS = [
     [
       ['params.mask_kind == 1', 'params.mask_kind == 9'],
       ['params.mask_kind == 2', 'params.mask_kind == 9'],
+      ['if (MASK > 0) {', 'if (MASK > 9) {'],
     ],
     [OPTIONS],
   ),
@@ -161,9 +165,9 @@ export const MUTANTS = [
     ['flash_forward_row'],
     'softcap after the mask',
     [
-      ['if (params.softcap > 0.0) {', 'if (false) {'],
-      ['masked(s.x, index.x)', 'capped(masked(s.x, index.x))'],
-      ["/// A score with the mask's element.", `${CAP}/// A score with the mask's element.`],
+      ['if (SOFTCAP) {', 'if (false) {'],
+      ['masked(s, mask_row + m * params.mask_m)', 'capped(masked(s, mask_row + m * params.mask_m))'],
+      ["/// Four scores with the mask's elements.", `${CAP_OF_FOUR}/// Four scores with the mask's elements.`],
     ],
     [OPTIONS],
   ),
@@ -172,9 +176,9 @@ export const MUTANTS = [
     ['window off by one', 'i32(own_n) + offset - params.left', 'i32(own_n) + offset - params.left - 1', BANDS],
     ['last key dropped', 'params.right + 1, i32(length))', 'params.right + 1, i32(length) - 1)', WHOLE],
     ['a key that does not exist seen', 'params.right + 1, i32(length))', 'params.right + 1, i32(length) + 1)', WHOLE],
-    ['boolean mask inverted', '0xff) == 0)', '0xff) != 0)', OPTIONS],
+    ['boolean mask inverted', 'vec4u(0xff)) == vec4u()', 'vec4u(0xff)) != vec4u()', OPTIONS],
     ["another byte of a mask's word", '8 * (index % 4)', '8 * (index % 2)', OPTIONS],
-    ['four mask elements by the first', 'index = index.yzwx;', '', OPTIONS],
+    ['a mask element by its neighbour', 'mask[at.y]', 'mask[at.x]', OPTIONS],
     ['a row sees what the first of its invocation sees', 'band.first + r', 'band.first', BANDS],
     ['a row sees as far as the first of its invocation', 'band.end + r', 'band.end', BANDS],
   ].map(([what, from, to, test]) => ({ what, file: 'flash_forward_row', replacements: [[from, to]], tests: [test] })),
@@ -184,7 +188,12 @@ export const MUTANTS = [
     [['quad_or(wild) == 0', 'wild == 0']],
     [NOT_FINITE],
   ),
-  ...each(['flash_forward_row'], 'infinity times a weight of 0', [['select(0, dv_vecs(), is_finite)', 'dv_vecs()']], [NOT_FINITE]),
+  ...each(
+    ['flash_forward_row'],
+    'infinity times a weight of 0',
+    [['select(vec4f(), (*value)[vec], is_finite)', '(*value)[vec]']],
+    [NOT_FINITE],
+  ),
   ...each(['flash_forward_row'], 'values that are not finite dropped', [['select(begin, end, is_tame)', 'end']], [NOT_FINITE]),
   ...each(
     ['flash_forward_row'],
