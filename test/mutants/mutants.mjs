@@ -16,7 +16,7 @@ const CAP =
   'fn capped(s: f32) -> f32 {\n  if (params.softcap > 0.0 && s > -3e38) {\n    return params.softcap * tanh(clamp(s / params.softcap, -15.0, 15.0));\n  }\n  return s;\n}\n';
 
 const CAP_OF_FOUR =
-  'fn capped(s: vec4f) -> vec4f {\n  let t = tanh(clamp(s / params.softcap, vec4f(-15.0), vec4f(15.0)));\n  return select(s, params.softcap * t, (s > vec4f(-3e38)) & (params.softcap > 0.0));\n}\n';
+  'fn capped(s: vec4f) -> vec4f {\n  let t = tanh(clamp(s / params.softcap, vec4f(-15.0), vec4f(15.0)));\n  return select(s, params.softcap * t, (s > vec4f(-3e38)) & vec4<bool>(params.softcap > 0.0));\n}\n';
 
 export const MUTANTS = [
   ...each(['softmax'], 'maximum not subtracted', [['exp(s - row_max)', 'exp(s)']], ['test/kernels/softmax.test.ts']),
