@@ -29,7 +29,8 @@ const DV_PART: u32 = (DV_VECS + PARTS - 1) / PARTS;
 const SKIP_ZEROS: bool = true; // a weight of 0 skips its value: for problems that exclude elements, so that what lies there does not matter
 const DROPOUT: bool = false;
 const LOWEST: f32 = -3.4028234663852886e38; // the lowest finite f32
-const EXCLUDES: u32 = 0xff61b1e6; // bits of −3e38: an additive mask from here down to −∞ excludes
+const EXCLUDED: f32 = -3e38; // a score from here down is excluded
+const EXCLUDES: u32 = 0xff61b1e6; // its bits: an additive mask from here down to −∞ excludes
 const MINUS_INFINITY: u32 = 0xff800000;
 const EXCLUDES_F16: u32 = 0xfbff; // the same for f16: −65504 to −∞
 const MINUS_INFINITY_F16: u32 = 0xfc00;
@@ -300,7 +301,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
       let row = row_of(place.head, n);
       var own = Weights();
       if (is_plain && i32(n) >= whole_begin && i32(n) <= whole_end) {
-        let weight = exp(dot * params.scale - row.x);
+        let s = dot * params.scale;
+        let weight = select(exp(s - row.x), 0.0, s <= EXCLUDED);
         own = Weights(weight, weight * (product - row.y));
       } else {
         var factor = 1.0; // dropout's

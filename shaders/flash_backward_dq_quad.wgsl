@@ -27,7 +27,8 @@ const SKIP_ZEROS: bool = true; // a weight of 0 skips its value: for problems th
 const DROPOUT: bool = false;
 const TILE_N: u32 = (SIZE / LANES) * ROWS; // queries a workgroup
 const LOWEST: f32 = -3.4028234663852886e38; // the lowest finite f32
-const EXCLUDES: u32 = 0xff61b1e6; // bits of −3e38: an additive mask from here down to −∞ excludes
+const EXCLUDED: f32 = -3e38; // a score from here down is excluded
+const EXCLUDES: u32 = 0xff61b1e6; // its bits: an additive mask from here down to −∞ excludes
 const MINUS_INFINITY: u32 = 0xff800000;
 const EXCLUDES_F16: u32 = 0xfbff; // the same for f16: −65504 to −∞
 const MINUS_INFINITY_F16: u32 = 0xfc00;
@@ -281,7 +282,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
     let is_whole = is_plain && i32(m) >= whole_begin && i32(m) <= whole_end;
     var own = 0.0;
     if (is_whole) {
-      own = exp(dot * params.scale - row.x) * (product - row.y);
+      let s = dot * params.scale;
+      own = select(exp(s - row.x) * (product - row.y), 0.0, s <= EXCLUDED);
     } else {
       var factor = 1.0; // dropout's
       if (DROPOUT) {

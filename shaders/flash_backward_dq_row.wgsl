@@ -27,12 +27,13 @@ const UNIT: u32 = select(1, 4, VEC4); // elements in one of the bindings'
 const MASK: u32 = 1; // 0: none, 1: boolean, 2: f32 added, 3: f16 added
 const SOFTCAP: bool = true; // these two may be true where there is none, at a cost
 const ALIBI: bool = true;
-const SKIP_ZEROS: bool = true; // a weight of 0 skips its value: for problems that exclude elements, so that what lies there does not matter
+const SKIP_ZEROS: bool = true; // for problems that exclude elements: bands are compared, and a weight of 0 skips its value, whatever lies there
 const DROPOUT: bool = false;
-const IN_LINES: bool = MASK == 0 && !SOFTCAP && !ALIBI && !DROPOUT; // nothing but their band changes scores: a line a row, no loop
+const IN_LINES: bool = MASK == 0 && !SOFTCAP && !ALIBI && !DROPOUT; // nothing but scores and their band decides about weights: a line a row, no loop
 const TILE_N: u32 = SIZE * ROWS; // queries a workgroup
 const LOWEST: f32 = -3.4028234663852886e38; // the lowest finite f32
-const EXCLUDES: u32 = 0xff61b1e6; // bits of −3e38: an additive mask from here down to −∞ excludes
+const EXCLUDED: f32 = -3e38; // a score from here down is excluded
+const EXCLUDES: u32 = 0xff61b1e6; // its bits: an additive mask from here down to −∞ excludes
 const MINUS_INFINITY: u32 = 0xff800000;
 const EXCLUDES_F16: u32 = 0xfbff; // the same for f16: −65504 to −∞
 const MINUS_INFINITY_F16: u32 = 0xfc00;
@@ -228,7 +229,7 @@ fn masked(s: vec4f, index: vec4u) -> vec4f {
   return select(s + bias, vec4f(LOWEST), (bits >= vec4u(EXCLUDES_F16)) & (bits <= vec4u(MINUS_INFINITY_F16)));
 }
 
-/// dA of query n for the four keys that a lane meets from first_m on, from q kᵀ and dO vᵀ; exactly 0 where it sees none.
+/// dA of query n for the four keys that a lane meets from first_m on, from q kᵀ and dO vᵀ; exactly 0 where it does not see them.
 fn score_gradient(dots: vec4f, products: vec4f, place: Place, n: u32, first_m: u32, lane: u32, row: vec2f) -> vec4f {
   let position = i32(n) + place.offset;
   let m = vec4u(first_m) + (vec4u(lane) ^ vec4u(0, 1, 2, 3));
@@ -249,13 +250,9 @@ fn score_gradient(dots: vec4f, products: vec4f, place: Place, n: u32, first_m: u
     let mask_row = params.mask_offset + place.b * params.mask_b + place.h * params.mask_h + n * params.mask_n;
     s = masked(s, select(vec4u(params.mask_offset), mask_row + m * params.mask_m, is_seen)); // the first element where there may be none
   }
-  var weights = exp(s - row.x);
+  var weights = select(exp(s - row.x), vec4f(), s <= vec4f(EXCLUDED));
   if (SKIP_ZEROS) {
     weights = select(vec4f(), weights, is_seen);
-  }
-  if (MASK > 0) {
-    let bits = bitcast<vec4u>(s);
-    weights = select(weights, vec4f(), (bits >= vec4u(EXCLUDES)) & (bits <= vec4u(MINUS_INFINITY)));
   }
   var factors = vec4f(1.0); // dropout's
   if (DROPOUT) {

@@ -36,8 +36,18 @@ interface Tier {
 
 /** Of the tiers of a role the first that fits the device is taken. */
 const TIERS: Readonly<Record<BackwardKernel, Tier>> = {
-  flash_backward_dq_row: { role: 'dq', fits: isForRows, tiles: dqRowTiles, check: checkDqRowTiles },
-  flash_backward_dkv_row: { role: 'dkv', fits: isForRows, tiles: dkvRowTiles, check: checkDkvRowTiles },
+  flash_backward_dq_row: {
+    role: 'dq',
+    fits: isForRows,
+    tiles: (problem, facts) => rowTiles(problem, facts, 'flash_backward_dq_row'),
+    check: checkDqRowTiles,
+  },
+  flash_backward_dkv_row: {
+    role: 'dkv',
+    fits: isForRows,
+    tiles: (problem, facts) => rowTiles(problem, facts, 'flash_backward_dkv_row'),
+    check: checkDkvRowTiles,
+  },
   flash_backward_dq_quad: { role: 'dq', fits: isForQuads, tiles: dqQuadTiles, check: checkDqQuadTiles },
   flash_backward_dkv_quad: { role: 'dkv', fits: isForQuads, tiles: dkvQuadTiles, check: checkDkvQuadTiles },
   flash_backward_dq: { role: 'dq', fits: () => true, tiles: dqTiles, check: checkDqTiles },
@@ -129,7 +139,7 @@ function quadTiles(
 }
 
 /** As many rows an invocation as its compiler bears: it holds rows of two inputs and of one or two sums. */
-function rowTiles(kernel: 'flash_backward_dq_row' | 'flash_backward_dkv_row', problem: BackwardProblem, facts: DeviceFacts): Choice {
+function rowTiles(problem: BackwardProblem, facts: DeviceFacts, kernel: 'flash_backward_dq_row' | 'flash_backward_dkv_row'): Choice {
   const { N, M, D, Dv, dq, dk, dv } = problem;
   const isDq = kernel === 'flash_backward_dq_row';
   const size = Math.max(4, Math.min(facts.subgroupSizes[1], 64));
@@ -140,7 +150,8 @@ function rowTiles(kernel: 'flash_backward_dq_row' | 'flash_backward_dkv_row', pr
   const tails = rowTails(problem, { ...shape, ...forcedOf(kernel, problem) });
   const tiles = { VEC4: isVec4(problem, isDq ? [dq] : [dk, dv]), SIZE: size, ROWS: rows, ...shape, ...tails };
   const reason = `a software device with subgroups; ${rows} ${isDq ? 'queries' : 'keys'} an invocation`;
-  const isTail = isDq ? hasTail(problem, 4) : N % 4 !== 0; // the last step may go beyond the last key, or query
+  // The last step may go beyond the last key, or query. A key of dkv's own rows that does not exist spoils no other: its gradients are stored as 0.
+  const isTail = isDq ? hasTail(problem, 4) : N % 4 !== 0;
   return { variant: { ...common(problem), ...tiles, ...scoreFlags(problem), SKIP_ZEROS: skipsZeros(problem) || isTail }, reason };
 }
 
@@ -149,14 +160,6 @@ const MOST_ROWS = 4;
 const MOST_BLOCKS = 8;
 const isVec4 = ({ D, Dv, q, k, v, gradient }: BackwardProblem, outputs: readonly Layout[]) =>
   isWholeVec4(D, Dv, [q, k, v, gradient, ...outputs]);
-
-function dqRowTiles(problem: BackwardProblem, facts: DeviceFacts): Choice {
-  return rowTiles('flash_backward_dq_row', problem, facts);
-}
-
-function dkvRowTiles(problem: BackwardProblem, facts: DeviceFacts): Choice {
-  return rowTiles('flash_backward_dkv_row', problem, facts);
-}
 
 function dqTiles(problem: BackwardProblem, facts: DeviceFacts): Choice {
   const { N, D } = problem;

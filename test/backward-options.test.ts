@@ -93,9 +93,9 @@ function expectedOf({ q, k, v, gradient }: Inputs, options: ReferenceBackwardOpt
 const dataOf = (tensors: object) =>
   Object.fromEntries(Object.entries(tensors as Record<string, HostTensor>).map(([name, { data }]) => [name, data]));
 
-async function expectSame(on: Attention, inputs: Inputs, options: ReferenceBackwardOptions, roundings = 1) {
+async function expectSame(on: Attention, inputs: Inputs, options: ReferenceBackwardOptions, roundings = 1, rows = 1) {
   const expected = expectedOf(inputs, options);
-  for (const tier of backwardTiersOf(on.device, Dv)) {
+  for (const tier of backwardTiersOf(on.device, Dv, rows)) {
     const got = await gradientsOn(on, inputs, options, tier);
     for (const [name, { shape }] of Object.entries(expected)) expect(got[name]!.shape, name).toEqual(shape);
     expectWithin(`${tier.name} gradient`, dataOf(got), dataOf(expected), WITHIN, roundings);
@@ -119,6 +119,41 @@ onDevices('backward', (attention) => {
     for (const tier of backwardTiersOf(attention().device, Dv)) {
       const got = await gradientsOn(attention(), INPUTS, options, tier, 'f16');
       expectWithin(`${tier.name} gradient`, dataOf(got), dataOf(expectedOf(INPUTS, options)), WITHIN);
+    }
+  });
+
+  test.each([
+    ['softcap', {}],
+    ['alibi', {}],
+    ['dropout', {}],
+    ['softcap', { ...OPTIONS.alibi, ...OPTIONS.dropout }],
+    ['alibi', { keyLengths: [24, 9] }],
+  ])('%s and %o where every query sees every key, in whole steps', async (name, more) => {
+    const inputs = {
+      q: tensor(1, B, H, 20, D),
+      k: tensor(2, B, Hk, 24, D),
+      v: tensor(3, B, Hk, 24, Dv),
+      gradient: tensor(4, B, H, 20, Dv),
+    };
+    for (const rows of [1, 4]) await expectSame(attention(), inputs, { ...OPTIONS[name], ...more }, 1, rows);
+  });
+
+  test.each([
+    ['a score', [1, 4], -1e19, { scale: 1 }],
+    ['ALiBi', [1], 0, { alibiSlopes: { data: Float32Array.of(3.2e38), shape: [1] }, causalOffset: 1 }],
+  ])('%s so low that it excludes gives gradients of exactly 0', async (_, lengths, key, options) => {
+    const host = (value: number, length: number) => ({ data: new Float32Array(length).fill(value), shape: [1, 1, length, 1] });
+    for (const length of lengths) {
+      const inputs = { q: host(3.2e19, 1), k: host(key, length), v: host(1, length), gradient: host(1, 1) };
+      for (const { data } of Object.values(expectedOf(inputs, options))) expect(Array.from(data).every((value) => value === 0)).toBe(true);
+      for (const tier of backwardTiersOf(attention().device, Dv)) {
+        const got = await gradientsOn(attention(), inputs, options, tier);
+        for (const [name, { data }] of Object.entries(got))
+          expect(
+            [...data].every((value) => value === 0),
+            `${tier.name}: ${name} is ${data}`,
+          ).toBe(true);
+      }
     }
   });
 

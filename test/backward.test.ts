@@ -8,7 +8,7 @@ import { naiveBackward } from './rig/naive-backward.ts';
 import { randomArray } from './rig/random.ts';
 import { expectAsGoodAsNaive } from './rig/tolerance.ts';
 
-/** N, M, D, Dv, H, Hk: around the tiles of 16, 32 and 128, and primes. Head sizes of the same blocks share pipelines, but those that fill them; N 16, 32 and 64 look for no zeros. */
+/** N, M, D, Dv, H, Hk: around the tiles of 16, 32 and 128, and primes. Head sizes of the same blocks share pipelines, but those that fill them; of N 16, 32, 48 and 64 dkv looks for no zeros, nor dq where M is a multiple of 4. */
 const SIZES = [
   [1, 1, 1, 1, 1, 1],
   [1, 33, 16, 3, 2, 1],
@@ -20,6 +20,7 @@ const SIZES = [
   [32, 32, 32, 32, 1, 1],
   [33, 1, 5, 7, 2, 1],
   [37, 67, 30, 80, 2, 1],
+  [48, 20, 20, 12, 2, 1],
   [64, 65, 128, 33, 2, 1],
   [65, 64, 129, 128, 2, 1],
   [67, 37, 64, 129, 3, 1],

@@ -62,9 +62,13 @@ function addBackward(add: Add, facts: DeviceFacts): void {
     add(flashBackwardDelta, { Q: dtype });
     for (const length of [1, 5, 16, 64]) {
       for (const width of [16, 33, 64, 100, 128, 160, 192, 256]) {
-        for (const options of [{}, { mask, dropout: { probability: 0.5, seed: 1 } }]) {
+        const scoreOptions = width === 64 ? OPTIONS.slice(2).map(([, options]) => options) : [];
+        for (const options of [{}, { mask, dropout: { probability: 0.5, seed: 1 } }, ...scoreOptions]) {
           const problem = problemOf({ N: length, M: length, D: width, Dv: width }, options, dtype);
-          const tiles = chooseBackwardTiles(normalizeBackward('test', problem, { maskGradient: 'mask' in options }), facts);
+          const tiles = chooseBackwardTiles(
+            normalizeBackward('test', problem, { maskGradient: (problem.mask?.dtype ?? 'bool') !== 'bool' }),
+            facts,
+          );
           for (const { kernel, variant } of Object.values(tiles)) add(BACKWARD[kernel], variant);
         }
       }

@@ -142,7 +142,8 @@ function waysOf(p: FuzzProblem): [string, AttentionOptions][] {
   const zeros = looksForZeros(p) ? { SKIP_ZEROS: true } : {};
   const isShort = Math.max(D, Dv) <= 64;
   const blocks = (count: number) => ({ D_BLOCKS: count, DV_BLOCKS: count });
-  const rowTiles = { ...(isShort ? { ROWS: 2, ...blocks(4) } : { ROWS: 1, ...blocks(16) }), SKIP_ZEROS: true };
+  const capped = seed % 4 > 0 ? { SOFTCAP: true, ALIBI: true } : {}; // whether there is one or not
+  const rowTiles = { ...(isShort ? { ROWS: 2, ...blocks(4) } : { ROWS: 1, ...blocks(16) }), ...capped, SKIP_ZEROS: true };
   const decodeTiles = {
     ...(seed % 2 === 0
       ? { SIZE: 32, LANES: 8, ROWS: 2, KEYS: 4, COLS: 4, ...blocks(2) } // as for GPUs

@@ -57,12 +57,15 @@ const TIERS: Record<'baseline' | 'row' | 'quad', AttentionOptions['variant'] & o
   row: force('flash_backward_dq_row', 'flash_backward_dkv_row', { SIZE: 4, ROWS: 1, D_BLOCKS: 4, DV_BLOCKS: 4 }),
 };
 
-/** One tier of those that can take the problem, always with the same tiles: compiling them takes a software device seconds. */
+const CAPPED = force('flash_backward_dq_row', 'flash_backward_dkv_row', { SOFTCAP: true, ALIBI: true });
+
+/** One tier of those that can take the problem, with tiles that few pipelines cover: compiling them takes a software device seconds. */
 function tierOf({ features }: GPUDevice, p: FuzzProblem) {
   const { D, Dv, seed } = p;
   const canHold = features.has('subgroups') && Math.max(D, Dv) <= 64; // whole rows, in the registers of those tiles
   const tier = canHold ? (['baseline', 'row', 'quad'] as const)[seed % 3]! : 'baseline';
-  return [tier, { ...TIERS[tier], ...(looksForZeros(p) && skipsZeros(TIERS[tier])) }] as const;
+  const isCapped = tier === 'row' && seed % 4 > 0; // whether there is a softcap or ALiBi or not
+  return [tier, { ...TIERS[tier], ...(isCapped && CAPPED), ...(looksForZeros(p) && skipsZeros(TIERS[tier])) }] as const;
 }
 
 /**
