@@ -193,6 +193,29 @@ onDevices('options', (attention) => {
     on.release(...tensors, none.out);
   });
 
+  test.each<[Pick<AttentionOptions, 'softcap' | 'dropout'>, number[] | undefined]>([
+    [{ softcap: 0.7 }, undefined],
+    [{}, [0.5, 0.1, 0.02]],
+    [{ softcap: 0.7, dropout: { probability: 0.3, seed: 5 } }, [0.5, 0.1, 0.02]],
+  ])('%o and slopes %j where every query sees every key, in whole steps', async (options, slopes) => {
+    const on = attention();
+    const [H, N, M, D] = [3, 40, 72, 8];
+    const [q, k, v] = [N, M, M].map((length, i) => ({ data: randomArray(i + 1, H * length * D), shape: [1, H, length, D] }));
+    const alibiSlopes = slopes && { data: Float32Array.from(slopes), shape: [H] };
+    const expected = scaledDotProductAttention(q!, k!, v!, { ...options, ...(alibiSlopes && { alibiSlopes }), returnLse: true });
+    const [gpuQ, gpuK, gpuV, gpuSlopes] = [q!, k!, v!, ...(alibiSlopes ? [alibiSlopes] : [])].map(({ data, shape }) =>
+      on.upload(data, shape),
+    );
+    const given = { ...options, ...(gpuSlopes && { alibiSlopes: gpuSlopes }), returnLse: true };
+    for (const way of ways()) {
+      const { out, lse } = await on.scaledDotProductAttention(gpuQ!, gpuK!, gpuV!, { ...given, ...way });
+      near([...(await on.download(out)).data], [...expected.out.data]);
+      near([...(await on.download(lse!)).data], [...expected.lse!.data]);
+      on.release(out, lse!);
+    }
+    on.release(gpuQ!, gpuK!, gpuV!, ...(gpuSlopes ? [gpuSlopes] : []));
+  });
+
   test('boolean mask: 1 attends', async () => {
     const on = attention();
     const mask = on.upload(Uint8Array.of(0, 1), [2]);
