@@ -241,7 +241,7 @@ fn masked(s: vec4f, index: vec4u) -> vec4f {
   return select(s + bias, vec4f(LOWEST), (bits >= vec4u(EXCLUDES_F16)) & (bits <= vec4u(MINUS_INFINITY_F16)));
 }
 
-/// P ∘ R and dA of key m for the four queries that a lane meets from first_n on, from q kᵀ and dO vᵀ; exactly 0 where they do not see it and it exists.
+/// P ∘ R and dA of key m for the four queries that a lane meets from first_n on, from q kᵀ and dO vᵀ; exactly 0 where it exists and they do not see it.
 fn weights_of(dots: vec4f, products: vec4f, place: Place, first_n: u32, lane: u32, m: u32, lse: vec4f, delta: vec4f) -> Weights {
   let n = vec4u(first_n) + (vec4u(lane) ^ vec4u(0, 1, 2, 3));
   let position = vec4i(n) + place.offset;

@@ -452,7 +452,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
   // Copies, here and below: an array that is indexed with a variable anywhere stays in memory everywhere.
   var queries = loaded;
   var sums: Sums;
-  var rows: array<Row, 8>;
+  var rows: array<Row, 8>; // in memory, for a variable indexes it: SwiftShader takes 2% less time for that (28 Nov 2026)
   for (var i = 0u; i < ROWS; i++) {
     rows[i].largest = LOWEST;
   }
