@@ -23,14 +23,15 @@ export function force<Name extends string>(tiles: Tiles<Name>, { variant: forced
       throw new AttentionError('option', `variant: unknown ${quote(key)}: known here are ${known.join(', ')}`);
     }
     const own = choice.variant[name!];
+    const least = name === 'MASK' ? 0 : 1; // 0 is the kind of no mask
     const isRight =
       value === own ||
       (typeof value === 'number'
-        ? typeof own === 'number' && Number.isSafeInteger(value) && value > 0
+        ? typeof own === 'number' && Number.isSafeInteger(value) && value >= least
         : typeof value === 'boolean' && typeof own === 'boolean');
     if (!isRight) {
       const need =
-        typeof own === 'number' ? 'an integer ≥ 1' : typeof own === 'boolean' ? 'true or false' : `${quote(own)}, the tensors' type`;
+        typeof own === 'number' ? `an integer ≥ ${least}` : typeof own === 'boolean' ? 'true or false' : `${quote(own)}, the tensors' type`;
       throw new AttentionError('option', `variant: ${key} is ${quote(value)}: need ${need}`);
     }
     if (value === false && own === true && ANSWER.includes(name!))

@@ -174,6 +174,7 @@ onDevices('variants', (attention) => {
     ['SOFTCAP', false, { softcap: 20 }, 'SOFTCAP must be true here'],
     ['ALIBI', false, { alibiSlopes: slopes }, 'ALIBI must be true here'],
     ['MASK', 2, { mask }, 'MASK must be 1 here'],
+    ['MASK', 0, { mask }, 'MASK must be 1 here'],
     ['MASK', 1, {}, 'MASK must be 0 here'],
   ])('%s cannot be %s for %o', (name, value, options, message) => {
     const error = expect.objectContaining({ code: 'option', message: expect.stringContaining(message) });
