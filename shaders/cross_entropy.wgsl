@@ -17,6 +17,9 @@ const LOWEST: f32 = -3.4028234663852886e38; // the lowest finite f32
 const_assert countOneBits(LANES) == 1;
 
 struct Params {
+  grid_x: u32, // workgroups that the work takes in x, y and z; the dispatch folds a grid that is too long for one dimension
+  grid_y: u32,
+  grid_z: u32,
   rows: u32,
   classes: u32,
   has_gradient: u32,
@@ -35,8 +38,28 @@ struct Params {
 
 var<workgroup> partial: array<f32, ROWS * LANES>; // [ROWS][LANES]
 
+/// ln x, to a few units in the last place. WGSL allows its own log an absolute error of 2^-21 for x from 0.5 to 2, where ln x may be tiny.
+/// There ln x is 2 · artanh(t), t = (x − 1) / (x + 1), by a polynomial that was fitted for |t| < 1/3, where its error is below 2^-27.
+fn logarithm(x: f32) -> f32 {
+  let t = (x - 1.0) / (x + 1.0);
+  let t2 = t * t;
+  let near = 2.0 * t + t * t2 * (0.66666418 + t2 * (0.40021527 + t2 * (0.28001803 + 0.28011993 * t2)));
+  return select(log(x), near, (x > 0.5) & (x < 2.0));
+}
+
+/// A workgroup's place in a grid of params.grid_x × grid_y × grid_z. What is beyond params.grid_z has no work.
+fn grid_place(workgroup: vec3u, counts: vec3u) -> vec3u {
+  let index = workgroup.x + counts.x * (workgroup.y + counts.y * workgroup.z);
+  let row = index / params.grid_x;
+  return vec3u(index % params.grid_x, row % params.grid_y, row / params.grid_y);
+}
+
 @compute @workgroup_size(LANES, ROWS)
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {
+fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let group = grid_place(workgroup, counts);
+  if (group.z >= params.grid_z) {
+    return;
+  }
   let lane = local.x;
   let slot = local.y * LANES;
   let row = group.x * ROWS + local.y;
@@ -77,11 +100,11 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
     return;
   }
   let target_class = targets[params.targets_offset + row];
-  let counts = target_class < params.classes;
+  let is_target = target_class < params.classes;
   if (lane == 0) {
     var loss = 0.0;
-    if (counts) {
-      loss = log(row_sum) - (logits[base + target_class] - row_max);
+    if (is_target) {
+      loss = logarithm(row_sum) - (logits[base + target_class] - row_max);
     }
     losses[params.losses_offset + row] = loss;
   }
@@ -90,6 +113,6 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
   }
   for (var c = lane; c < classes; c += LANES) {
     let wrong = exp(logits[base + c] - row_max) / row_sum - select(0.0, 1.0, c == target_class);
-    gradient[params.gradient_offset + row * params.classes + c] = select(0.0, wrong / params.divisor, counts);
+    gradient[params.gradient_offset + row * params.classes + c] = select(0.0, wrong / params.divisor, is_target);
   }
 }

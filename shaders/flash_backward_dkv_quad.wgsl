@@ -38,13 +38,17 @@ const MINUS_INFINITY_F16: u32 = 0xfc00;
 const_assert SIZE % LANES == 0 && (LANES == 4 || LANES == 8 || LANES == 16) && 4 % ROWS == 0;
 
 struct Params {
+  grid_x: u32, // workgroups that the work takes in x, y and z; the dispatch folds a grid that is too long for one dimension
+  grid_y: u32,
+  grid_z: u32,
   heads: u32, // H
   key_heads: u32, // Hk
   n: u32,
   m: u32,
   d: u32,
   dv: u32,
-  scale: f32,
+  scale_before: f32, // a power of 2 up to 1 that multiplies k before the products, so that they overflow only where the scores do
+  scale_after: f32, // what is left of the scale: it multiplies the products
   softcap: f32, // 0: off
   left: i32, // keys seen before and after a query's position, 2^30: all
   right: i32,
@@ -205,16 +209,34 @@ fn masked(s: f32, is_seen: bool, index: u32) -> f32 {
   return s;
 }
 
+/// cap · tanh(s / cap), and its derivative 1 − tanh².
+struct Softcapped {
+  s: f32,
+  derivative: f32,
+}
+
+/// To a few units in the last place whatever the cap: see softcapped in flash_forward. 1 − tanh² is 4e / (1 + e)², where tanh is near 1.
+fn softcapped(s: f32) -> Softcapped {
+  let x = clamp(s / params.softcap, -60.0, 60.0);
+  let x2 = x * x;
+  let rest = x2 * (-0.33333281 + x2 * (0.13331442 + x2 * (-0.053739712 + x2 * (0.020639079 - 0.0057049785 * x2))));
+  let near = x + x * rest;
+  let e = exp(-2.0 * abs(x));
+  let far = sign(x) * params.softcap * (1.0 - 2.0 * e / (1.0 + e));
+  let is_near = abs(x) < 0.625;
+  return Softcapped(select(far, s + s * rest, is_near), select(4.0 * e / ((1.0 + e) * (1.0 + e)), 1.0 - near * near, is_near));
+}
+
 /// P ∘ R and dA of query n and key m, from their q·k and dO·v; exactly 0 where the query does not see the key.
 fn weights_of(dot: f32, product: f32, place: Place, n: u32, m: u32, row: vec2f, factor: f32) -> Weights {
   let position = i32(n) + place.offset;
   let is_seen = n < params.n && m < place.length && i32(m) <= position + params.right && i32(m) >= position - params.left;
-  var s = dot * params.scale;
+  var s = dot * params.scale_after;
   var derivative = 1.0; // of the softcap
   if (params.softcap > 0.0) {
-    let t = tanh(clamp(s / params.softcap, -15.0, 15.0));
-    s = params.softcap * t;
-    derivative = 1.0 - t * t;
+    let capped = softcapped(s);
+    s = capped.s;
+    derivative = capped.derivative;
   }
   s -= place.slope * f32(abs(position - i32(m)));
   if (params.mask_kind != 0) {
@@ -236,8 +258,19 @@ fn finished(sums: vec4f, m: u32, length: u32, factor: f32) -> vec4f {
   return select(vec4f(), sums * factor, m < length);
 }
 
+/// A workgroup's place in a grid of params.grid_x × grid_y × grid_z. What is beyond params.grid_z has no work.
+fn grid_place(workgroup: vec3u, counts: vec3u) -> vec3u {
+  let index = workgroup.x + counts.x * (workgroup.y + counts.y * workgroup.z);
+  let row = index / params.grid_x;
+  return vec3u(index % params.grid_x, row % params.grid_y, row / params.grid_y);
+}
+
 @compute @workgroup_size(SIZE)
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) index: u32) {
+fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts: vec3u, @builtin(local_invocation_index) index: u32) {
+  let group = grid_place(workgroup, counts);
+  if (group.z >= params.grid_z) {
+    return;
+  }
   let b = group.y / params.key_heads;
   let key_head = group.y % params.key_heads;
   let first_m = group.x * (SIZE / LANES) * ROWS;
@@ -268,7 +301,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
     let m = min(lanes_m + r, max(length, 1) - 1); // keys past the last are computed, and stored as 0
     for (var i = 0u; i < D_VECS; i++) {
       let d = 4 * (LANES * i + lane);
-      keys[r * D_VECS + i] = inside(load_k(k_base + m * params.k_m, d), d, params.d);
+      keys[r * D_VECS + i] = inside(load_k(k_base + m * params.k_m, d), d, params.d) * params.scale_before;
     }
     for (var i = 0u; i < DV_VECS; i++) {
       let e = 4 * (LANES * i + lane);
@@ -301,7 +334,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
       let row = row_of(place.head, n);
       var own = Weights();
       if (is_plain && i32(n) >= whole_begin && i32(n) <= whole_end) {
-        let s = dot * params.scale;
+        let s = dot * params.scale_after;
         let weight = select(exp(s - row.x), 0.0, s <= EXCLUDED);
         own = Weights(weight, weight * (product - row.y));
       } else {
@@ -338,7 +371,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
     let m = lanes_m + r;
     for (var i = 0u; i < DK_PART; i++) {
       if (m < params.m) {
-        store_dk(dk_base + m * params.dk_m, 4 * (LANES * (dk_first + i) + lane), finished(dk_sums[r * DK_PART + i], m, length, params.scale));
+        store_dk(dk_base + m * params.dk_m, 4 * (LANES * (dk_first + i) + lane), finished(dk_sums[r * DK_PART + i] * params.scale_after, m, length, params.scale_before));
       }
     }
     for (var i = 0u; i < DV_PART; i++) {

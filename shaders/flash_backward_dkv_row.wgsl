@@ -49,13 +49,17 @@ alias Query = array<vec4f, WIDTH>;
 alias Gradient = array<vec4f, V_WIDTH>;
 
 struct Params {
+  grid_x: u32, // workgroups that the work takes in x, y and z; the dispatch folds a grid that is too long for one dimension
+  grid_y: u32,
+  grid_z: u32,
   heads: u32, // H
   key_heads: u32, // Hk
   n: u32,
   m: u32,
   d: u32,
   dv: u32,
-  scale: f32,
+  scale_before: f32, // a power of 2 up to 1 that multiplies k before the products, so that they overflow only where the scores do
+  scale_after: f32, // what is left of the scale: it multiplies the products
   softcap: f32, // 0: off
   left: i32, // keys seen before and after a query's position, 2^30: all
   right: i32,
@@ -241,18 +245,36 @@ fn masked(s: vec4f, index: vec4u) -> vec4f {
   return select(s + bias, vec4f(LOWEST), (bits >= vec4u(EXCLUDES_F16)) & (bits <= vec4u(MINUS_INFINITY_F16)));
 }
 
+/// cap · tanh(s / cap), and its derivative 1 − tanh².
+struct Softcapped {
+  s: vec4f,
+  derivative: vec4f,
+}
+
+/// To a few units in the last place whatever the cap: see softcapped in flash_forward. 1 − tanh² is 4e / (1 + e)², where tanh is near 1.
+fn softcapped(s: vec4f) -> Softcapped {
+  let x = clamp(s / params.softcap, vec4f(-60.0), vec4f(60.0));
+  let x2 = x * x;
+  let rest = x2 * (-0.33333281 + x2 * (0.13331442 + x2 * (-0.053739712 + x2 * (0.020639079 - 0.0057049785 * x2))));
+  let near = x + x * rest;
+  let e = exp(-2.0 * abs(x));
+  let far = sign(x) * params.softcap * (1.0 - 2.0 * e / (1.0 + e));
+  let is_near = abs(x) < vec4f(0.625);
+  return Softcapped(select(far, s + s * rest, is_near), select(4.0 * e / ((1.0 + e) * (1.0 + e)), 1.0 - near * near, is_near));
+}
+
 /// P ∘ R and dA of key m for the four queries that a lane meets from first_n on, from q kᵀ and dO vᵀ; exactly 0 where it exists and they do not see it.
 fn weights_of(dots: vec4f, products: vec4f, place: Place, first_n: u32, lane: u32, m: u32, lse: vec4f, delta: vec4f) -> Weights {
   let n = vec4u(first_n) + (vec4u(lane) ^ vec4u(0, 1, 2, 3));
   let position = vec4i(n) + place.offset;
   let is_seen = (n < vec4u(params.n)) & vec4<bool>(m < place.length) &
     (vec4i(i32(m)) <= position + params.right) & (vec4i(i32(m)) >= position - params.left);
-  var s = dots * params.scale;
+  var s = dots * params.scale_after;
   var derivative = vec4f(1.0); // of the softcap
   if (SOFTCAP) {
-    let t = tanh(clamp(s / params.softcap, vec4f(-15.0), vec4f(15.0)));
-    s = select(s, params.softcap * t, params.softcap > 0.0);
-    derivative = select(derivative, 1.0 - t * t, params.softcap > 0.0);
+    let capped = softcapped(s);
+    s = select(s, capped.s, params.softcap > 0.0);
+    derivative = select(derivative, capped.derivative, params.softcap > 0.0);
   }
   if (ALIBI) {
     s -= place.slope * vec4f(abs(position - vec4i(i32(m))));
@@ -454,7 +476,7 @@ fn add_gradients(sums: ptr<function, Values>, weights: ptr<function, array<vec4f
 fn scores_of(key: u32, queries: vec4u) -> vec4f {
   var dots = vec4f();
   for (var i = 0u; i < d_vecs(); i++) {
-    let own = held(load_k(key, i), i, params.d);
+    let own = held(load_k(key, i), i, params.d) * params.scale_before;
     for (var x = 0u; x < 4; x++) {
       dots[x] = add_dot(dots[x], own, load_q(queries[x], i));
     }
@@ -474,8 +496,19 @@ fn products_of(value: u32, gradients: vec4u) -> vec4f {
   return dots;
 }
 
+/// A workgroup's place in a grid of params.grid_x × grid_y × grid_z. What is beyond params.grid_z has no work.
+fn grid_place(workgroup: vec3u, counts: vec3u) -> vec3u {
+  let index = workgroup.x + counts.x * (workgroup.y + counts.y * workgroup.z);
+  let row = index / params.grid_x;
+  return vec3u(index % params.grid_x, row % params.grid_y, row / params.grid_y);
+}
+
 @compute @workgroup_size(SIZE)
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) index: u32) {
+fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts: vec3u, @builtin(local_invocation_index) index: u32) {
+  let group = grid_place(workgroup, counts);
+  if (group.z >= params.grid_z) {
+    return;
+  }
   let b = group.y / params.key_heads;
   let key_head = group.y % params.key_heads;
   let first_m = group.x * TILE_M;
@@ -499,7 +532,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
   var dv_sums: Values;
   for (var r = 0u; r < ROWS && own_m + r < length; r++) { // a key that does not exist is not loaded
     for (var i = 0u; i < d_vecs(); i++) {
-      keys[r * WIDTH + i] = held(load_k((k_base + (own_m + r) * params.k_m) / UNIT, i), i, params.d);
+      keys[r * WIDTH + i] = held(load_k((k_base + (own_m + r) * params.k_m) / UNIT, i), i, params.d) * params.scale_before;
     }
     for (var i = 0u; i < dv_vecs(); i++) {
       values[r * V_WIDTH + i] = held(load_v((v_base + (own_m + r) * params.v_m) / UNIT, i), i, params.dv);
@@ -644,7 +677,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
     let exists = m < length; // 0 where the key does not exist, whatever the queries hold, and whatever its weights were
     let dk_row = (params.dk_offset + b * params.dk_b + key_head * params.dk_h + m * params.dk_m) / UNIT;
     for (var i = 0u; i < d_vecs(); i++) {
-      store_dk(dk_row, i, select(vec4f(), all_dk[r * WIDTH + i] * params.scale, exists));
+      store_dk(dk_row, i, select(vec4f(), all_dk[r * WIDTH + i] * params.scale_after * params.scale_before, exists));
     }
     let dv_row = (params.dv_offset + b * params.dv_b + key_head * params.dv_h + m * params.dv_m) / UNIT;
     for (var i = 0u; i < dv_vecs(); i++) {

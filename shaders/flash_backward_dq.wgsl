@@ -37,13 +37,17 @@ const_assert TILE_N % 4 == 0 && TILE_M % 4 == 0 && TILE_M % KEYS == 0;
 const_assert KEYS * WIDTH <= STEP * (ROWS_N + ROWS_M) && BLOCKS <= 4;
 
 struct Params {
+  grid_x: u32, // workgroups that the work takes in x, y and z; the dispatch folds a grid that is too long for one dimension
+  grid_y: u32,
+  grid_z: u32,
   heads: u32, // H
   key_heads: u32, // Hk
   n: u32,
   m: u32,
   d: u32,
   dv: u32,
-  scale: f32,
+  scale_before: f32, // a power of 2 up to 1 that multiplies q before the products, so that they overflow only where the scores do
+  scale_after: f32, // what is left of the scale: it multiplies the products
   softcap: f32, // 0: off
   left: i32, // keys seen before and after a query's position, 2^30: all
   right: i32,
@@ -112,7 +116,7 @@ fn place_of(b: u32, h: u32) -> Place {
 
 fn load_q(base: u32, n: u32, d: u32) -> f32 {
   let element = q[base + min(n, params.n - 1) * params.q_n + min(d, params.d - 1)];
-  return select(0.0, f32(element), (n < params.n) & (d < params.d));
+  return select(0.0, f32(element) * params.scale_before, (n < params.n) & (d < params.d));
 }
 
 fn load_gradient(base: u32, n: u32, e: u32) -> f32 {
@@ -192,6 +196,24 @@ fn masked(s: f32, is_seen: bool, index: u32) -> f32 {
   return s;
 }
 
+/// cap · tanh(s / cap), and its derivative 1 − tanh².
+struct Softcapped {
+  s: vec4f,
+  derivative: vec4f,
+}
+
+/// To a few units in the last place whatever the cap: see softcapped in flash_forward. 1 − tanh² is 4e / (1 + e)², where tanh is near 1.
+fn softcapped(s: vec4f) -> Softcapped {
+  let x = clamp(s / params.softcap, vec4f(-60.0), vec4f(60.0));
+  let x2 = x * x;
+  let rest = x2 * (-0.33333281 + x2 * (0.13331442 + x2 * (-0.053739712 + x2 * (0.020639079 - 0.0057049785 * x2))));
+  let near = x + x * rest;
+  let e = exp(-2.0 * abs(x));
+  let far = sign(x) * params.softcap * (1.0 - 2.0 * e / (1.0 + e));
+  let is_near = abs(x) < vec4f(0.625);
+  return Softcapped(select(far, s + s * rest, is_near), select(4.0 * e / ((1.0 + e) * (1.0 + e)), 1.0 - near * near, is_near));
+}
+
 /// dA of query n for 4 keys from first_m on, from its parts of q kᵀ and of dO vᵀ; exactly 0 where it sees none.
 fn score_gradient(dots: vec4f, products: vec4f, place: Place, n: u32, first_m: u32, row: vec2f) -> vec4f {
   let position = i32(n) + place.offset;
@@ -199,12 +221,12 @@ fn score_gradient(dots: vec4f, products: vec4f, place: Place, n: u32, first_m: u
   let at = vec4i(m);
   let is_seen = vec4<bool>(n < params.n) & (m < vec4u(place.length)) &
     (at <= vec4i(position + params.right)) & (at >= vec4i(position - params.left));
-  var s = dots * params.scale;
+  var s = dots * params.scale_after;
   var derivative = vec4f(1.0); // of the softcap
   if (params.softcap > 0.0) {
-    let t = tanh(clamp(s / params.softcap, vec4f(-15.0), vec4f(15.0)));
-    s = params.softcap * t;
-    derivative = 1.0 - t * t;
+    let capped = softcapped(s);
+    s = capped.s;
+    derivative = capped.derivative;
   }
   s -= place.slope * vec4f(abs(vec4i(position) - at));
   if (params.mask_kind != 0) {
@@ -234,18 +256,30 @@ fn store(base: u32, first_n: u32, first_d: u32, sums: mat4x4f) {
   for (var i = 0u; i < 4; i++) {
     for (var j = 0u; j < 4; j++) {
       if (first_n + i < params.n && first_d + j < params.d) {
-        dq[base + (first_n + i) * params.dq_n + first_d + j] = Q(sums[i][j] * params.scale);
+        dq[base + (first_n + i) * params.dq_n + first_d + j] = Q(sums[i][j] * params.scale_after * params.scale_before);
       }
     }
   }
 }
 
+/// A workgroup's place in a grid of params.grid_x × grid_y × grid_z. What is beyond params.grid_z has no work.
+fn grid_place(workgroup: vec3u, counts: vec3u) -> vec3u {
+  let index = workgroup.x + counts.x * (workgroup.y + counts.y * workgroup.z);
+  let row = index / params.grid_x;
+  return vec3u(index % params.grid_x, row % params.grid_y, row / params.grid_y);
+}
+
 @compute @workgroup_size(ROWS_M, ROWS_N)
 fn main(
-  @builtin(workgroup_id) group: vec3u,
+  @builtin(workgroup_id) workgroup: vec3u,
+  @builtin(num_workgroups) counts: vec3u,
   @builtin(local_invocation_id) local: vec3u,
   @builtin(local_invocation_index) lane: u32,
 ) {
+  let group = grid_place(workgroup, counts);
+  if (group.z >= params.grid_z) {
+    return;
+  }
   let b = group.y / params.heads;
   let h = group.y % params.heads;
   let first_n = ((params.n - 1) / TILE_N - group.x) * TILE_N; // the last queries, which see most where they are causal, begin first

@@ -36,13 +36,17 @@ const MINUS_INFINITY_F16: u32 = 0xfc00;
 const_assert SIZE % LANES == 0 && (LANES == 4 || LANES == 8 || LANES == 16) && 4 % ROWS == 0;
 
 struct Params {
+  grid_x: u32, // workgroups that the work takes in x, y and z; the dispatch folds a grid that is too long for one dimension
+  grid_y: u32,
+  grid_z: u32,
   heads: u32, // H
   key_heads: u32, // Hk
   n: u32,
   m: u32,
   d: u32,
   dv: u32,
-  scale: f32,
+  scale_before: f32, // a power of 2 up to 1 that multiplies q before the products, so that they overflow only where the scores do
+  scale_after: f32, // what is left of the scale: it multiplies the products
   softcap: f32, // 0: off
   left: i32, // keys seen before and after a query's position, 2^30: all
   right: i32,
@@ -191,16 +195,34 @@ fn masked(s: f32, is_seen: bool, index: u32) -> f32 {
   return s;
 }
 
+/// cap · tanh(s / cap), and its derivative 1 − tanh².
+struct Softcapped {
+  s: f32,
+  derivative: f32,
+}
+
+/// To a few units in the last place whatever the cap: see softcapped in flash_forward. 1 − tanh² is 4e / (1 + e)², where tanh is near 1.
+fn softcapped(s: f32) -> Softcapped {
+  let x = clamp(s / params.softcap, -60.0, 60.0);
+  let x2 = x * x;
+  let rest = x2 * (-0.33333281 + x2 * (0.13331442 + x2 * (-0.053739712 + x2 * (0.020639079 - 0.0057049785 * x2))));
+  let near = x + x * rest;
+  let e = exp(-2.0 * abs(x));
+  let far = sign(x) * params.softcap * (1.0 - 2.0 * e / (1.0 + e));
+  let is_near = abs(x) < 0.625;
+  return Softcapped(select(far, s + s * rest, is_near), select(4.0 * e / ((1.0 + e) * (1.0 + e)), 1.0 - near * near, is_near));
+}
+
 /// dA of query n and key m, from their q·k and dO·v; exactly 0 where the query does not see the key.
 fn score_gradient(dot: f32, product: f32, place: Place, n: u32, m: u32, row: vec2f, factor: f32) -> f32 {
   let position = i32(n) + place.offset;
   let is_seen = n < params.n && m < place.length && i32(m) <= position + params.right && i32(m) >= position - params.left;
-  var s = dot * params.scale;
+  var s = dot * params.scale_after;
   var derivative = 1.0; // of the softcap
   if (params.softcap > 0.0) {
-    let t = tanh(clamp(s / params.softcap, -15.0, 15.0));
-    s = params.softcap * t;
-    derivative = 1.0 - t * t;
+    let capped = softcapped(s);
+    s = capped.s;
+    derivative = capped.derivative;
   }
   s -= place.slope * f32(abs(position - i32(m)));
   if (params.mask_kind != 0) {
@@ -217,8 +239,19 @@ fn row_of(head: u32, n: u32) -> vec2f {
   return bitcast<vec2f>(rows[head * params.n + min(n, params.n - 1)].xy);
 }
 
+/// A workgroup's place in a grid of params.grid_x × grid_y × grid_z. What is beyond params.grid_z has no work.
+fn grid_place(workgroup: vec3u, counts: vec3u) -> vec3u {
+  let index = workgroup.x + counts.x * (workgroup.y + counts.y * workgroup.z);
+  let row = index / params.grid_x;
+  return vec3u(index % params.grid_x, row % params.grid_y, row / params.grid_y);
+}
+
 @compute @workgroup_size(SIZE)
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) index: u32) {
+fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts: vec3u, @builtin(local_invocation_index) index: u32) {
+  let group = grid_place(workgroup, counts);
+  if (group.z >= params.grid_z) {
+    return;
+  }
   let b = group.y / params.heads;
   let h = group.y % params.heads;
   let first_n = ((params.n - 1) / TILE_N - group.x) * TILE_N; // the last queries, which see most where they are causal, begin first
@@ -248,7 +281,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
     let n = min(lanes_n + r, params.n - 1); // rows past the last are computed, and not stored
     for (var i = 0u; i < D_VECS; i++) {
       let d = 4 * (LANES * i + lane);
-      queries[r * D_VECS + i] = inside(load_q(q_base + n * params.q_n, d), d, params.d);
+      queries[r * D_VECS + i] = inside(load_q(q_base + n * params.q_n, d), d, params.d) * params.scale_before;
     }
     for (var i = 0u; i < DV_VECS; i++) {
       let e = 4 * (LANES * i + lane);
@@ -282,7 +315,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
     let is_whole = is_plain && i32(m) >= whole_begin && i32(m) <= whole_end;
     var own = 0.0;
     if (is_whole) {
-      let s = dot * params.scale;
+      let s = dot * params.scale_after;
       own = select(exp(s - row.x) * (product - row.y), 0.0, s <= EXCLUDED);
     } else {
       var factor = 1.0; // dropout's
@@ -309,7 +342,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
   for (var r = 0u; r < ROWS; r++) {
     for (var i = 0u; i < D_VECS; i++) {
       if (lanes_n + r < params.n) {
-        store_dq(base + (lanes_n + r) * params.dq_n, 4 * (LANES * i + lane), sums[r * D_VECS + i] * params.scale);
+        store_dq(base + (lanes_n + r) * params.dq_n, 4 * (LANES * i + lane), sums[r * D_VECS + i] * params.scale_after * params.scale_before);
       }
     }
   }

@@ -49,13 +49,17 @@ alias Key = array<vec4f, WIDTH>;
 alias Value = array<vec4f, V_WIDTH>;
 
 struct Params {
+  grid_x: u32, // workgroups that the work takes in x, y and z; the dispatch folds a grid that is too long for one dimension
+  grid_y: u32,
+  grid_z: u32,
   heads: u32, // H
   key_heads: u32, // Hk
   n: u32,
   m: u32,
   d: u32,
   dv: u32,
-  scale: f32,
+  scale_before: f32, // a power of 2 up to 1 that multiplies q before the products, so that they overflow only where the scores do
+  scale_after: f32, // what is left of the scale: it multiplies the products
   softcap: f32, // 0: off
   left: i32, // keys seen before and after a query's position, 2^30: all
   right: i32,
@@ -229,6 +233,24 @@ fn masked(s: vec4f, index: vec4u) -> vec4f {
   return select(s + bias, vec4f(LOWEST), (bits >= vec4u(EXCLUDES_F16)) & (bits <= vec4u(MINUS_INFINITY_F16)));
 }
 
+/// cap · tanh(s / cap), and its derivative 1 − tanh².
+struct Softcapped {
+  s: vec4f,
+  derivative: vec4f,
+}
+
+/// To a few units in the last place whatever the cap: see softcapped in flash_forward. 1 − tanh² is 4e / (1 + e)², where tanh is near 1.
+fn softcapped(s: vec4f) -> Softcapped {
+  let x = clamp(s / params.softcap, vec4f(-60.0), vec4f(60.0));
+  let x2 = x * x;
+  let rest = x2 * (-0.33333281 + x2 * (0.13331442 + x2 * (-0.053739712 + x2 * (0.020639079 - 0.0057049785 * x2))));
+  let near = x + x * rest;
+  let e = exp(-2.0 * abs(x));
+  let far = sign(x) * params.softcap * (1.0 - 2.0 * e / (1.0 + e));
+  let is_near = abs(x) < vec4f(0.625);
+  return Softcapped(select(far, s + s * rest, is_near), select(4.0 * e / ((1.0 + e) * (1.0 + e)), 1.0 - near * near, is_near));
+}
+
 /// dA of query n for the four keys that a lane meets from first_m on, from q kᵀ and dO vᵀ; exactly 0 where it does not see them.
 fn score_gradient(dots: vec4f, products: vec4f, place: Place, n: u32, first_m: u32, lane: u32, row: vec2f) -> vec4f {
   let position = i32(n) + place.offset;
@@ -236,12 +258,12 @@ fn score_gradient(dots: vec4f, products: vec4f, place: Place, n: u32, first_m: u
   let at = vec4i(m);
   let is_seen = vec4<bool>(n < params.n) & (m < vec4u(place.length)) &
     (at <= vec4i(position + params.right)) & (at >= vec4i(position - params.left));
-  var s = dots * params.scale;
+  var s = dots * params.scale_after;
   var derivative = vec4f(1.0); // of the softcap
   if (SOFTCAP) {
-    let t = tanh(clamp(s / params.softcap, vec4f(-15.0), vec4f(15.0)));
-    s = select(s, params.softcap * t, params.softcap > 0.0);
-    derivative = select(derivative, 1.0 - t * t, params.softcap > 0.0);
+    let capped = softcapped(s);
+    s = select(s, capped.s, params.softcap > 0.0);
+    derivative = select(derivative, capped.derivative, params.softcap > 0.0);
   }
   if (ALIBI) {
     s -= place.slope * vec4f(abs(vec4i(position) - at));
@@ -395,7 +417,7 @@ fn add_keys(sums: ptr<function, Queries>, weights: ptr<function, array<vec4f, 4>
 fn scores_of(query: u32, keys: vec4u) -> vec4f {
   var dots = vec4f();
   for (var i = 0u; i < d_vecs(); i++) {
-    let own = held(load_q(query, i), i, params.d);
+    let own = held(load_q(query, i), i, params.d) * params.scale_before;
     for (var x = 0u; x < 4; x++) {
       dots[x] = add_dot(dots[x], own, load_k(keys[x], i));
     }
@@ -415,8 +437,19 @@ fn products_of(own_gradient: u32, values: vec4u) -> vec4f {
   return dots;
 }
 
+/// A workgroup's place in a grid of params.grid_x × grid_y × grid_z. What is beyond params.grid_z has no work.
+fn grid_place(workgroup: vec3u, counts: vec3u) -> vec3u {
+  let index = workgroup.x + counts.x * (workgroup.y + counts.y * workgroup.z);
+  let row = index / params.grid_x;
+  return vec3u(index % params.grid_x, row % params.grid_y, row / params.grid_y);
+}
+
 @compute @workgroup_size(SIZE)
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) index: u32) {
+fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts: vec3u, @builtin(local_invocation_index) index: u32) {
+  let group = grid_place(workgroup, counts);
+  if (group.z >= params.grid_z) {
+    return;
+  }
   let b = group.y / params.heads;
   let h = group.y % params.heads;
   let first_n = ((params.n - 1) / TILE_N - group.x) * TILE_N; // the last queries, which see most where they are causal, begin first
@@ -443,7 +476,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
     let n = min(own_n + r, params.n - 1); // the row of a query that does not exist is never stored
     own_rows[r] = bitcast<vec2f>(rows[place.head * params.n + n].xy);
     for (var i = 0u; i < d_vecs(); i++) {
-      queries[r * WIDTH + i] = held(load_q((q_base + n * params.q_n) / UNIT, i), i, params.d);
+      queries[r * WIDTH + i] = held(load_q((q_base + n * params.q_n) / UNIT, i), i, params.d) * params.scale_before;
     }
     for (var i = 0u; i < dv_vecs(); i++) {
       gradients[r * V_WIDTH + i] = held(load_gradient((gradient_base + n * params.gradient_n) / UNIT, i), i, params.dv);
@@ -533,7 +566,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
   for (var r = 0u; r < ROWS && own_n + r < params.n; r++) {
     let row = (params.dq_offset + b * params.dq_b + h * params.dq_h + (own_n + r) * params.dq_n) / UNIT;
     for (var i = 0u; i < d_vecs(); i++) {
-      store_dq(row, i, complete[r * WIDTH + i] * params.scale);
+      store_dq(row, i, complete[r * WIDTH + i] * params.scale_after * params.scale_before);
     }
   }
 }

@@ -32,13 +32,17 @@ const MINUS_INFINITY_F16: u32 = 0xfc00;
 const_assert TILE_N % 4 == 0 && TILE_M % 4 == 0;
 
 struct Params {
+  grid_x: u32, // workgroups that the work takes in x, y and z; the dispatch folds a grid that is too long for one dimension
+  grid_y: u32,
+  grid_z: u32,
   heads: u32, // H
   key_heads: u32, // Hk
   n: u32,
   m: u32,
   d: u32,
   dv: u32,
-  scale: f32,
+  scale_before: f32, // a power of 2 up to 1 that multiplies q before the products, so that they overflow only where the scores do
+  scale_after: f32, // what is left of the scale: it multiplies the products
   softcap: f32, // 0: off
   left: i32, // keys seen before and after a query's position, 2^30: all
   right: i32,
@@ -113,7 +117,7 @@ fn place_of(b: u32, h: u32) -> Place {
 
 fn load_q(base: u32, n: u32, d: u32) -> f32 {
   let element = q[base + min(n, params.n - 1) * params.q_n + min(d, params.d - 1)];
-  return select(0.0, f32(element), (n < params.n) & (d < params.d));
+  return select(0.0, f32(element) * params.scale_before, (n < params.n) & (d < params.d));
 }
 
 fn load_gradient(base: u32, n: u32, e: u32) -> f32 {
@@ -175,6 +179,17 @@ fn masked(s: f32, is_seen: bool, index: u32) -> f32 {
   return s;
 }
 
+/// cap · tanh(s / cap), to a few units in the last place whatever the cap. WGSL allows its own tanh an absolute error of 1e-5.
+/// Near 0 tanh(x) is x + x³ · P(x²) with a polynomial that was fitted for |x| < 0.625, where its error is below 2^-27. Beyond it tanh is 1 − 2e / (1 + e), e = exp(−2x).
+fn softcapped(s: vec4f) -> vec4f {
+  let x = clamp(s / params.softcap, vec4f(-60.0), vec4f(60.0));
+  let x2 = x * x;
+  let near = s + s * x2 * (-0.33333281 + x2 * (0.13331442 + x2 * (-0.053739712 + x2 * (0.020639079 - 0.0057049785 * x2))));
+  let e = exp(-2.0 * abs(x));
+  let far = sign(x) * params.softcap * (1.0 - 2.0 * e / (1.0 + e));
+  return select(far, near, abs(x) < vec4f(0.625));
+}
+
 /// dS of query n for 4 keys from first_m on, from its parts of q kᵀ and of dO vᵀ; exactly 0 where it sees none.
 fn score_gradient(dots: vec4f, products: vec4f, place: Place, n: u32, first_m: u32, row: vec2f) -> vec4f {
   let position = i32(n) + place.offset;
@@ -182,9 +197,9 @@ fn score_gradient(dots: vec4f, products: vec4f, place: Place, n: u32, first_m: u
   let at = vec4i(m);
   let is_seen = vec4<bool>(n < params.n) & (m < vec4u(place.length)) &
     (at <= vec4i(position + params.right)) & (at >= vec4i(position - params.left));
-  var s = dots * params.scale;
+  var s = dots * params.scale_after;
   if (params.softcap > 0.0) {
-    s = params.softcap * tanh(clamp(s / params.softcap, vec4f(-15.0), vec4f(15.0)));
+    s = softcapped(s);
   }
   s -= place.slope * vec4f(abs(vec4i(position) - at));
   let mask_row = params.mask_offset + place.b * params.mask_b + place.h * params.mask_h + n * params.mask_n;
@@ -208,12 +223,24 @@ fn row_of(head: u32, n: u32) -> vec2f {
   return bitcast<vec2f>(rows[head * params.n + min(n, params.n - 1)].xy);
 }
 
+/// A workgroup's place in a grid of params.grid_x × grid_y × grid_z. What is beyond params.grid_z has no work.
+fn grid_place(workgroup: vec3u, counts: vec3u) -> vec3u {
+  let index = workgroup.x + counts.x * (workgroup.y + counts.y * workgroup.z);
+  let row = index / params.grid_x;
+  return vec3u(index % params.grid_x, row % params.grid_y, row / params.grid_y);
+}
+
 @compute @workgroup_size(ROWS_M, ROWS_N)
 fn main(
-  @builtin(workgroup_id) group: vec3u,
+  @builtin(workgroup_id) workgroup: vec3u,
+  @builtin(num_workgroups) counts: vec3u,
   @builtin(local_invocation_id) local: vec3u,
   @builtin(local_invocation_index) lane: u32,
 ) {
+  let group = grid_place(workgroup, counts);
+  if (group.z >= params.grid_z) {
+    return;
+  }
   // What the mask does not repeat is this workgroup's own; what it repeats is walked over.
   let mask_heads = select(params.heads, 1, params.repeats_h != 0);
   let mask_b = group.z / mask_heads;

@@ -13,6 +13,9 @@ const EXCLUDES: u32 = 0xff61b1e6; // bits of −3e38
 const MINUS_INFINITY: u32 = 0xff800000;
 
 struct Params {
+  grid_x: u32, // workgroups that the work takes in x, y and z; the dispatch folds a grid that is too long for one dimension
+  grid_y: u32,
+  grid_z: u32,
   batch: u32, // B
   heads: u32, // H
   n: u32,
@@ -27,8 +30,19 @@ struct Params {
 
 var<workgroup> partial: array<f32, SIZE>;
 
+/// A workgroup's place in a grid of params.grid_x × grid_y × grid_z. What is beyond params.grid_z has no work.
+fn grid_place(workgroup: vec3u, counts: vec3u) -> vec3u {
+  let index = workgroup.x + counts.x * (workgroup.y + counts.y * workgroup.z);
+  let row = index / params.grid_x;
+  return vec3u(index % params.grid_x, row % params.grid_y, row / params.grid_y);
+}
+
 @compute @workgroup_size(SIZE)
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts: vec3u, @builtin(local_invocation_index) lane: u32) {
+  let group = grid_place(workgroup, counts);
+  if (group.z >= params.grid_z) {
+    return;
+  }
   let h = group.x;
   let sink = sinks[params.sinks_offset + h];
   let sink_bits = bitcast<u32>(sink);

@@ -33,8 +33,9 @@ const DV_TAIL: bool = true; // the same of v and out
 const MASK: u32 = 1; // 0: none, 1: boolean, 2: f32 added, 3: f16 added
 const SOFTCAP: bool = true; // these three may be true where there is none, at a cost
 const ALIBI: bool = true;
-const BAND: bool = true; // some queries see other keys than others, or the last step may go beyond the last key
+const BAND: bool = true; // some rows see other keys than others, or slots share a step that may go beyond the last key
 const DROPOUT: bool = false;
+const SHARED_STEP: bool = LANES > 1 || KEYS > 1; // an invocation may have keys past the last one in its last step
 const PLAIN: bool = MASK == 0 && !BAND; // every query sees every key of every step
 const UNIT: u32 = select(1, 4, VEC4); // elements in one of the bindings'
 const SLOTS: u32 = SIZE / LANES;
@@ -50,13 +51,17 @@ const MINUS_INFINITY_F16: u32 = 0xfc00;
 const_assert SIZE % LANES == 0 && (LANES == 1 || ROWS <= LANES);
 
 struct Params {
+  grid_x: u32, // workgroups that the work takes in x, y and z; the dispatch folds a grid that is too long for one dimension
+  grid_y: u32,
+  grid_z: u32,
   heads: u32, // H
   key_heads: u32, // Hk
   n: u32,
   m: u32,
   d: u32,
   dv: u32,
-  scale: f32,
+  scale_before: f32, // a power of 2 up to 1 that multiplies q before the products, so that they overflow only where the scores do
+  scale_after: f32, // what is left of the scale: it multiplies the products
   softcap: f32, // 0: off
   left: i32, // keys seen before and after a query's position, 2^30: all
   right: i32,
@@ -214,7 +219,7 @@ fn load_query(row: u32, vec: u32) -> mat4x4f {
   var block = mat4x4f();
   for (var i = 0u; i < COLS; i++) {
     let own = vec + LANES * i;
-    block[i] = select(load_q(row, own), vec4f(), 4 * own + vec4u(0, 1, 2, 3) >= vec4u(params.d));
+    block[i] = select(load_q(row, own) * params.scale_before, vec4f(), 4 * own + vec4u(0, 1, 2, 3) >= vec4u(params.d));
   }
   return block;
 }
@@ -317,11 +322,22 @@ fn with_scores(row: Row, s: vec4f) -> Row {
   return Row(largest, sum, rise, w, bits);
 }
 
+/// cap · tanh(s / cap), to a few units in the last place whatever the cap. WGSL allows its own tanh an absolute error of 1e-5.
+/// Near 0 tanh(x) is x + x³ · P(x²) with a polynomial that was fitted for |x| < 0.625, where its error is below 2^-27. Beyond it tanh is 1 − 2e / (1 + e), e = exp(−2x).
+fn softcapped(s: f32) -> f32 {
+  let x = clamp(s / params.softcap, -60.0, 60.0);
+  let x2 = x * x;
+  let near = s + s * x2 * (-0.33333281 + x2 * (0.13331442 + x2 * (-0.053739712 + x2 * (0.020639079 - 0.0057049785 * x2))));
+  let e = exp(-2.0 * abs(x));
+  let far = sign(x) * params.softcap * (1.0 - 2.0 * e / (1.0 + e));
+  return select(far, near, abs(x) < 0.625);
+}
+
 /// scale · q·k → softcap.
 fn scaled(dot: f32) -> f32 {
-  var s = dot * params.scale;
+  var s = dot * params.scale_after;
   if (SOFTCAP) {
-    s = select(s, params.softcap * tanh(clamp(s / params.softcap, -15.0, 15.0)), params.softcap > 0.0);
+    s = select(s, softcapped(s), params.softcap > 0.0);
   }
   return s;
 }
@@ -332,7 +348,10 @@ fn score(dot: f32, place: Place, m: u32, end: u32) -> f32 {
   if (ALIBI) {
     s -= place.slope * f32(abs(place.position - i32(m)));
   }
-  var is_seen = m < end;
+  var is_seen = true;
+  if (SHARED_STEP) {
+    is_seen = m < end;
+  }
   if (BAND) {
     is_seen &= (i32(m) <= place.position + params.right) & (i32(m) >= place.position - params.left);
   }
@@ -483,8 +502,13 @@ fn add_weighted_values(
   }
 }
 
+/// Where in a step the keys of a slot begin. With LANES > 1 specialize makes it 0: all invocations meet at barriers in every step then.
+fn lead(slot: u32) -> u32 { return KEYS * slot; }
+/// The dot products of a slot's keys. With LANES > 1 specialize makes it sum_over_lanes: WGSL wants no barrier in a loop that invocations leave one by one.
+fn sum_lanes(dots: array<vec4f, ROWS>, index: u32) -> array<vec4f, ROWS> { return dots; }
+
 /// The keys' sums over the lanes of a slot: a lane a row, unless there is but one.
-fn sum_lanes(dots: array<vec4f, ROWS>, index: u32) -> array<vec4f, ROWS> {
+fn sum_over_lanes(dots: array<vec4f, ROWS>, index: u32) -> array<vec4f, ROWS> {
   var s = dots;
   let slot = index / LANES;
   workgroupBarrier(); // nobody reads the last step's any more
@@ -525,8 +549,28 @@ fn place_of(b: u32, h: u32, n: u32, offset: i32) -> Place {
   return Place(n, b * params.heads + h, i32(n) + offset, mask_row, slope);
 }
 
+/// ln x, to a few units in the last place. WGSL allows its own log an absolute error of 2^-21 for x from 0.5 to 2, where ln x may be tiny.
+/// There ln x is 2 · artanh(t), t = (x − 1) / (x + 1), by a polynomial that was fitted for |t| < 1/3, where its error is below 2^-27.
+fn logarithm(x: f32) -> f32 {
+  let t = (x - 1.0) / (x + 1.0);
+  let t2 = t * t;
+  let near = 2.0 * t + t * t2 * (0.66666418 + t2 * (0.40021527 + t2 * (0.28001803 + 0.28011993 * t2)));
+  return select(log(x), near, (x > 0.5) & (x < 2.0));
+}
+
+/// A workgroup's place in a grid of params.grid_x × grid_y × grid_z. What is beyond params.grid_z has no work.
+fn grid_place(workgroup: vec3u, counts: vec3u) -> vec3u {
+  let index = workgroup.x + counts.x * (workgroup.y + counts.y * workgroup.z);
+  let row = index / params.grid_x;
+  return vec3u(index % params.grid_x, row % params.grid_y, row / params.grid_y);
+}
+
 @compute @workgroup_size(SIZE)
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) index: u32) {
+fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts: vec3u, @builtin(local_invocation_index) index: u32) {
+  let group = grid_place(workgroup, counts);
+  if (group.z >= params.grid_z) {
+    return;
+  }
   let pair = group.y / params.row_blocks;
   let b = pair / params.key_heads;
   let key_head = pair % params.key_heads;
@@ -571,14 +615,12 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
   }
   var rows = unseen;
 
-  for (var first_m = begin; first_m < end; first_m += TILE) {
+  for (var first_m = begin; first_m + lead(slot) < end; first_m += TILE) {
     let own_m = first_m + KEYS * slot; // the first of the slot's keys; those past the end are not loaded: the last one takes their place, with weight 0
     let m = min(vec4u(own_m, own_m + 1, own_m + 2, own_m + 3), vec4u(end - 1));
     var s = array<vec4f, ROWS>(); // [ROWS] against the slot's keys
     add_dot_products(&s, &queries, (k_base + m * params.k_m) / UNIT, lane);
-    if (LANES > 1) {
-      s = sum_lanes(s, index);
-    }
+    s = sum_lanes(s, index);
     soften(&rows, &s, &places, own_m, end);
     if (DROPOUT) {
       var kept = rows;
@@ -634,7 +676,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
       var value = LOWEST;
       if (total > 0.0) {
         normaliser = factor / total;
-        value = largest + log(total);
+        value = largest + logarithm(total);
       }
       if (is_row && params.has_lse != 0 && index == 0) {
         lse[row] = value;

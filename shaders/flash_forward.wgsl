@@ -34,13 +34,17 @@ const MINUS_INFINITY_F16: u32 = 0xfc00;
 const_assert TILE_N % 4 == 0 && TILE_M % 4 == 0 && TILE_M % KEYS == 0 && BLOCKS <= 4;
 
 struct Params {
+  grid_x: u32, // workgroups that the work takes in x, y and z; the dispatch folds a grid that is too long for one dimension
+  grid_y: u32,
+  grid_z: u32,
   heads: u32, // H
   key_heads: u32, // Hk
   n: u32,
   m: u32,
   d: u32,
   dv: u32,
-  scale: f32,
+  scale_before: f32, // a power of 2 up to 1 that multiplies q before the products, so that they overflow only where the scores do
+  scale_after: f32, // what is left of the scale: it multiplies the products
   softcap: f32, // 0: off
   left: i32, // keys seen before and after a query's position, 2^30: all
   right: i32,
@@ -114,7 +118,7 @@ fn key_length(b: u32) -> u32 {
 
 fn load_q(base: u32, n: u32, d: u32) -> f32 {
   let element = q[base + min(n, params.n - 1) * params.q_n + min(d, params.d - 1)];
-  return select(0.0, f32(element), (n < params.n) & (d < params.d));
+  return select(0.0, f32(element) * params.scale_before, (n < params.n) & (d < params.d));
 }
 
 fn load_k(base: u32, m: u32, d: u32, length: u32) -> f32 {
@@ -172,11 +176,22 @@ fn scale_rows(sums: mat4x4f, factors: vec4f) -> mat4x4f {
   return mat4x4f(sums[0] * factors.x, sums[1] * factors.y, sums[2] * factors.z, sums[3] * factors.w);
 }
 
+/// cap · tanh(s / cap), to a few units in the last place whatever the cap. WGSL allows its own tanh an absolute error of 1e-5.
+/// Near 0 tanh(x) is x + x³ · P(x²) with a polynomial that was fitted for |x| < 0.625, where its error is below 2^-27. Beyond it tanh is 1 − 2e / (1 + e), e = exp(−2x).
+fn softcapped(s: f32) -> f32 {
+  let x = clamp(s / params.softcap, -60.0, 60.0);
+  let x2 = x * x;
+  let near = s + s * x2 * (-0.33333281 + x2 * (0.13331442 + x2 * (-0.053739712 + x2 * (0.020639079 - 0.0057049785 * x2))));
+  let e = exp(-2.0 * abs(x));
+  let far = sign(x) * params.softcap * (1.0 - 2.0 * e / (1.0 + e));
+  return select(far, near, abs(x) < 0.625);
+}
+
 /// scale · q·k → softcap.
 fn scaled(dot: f32) -> f32 {
-  let s = dot * params.scale;
+  let s = dot * params.scale_after;
   if (params.softcap > 0.0) {
-    return params.softcap * tanh(clamp(s / params.softcap, -15.0, 15.0));
+    return softcapped(s);
   }
   return s;
 }
@@ -205,7 +220,7 @@ fn row_scores(dots: vec4f, place: Place, n: u32, first_m: u32) -> vec4f {
   let last = min(position + params.right, i32(place.length) - 1);
   let keys = vec4i(vec4u(first_m) + vec4u(0, 1, 2, 3));
   let is_seen = (keys <= vec4i(last)) & (keys >= vec4i(position - params.left));
-  var s = dots * params.scale;
+  var s = dots * params.scale_after;
   // A loop without a turn where only the position counts: a device on the CPU runs the body of an if in any case.
   let is_changed = params.mask_kind != 0 || params.softcap > 0.0 || params.has_alibi != 0;
   let mask_row = params.mask_offset + place.b * params.mask_b + place.h * params.mask_h + min(n, params.n - 1) * params.mask_n;
@@ -241,12 +256,33 @@ fn store(base: u32, first_n: u32, first_e: u32, values: mat4x4f) {
   }
 }
 
+/// ln x, to a few units in the last place. WGSL allows its own log an absolute error of 2^-21 for x from 0.5 to 2, where ln x may be tiny.
+/// There ln x is 2 · artanh(t), t = (x − 1) / (x + 1), by a polynomial that was fitted for |t| < 1/3, where its error is below 2^-27.
+fn logarithm(x: vec4f) -> vec4f {
+  let t = (x - 1.0) / (x + 1.0);
+  let t2 = t * t;
+  let near = 2.0 * t + t * t2 * (0.66666418 + t2 * (0.40021527 + t2 * (0.28001803 + 0.28011993 * t2)));
+  return select(log(x), near, (x > vec4f(0.5)) & (x < vec4f(2.0)));
+}
+
+/// A workgroup's place in a grid of params.grid_x × grid_y × grid_z. What is beyond params.grid_z has no work.
+fn grid_place(workgroup: vec3u, counts: vec3u) -> vec3u {
+  let index = workgroup.x + counts.x * (workgroup.y + counts.y * workgroup.z);
+  let row = index / params.grid_x;
+  return vec3u(index % params.grid_x, row % params.grid_y, row / params.grid_y);
+}
+
 @compute @workgroup_size(SIZE_X, SIZE_Y)
 fn main(
-  @builtin(workgroup_id) group: vec3u,
+  @builtin(workgroup_id) workgroup: vec3u,
+  @builtin(num_workgroups) counts: vec3u,
   @builtin(local_invocation_id) local: vec3u,
   @builtin(local_invocation_index) lane: u32,
 ) {
+  let group = grid_place(workgroup, counts);
+  if (group.z >= params.grid_z) {
+    return;
+  }
   let b = group.y / params.heads;
   let h = group.y % params.heads;
   let first_n = ((params.n - 1) / TILE_N - group.x) * TILE_N; // the last queries, which see most where they are causal, begin first
@@ -402,7 +438,7 @@ fn main(
     store(out_base, own_n, own_e + 3 * TILE_M, scale_rows(sums3, normaliser));
   }
   if (params.has_lse != 0 && local.x == 0) {
-    let value = select(row_max + log(total), vec4f(LOWEST), is_empty);
+    let value = select(row_max + logarithm(total), vec4f(LOWEST), is_empty);
     for (var i = 0u; i < 4; i++) {
       if (own_n + i < params.n) {
         lse[place.head * params.n + own_n + i] = value[i];

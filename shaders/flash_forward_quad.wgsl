@@ -39,13 +39,17 @@ const STEEPEST: f32 = 80.0; // a weight's exponent until then: its reciprocal is
 const_assert SIZE % LANES == 0 && (LANES == 4 || LANES == 8 || LANES == 16) && 4 % ROWS == 0;
 
 struct Params {
+  grid_x: u32, // workgroups that the work takes in x, y and z; the dispatch folds a grid that is too long for one dimension
+  grid_y: u32,
+  grid_z: u32,
   heads: u32, // H
   key_heads: u32, // Hk
   n: u32,
   m: u32,
   d: u32,
   dv: u32,
-  scale: f32,
+  scale_before: f32, // a power of 2 up to 1 that multiplies q before the products, so that they overflow only where the scores do
+  scale_after: f32, // what is left of the scale: it multiplies the products
   softcap: f32, // 0: off
   left: i32, // keys seen before and after a query's position, 2^30: all
   right: i32,
@@ -133,11 +137,22 @@ fn philox(counter: vec4u) -> vec4u {
   return c;
 }
 
+/// cap · tanh(s / cap), to a few units in the last place whatever the cap. WGSL allows its own tanh an absolute error of 1e-5.
+/// Near 0 tanh(x) is x + x³ · P(x²) with a polynomial that was fitted for |x| < 0.625, where its error is below 2^-27. Beyond it tanh is 1 − 2e / (1 + e), e = exp(−2x).
+fn softcapped(s: f32) -> f32 {
+  let x = clamp(s / params.softcap, -60.0, 60.0);
+  let x2 = x * x;
+  let near = s + s * x2 * (-0.33333281 + x2 * (0.13331442 + x2 * (-0.053739712 + x2 * (0.020639079 - 0.0057049785 * x2))));
+  let e = exp(-2.0 * abs(x));
+  let far = sign(x) * params.softcap * (1.0 - 2.0 * e / (1.0 + e));
+  return select(far, near, abs(x) < 0.625);
+}
+
 /// scale · q·k → softcap.
 fn scaled(dot: f32) -> f32 {
-  let s = dot * params.scale;
+  let s = dot * params.scale_after;
   if (params.softcap > 0.0) {
-    return params.softcap * tanh(clamp(s / params.softcap, -15.0, 15.0));
+    return softcapped(s);
   }
   return s;
 }
@@ -177,7 +192,7 @@ fn inside(vec: u32, size: u32) -> u32 {
 
 /// A row's part that a lane holds, 0 past the row's end.
 fn load_query(row: u32, vec: u32) -> vec4f {
-  return select(vec4f(), load_q(row, vec), 4 * vec + vec4u(0, 1, 2, 3) < vec4u(D));
+  return select(vec4f(), load_q(row, vec) * params.scale_before, 4 * vec + vec4u(0, 1, 2, 3) < vec4u(D));
 }
 
 /// The score of query n against a key m that exists; what it does not see is LOWEST.
@@ -282,8 +297,28 @@ fn add_value(sums: ptr<function, array<vec4f, ROWS * DV_VECS>>, weights: vec4f, 
   }
 }
 
+/// ln x, to a few units in the last place. WGSL allows its own log an absolute error of 2^-21 for x from 0.5 to 2, where ln x may be tiny.
+/// There ln x is 2 · artanh(t), t = (x − 1) / (x + 1), by a polynomial that was fitted for |t| < 1/3, where its error is below 2^-27.
+fn logarithm(x: f32) -> f32 {
+  let t = (x - 1.0) / (x + 1.0);
+  let t2 = t * t;
+  let near = 2.0 * t + t * t2 * (0.66666418 + t2 * (0.40021527 + t2 * (0.28001803 + 0.28011993 * t2)));
+  return select(log(x), near, (x > 0.5) & (x < 2.0));
+}
+
+/// A workgroup's place in a grid of params.grid_x × grid_y × grid_z. What is beyond params.grid_z has no work.
+fn grid_place(workgroup: vec3u, counts: vec3u) -> vec3u {
+  let index = workgroup.x + counts.x * (workgroup.y + counts.y * workgroup.z);
+  let row = index / params.grid_x;
+  return vec3u(index % params.grid_x, row % params.grid_y, row / params.grid_y);
+}
+
 @compute @workgroup_size(SIZE)
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) index: u32) {
+fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts: vec3u, @builtin(local_invocation_index) index: u32) {
+  let group = grid_place(workgroup, counts);
+  if (group.z >= params.grid_z) {
+    return;
+  }
   let b = group.y / params.heads;
   let h = group.y % params.heads;
   let first_n = ((params.n - 1) / TILE_N - group.x) * TILE_N; // the last queries, which see most where they are causal, begin first
@@ -328,7 +363,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
     dot = own_dot(&queries, k_row, lane);
   }
   for (var m = whole_begin; m < whole_end; m++) {
-    var weights = soften(&own, &sums, dot * params.scale, true);
+    var weights = soften(&own, &sums, dot * params.scale_after, true);
     if (DROPOUT) {
       weights = dropped(&own, weights, place.head, m);
     }
@@ -363,7 +398,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
   var own_lse = LOWEST;
   if (total > 0.0) {
     normaliser = factor / total;
-    own_lse = largest + log(total);
+    own_lse = largest + logarithm(total);
   }
   let normalisers = all_rows(normaliser);
   let out_base = params.out_offset + b * params.out_b + h * params.out_h;

@@ -53,13 +53,17 @@ alias Key = array<vec4f, WIDTH>;
 alias Value = array<vec4f, V_WIDTH>;
 
 struct Params {
+  grid_x: u32, // workgroups that the work takes in x, y and z; the dispatch folds a grid that is too long for one dimension
+  grid_y: u32,
+  grid_z: u32,
   heads: u32, // H
   key_heads: u32, // Hk
   n: u32,
   m: u32,
   d: u32,
   dv: u32,
-  scale: f32,
+  scale_before: f32, // a power of 2 up to 1 that multiplies q before the products, so that they overflow only where the scores do
+  scale_after: f32, // what is left of the scale: it multiplies the products
   softcap: f32, // 0: off
   left: i32, // keys seen before and after a query's position, 2^30: all
   right: i32,
@@ -153,11 +157,22 @@ fn masked(s: vec4f, index: vec4u) -> vec4f {
   return select(s + bias, vec4f(LOWEST), (bits >= vec4u(EXCLUDES_F16)) & (bits <= vec4u(MINUS_INFINITY_F16)));
 }
 
+/// cap · tanh(s / cap), to a few units in the last place whatever the cap. WGSL allows its own tanh an absolute error of 1e-5.
+/// Near 0 tanh(x) is x + x³ · P(x²) with a polynomial that was fitted for |x| < 0.625, where its error is below 2^-27. Beyond it tanh is 1 − 2e / (1 + e), e = exp(−2x).
+fn softcapped(s: vec4f) -> vec4f {
+  let x = clamp(s / params.softcap, vec4f(-60.0), vec4f(60.0));
+  let x2 = x * x;
+  let near = s + s * x2 * (-0.33333281 + x2 * (0.13331442 + x2 * (-0.053739712 + x2 * (0.020639079 - 0.0057049785 * x2))));
+  let e = exp(-2.0 * abs(x));
+  let far = sign(x) * params.softcap * (1.0 - 2.0 * e / (1.0 + e));
+  return select(far, near, abs(x) < vec4f(0.625));
+}
+
 /// The scores of a query, at a position among the keys, against keys m, seen or not, from their dot products: scale → softcap → ALiBi → mask.
 fn row_scores(dots: vec4f, slope: f32, position: i32, mask_row: u32, m: vec4u) -> vec4f {
-  var s = dots * params.scale;
+  var s = dots * params.scale_after;
   if (SOFTCAP) {
-    s = select(s, params.softcap * tanh(clamp(s / params.softcap, vec4f(-15.0), vec4f(15.0))), params.softcap > 0.0);
+    s = select(s, softcapped(s), params.softcap > 0.0);
   }
   if (ALIBI) {
     s -= slope * vec4f(abs(vec4i(position) - vec4i(m)));
@@ -189,7 +204,7 @@ fn elements(vec: u32, size: u32) -> vec4u {
 }
 
 fn load_query(row: u32, vec: u32) -> vec4f {
-  return select(vec4f(), load_q(row, vec), 4 * vec + vec4u(0, 1, 2, 3) < vec4u(params.d));
+  return select(vec4f(), load_q(row, vec) * params.scale_before, 4 * vec + vec4u(0, 1, 2, 3) < vec4u(params.d));
 }
 
 /// Four elements of each of the four keys or values that a lane meets, in its order.
@@ -415,8 +430,28 @@ fn dots_of(query: u32, keys: vec4u) -> vec4f {
   return dots;
 }
 
+/// ln x, to a few units in the last place. WGSL allows its own log an absolute error of 2^-21 for x from 0.5 to 2, where ln x may be tiny.
+/// There ln x is 2 · artanh(t), t = (x − 1) / (x + 1), by a polynomial that was fitted for |t| < 1/3, where its error is below 2^-27.
+fn logarithm(x: f32) -> f32 {
+  let t = (x - 1.0) / (x + 1.0);
+  let t2 = t * t;
+  let near = 2.0 * t + t * t2 * (0.66666418 + t2 * (0.40021527 + t2 * (0.28001803 + 0.28011993 * t2)));
+  return select(log(x), near, (x > 0.5) & (x < 2.0));
+}
+
+/// A workgroup's place in a grid of params.grid_x × grid_y × grid_z. What is beyond params.grid_z has no work.
+fn grid_place(workgroup: vec3u, counts: vec3u) -> vec3u {
+  let index = workgroup.x + counts.x * (workgroup.y + counts.y * workgroup.z);
+  let row = index / params.grid_x;
+  return vec3u(index % params.grid_x, row % params.grid_y, row / params.grid_y);
+}
+
 @compute @workgroup_size(SIZE)
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) index: u32) {
+fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts: vec3u, @builtin(local_invocation_index) index: u32) {
+  let group = grid_place(workgroup, counts);
+  if (group.z >= params.grid_z) {
+    return;
+  }
   let head = group.y; // b · H + h
   let b = head / params.heads;
   let h = head % params.heads;
@@ -475,7 +510,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
         seen[r] = row_scores(seen[r], slope, i32(n) + offset, mask_base + n * params.mask_n, keys);
       }
     }
-    soften(&rows, &seen, select(params.scale, 1.0, SCORE_MOD), band, vec4i(met));
+    soften(&rows, &seen, select(params.scale_after, 1.0, SCORE_MOD), band, vec4i(met));
     var kept = rows;
     if (DROPOUT) {
       for (var r = 0u; r < ROWS; r++) {
@@ -543,7 +578,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) in
     var value = LOWEST;
     if (total > 0.0) {
       normaliser = factor / total;
-      value = largest + log(total);
+      value = largest + logarithm(total);
     }
     let row = (out_base + (own_n + r) * params.out_n) / UNIT;
     for (var i = 0u; i < dv_vecs(); i++) {

@@ -18,9 +18,8 @@ struct Params {
 @group(0) @binding(3) var<uniform> params: Params;
 
 @compute @workgroup_size(64)
-fn main(@builtin(global_invocation_id) id: vec3u) {
-  let h = id.x;
-  if (h < params.heads) {
+fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
+  for (var h = id.x; h < params.heads; h += 64 * groups.x) {
     heads[2 * h] = alibi_slopes[params.alibi_offset + h];
     heads[2 * h + 1] = sinks[params.sinks_offset + h];
   }

@@ -18,6 +18,9 @@ const MINUS_INFINITY: u32 = 0xff800000;
 const_assert countOneBits(LANES) == 1;
 
 struct Params {
+  grid_x: u32, // workgroups that the work takes in x, y and z; the dispatch folds a grid that is too long for one dimension
+  grid_y: u32,
+  grid_z: u32,
   heads: u32,
   n: u32,
   m: u32,
@@ -59,8 +62,28 @@ fn store(base: u32, m: u32, length: u32, weights: vec4f) {
   store_one(base, m + 3 * LANES, length, weights.w);
 }
 
+/// ln x, to a few units in the last place. WGSL allows its own log an absolute error of 2^-21 for x from 0.5 to 2, where ln x may be tiny.
+/// There ln x is 2 · artanh(t), t = (x − 1) / (x + 1), by a polynomial that was fitted for |t| < 1/3, where its error is below 2^-27.
+fn logarithm(x: f32) -> f32 {
+  let t = (x - 1.0) / (x + 1.0);
+  let t2 = t * t;
+  let near = 2.0 * t + t * t2 * (0.66666418 + t2 * (0.40021527 + t2 * (0.28001803 + 0.28011993 * t2)));
+  return select(log(x), near, (x > 0.5) & (x < 2.0));
+}
+
+/// A workgroup's place in a grid of params.grid_x × grid_y × grid_z. What is beyond params.grid_z has no work.
+fn grid_place(workgroup: vec3u, counts: vec3u) -> vec3u {
+  let index = workgroup.x + counts.x * (workgroup.y + counts.y * workgroup.z);
+  let row = index / params.grid_x;
+  return vec3u(index % params.grid_x, row % params.grid_y, row / params.grid_y);
+}
+
 @compute @workgroup_size(LANES, ROWS)
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {
+fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let group = grid_place(workgroup, counts);
+  if (group.z >= params.grid_z) {
+    return;
+  }
   let lane = local.x;
   let n = group.x * ROWS + local.y;
   let row = group.y * params.n + n;
@@ -116,7 +139,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
   if (params.has_lse != 0 && lane == 0 && n < params.n) {
     var value = LOWEST;
     if (row_sum > 0.0) {
-      value = row_max + log(row_sum);
+      value = row_max + logarithm(row_sum);
     }
     lse[row] = value;
   }

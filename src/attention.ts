@@ -8,7 +8,6 @@ import type {
   ForwardResult,
   ProjectionGradients,
 } from './api.ts';
-import type { BackwardPlan } from './backward.ts';
 import { BufferPool } from './buffers.ts';
 import { Cache } from './cache.ts';
 import { checkDevice, Lifeline, requestDevice } from './device.ts';
@@ -17,14 +16,15 @@ import type { HostData } from './host-data.ts';
 import { flashMergeDispatch, normalizeParts, type Part } from './kernels/flash_merge.ts';
 import { normalizeProjection, projectDispatch } from './kernels/project.ts';
 import type { AttentionOptions, AttentionProblem } from './options.ts';
-import { type AttentionPlan, type AttentionTensors, Plan, type PlanContext, planKey } from './plan.ts';
+import { type AttentionPlan, type AttentionTensors, Plan, type PlanContext, type Prepared, prepare } from './plan.ts';
 import { checkKeys, normalize, OPTIONS, type Problem } from './problem.ts';
-import { type Absent, bindingOf, checkBinding, Program, type Step } from './program.ts';
+import { type Absent, bindingOf, checkBinding, Program, programKey, type Step, Uniforms } from './program.ts';
 import { checkLayout, type DType, type GpuTensor, type HostTensor } from './tensor.ts';
 import { chooseProjectTiles, deviceFacts } from './tiles.ts';
 import { checkTuning, describeAdapter, NO_TUNING, type Tuning, tuningClass, withTuning } from './tuning.ts';
 
-const PLANS = 16; // compiled problems that calls keep, each with a uniform buffer of about 1 KB
+const PROGRAMS = 64; // compiled sequences of kernels that calls keep, with the bind groups of their last few tensors
+const MOST_STEPS = 8; // of a call
 
 /**
  * Attention on a device of its own, or on the caller's.
@@ -64,9 +64,8 @@ export class DeviceAttention implements Attention, PlanContext {
   readonly lifeline: Lifeline;
   readonly pool: BufferPool;
   readonly absent: Absent;
-  private readonly plans = new Cache<Plan>(PLANS);
-  readonly backwardPlans = new Cache<BackwardPlan>(PLANS);
-  private readonly programs = new Cache<Program>(PLANS); // of single kernels
+  private readonly programs = new Cache<Program>(PROGRAMS);
+  private readonly uniforms: Uniforms;
 
   constructor(
     readonly device: GPUDevice,
@@ -76,6 +75,7 @@ export class DeviceAttention implements Attention, PlanContext {
     this.lost = device.lost;
     this.lifeline = new Lifeline(device);
     this.pool = new BufferPool(this.lifeline);
+    this.uniforms = new Uniforms('createAttention', this.pool, MOST_STEPS);
     const { STORAGE } = GPUBufferUsage;
     this.absent = { input: this.pool.allocate('createAttention', 16, STORAGE), output: this.pool.allocate('createAttention', 16, STORAGE) };
   }
@@ -116,9 +116,8 @@ export class DeviceAttention implements Attention, PlanContext {
     const problem = withTuning(given, this.tuned, this.device.limits);
     for (const [name, tensor] of Object.entries(inputs)) this.checkInput(`${caller}: ${name}`, tensor);
     const { B, H, N, M, out } = problem;
-    const key = planKey(problem, this.device.limits.minStorageBufferOffsetAlignment);
-    const make = () => Plan.create(caller, this, problem);
-    const run = async (plan: Plan) => {
+    const run = async (prepared: Prepared, program: Program) => {
+      const plan = new Plan(this, prepared, program);
       const f32 = (...shape: number[]) => ({ shape, dtype: 'f32' as const });
       const outputs = {
         out: { shape: out.shape, dtype: out.dtype },
@@ -136,7 +135,19 @@ export class DeviceAttention implements Attention, PlanContext {
       if (workspace) this.pool.recycle(workspace.buffer);
       return { ...results, out: made.out! };
     };
-    return this.lifeline.wait(caller, this.plans.use(key, make, run));
+    const prepared = await this.lifeline.wait(caller, prepare(caller, this.device, problem));
+    return this.withProgram(caller, prepared.steps, (program) => run(prepared, program));
+  }
+
+  /**
+   * Runs `use` with a program that fits the steps, compiled by the first who needs it. All programs of calls have the same uniform buffer: a call writes
+   * and submits at once, and the queue keeps the order.
+   */
+  withProgram<R>(caller: string, steps: readonly Step[], use: (program: Program) => Promise<R>): Promise<R> {
+    return this.lifeline.wait(
+      caller,
+      this.programs.use(programKey(steps), () => Program.create(caller, this.pool, steps, this.uniforms), use),
+    );
   }
 
   async project(x: GpuTensor, weights: GpuTensor, bias?: GpuTensor): Promise<GpuTensor> {
@@ -234,8 +245,8 @@ export class DeviceAttention implements Attention, PlanContext {
     const { limits } = this.device;
     for (const [name, output] of Object.entries(outputs))
       checkBinding(`${caller}: ${name}`, checkLayout(`${caller}: ${name}`, output, 'output'), limits);
-    const make = () => Program.create(caller, this.pool, [step]);
-    const run = (program: Program) => {
+    const steps = [step];
+    return this.withProgram(caller, steps, (program) => {
       for (const [name, tensor] of Object.entries(inputs)) this.checkInput(`${caller}: ${name}`, tensor); // still there after the compilation?
       return this.compute(caller, inputs, outputs, (pass, made) => {
         const tensors = Object.entries({ ...inputs, ...made }) as [string, GpuTensor][];
@@ -243,10 +254,9 @@ export class DeviceAttention implements Attention, PlanContext {
           name,
           bindingOf(tensor.buffer, checkLayout(caller, tensor, 'input'), limits.minStorageBufferOffsetAlignment),
         ]);
-        program.encode(pass, Object.fromEntries(resources), this.absent);
+        program.encode(pass, steps, Object.fromEntries(resources), this.absent);
       });
-    };
-    return this.lifeline.wait(caller, this.programs.use(JSON.stringify([step.kernel.name, step.params, step.variant]), make, run));
+    });
   }
 
   /** Records one pass on new dense tensors, and submits it. When that fails the tensors are released again. */

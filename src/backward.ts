@@ -16,7 +16,7 @@ import { flashBackwardMaskDispatch } from './kernels/flash_backward_mask.ts';
 import { flashBackwardSinksDispatch } from './kernels/flash_backward_sinks.ts';
 import type { Dispatch, Variant } from './kernels/kernel.ts';
 import type { AttentionProblem } from './options.ts';
-import { type AttentionPlan, type AttentionTensors, type BackwardTensors, checkFeatures, Plan, type PlanContext, planKey } from './plan.ts';
+import { type AttentionPlan, type AttentionTensors, type BackwardTensors, checkFeatures, Plan, type PlanContext } from './plan.ts';
 import { hasOrderedQuads } from './probe.ts';
 import { checkKeys, normalize, OPTIONS, type Problem } from './problem.ts';
 import { checkBinding, Program, type Step } from './program.ts';
@@ -37,33 +37,45 @@ const DISPATCH: Readonly<Record<BackwardKernel, (problem: BackwardProblem, varia
   flash_backward_mask: flashBackwardMaskDispatch,
 };
 
-/** The steps of a backward pass compiled for one device. */
+/** A backward problem made ready for one device, before anything is compiled. */
+interface PreparedBackward {
+  readonly problem: BackwardProblem;
+  readonly steps: readonly Step[];
+}
+
+/** @throws AttentionError 'limit', 'option' for a wrong `variant`, 'unsupported' */
+async function prepareBackward(caller: string, device: GPUDevice, problem: BackwardProblem): Promise<PreparedBackward> {
+  checkFeatures(caller, problem, device);
+  for (const name of [...INPUTS, ...OUTPUTS]) if (problem[name]) checkBinding(`${caller}: ${name}`, problem[name], device.limits);
+  checkBinding(`${caller}: workspace`, workspaceOf(problem), device.limits);
+  const hasQuads = await hasOrderedQuads(device);
+  return { problem, steps: naming(caller, () => backwardSteps(problem, device, hasQuads)) };
+}
+
+/** A prepared backward pass with a program that fits its steps. */
 export class BackwardPlan {
   readonly kernels: AttentionPlan['kernels'];
   readonly workspaceBytes: number;
+  private readonly steps: readonly Step[];
   private readonly expected: Expected;
   private isDestroyed = false;
 
-  private constructor(
+  constructor(
     private readonly context: PlanContext,
-    problem: BackwardProblem,
+    { problem, steps }: PreparedBackward,
     private readonly program: Program,
   ) {
-    this.kernels = program.steps.map(({ kernel, variant, reason }) => ({ name: kernel.name, variant: { ...variant }, reason }));
+    this.steps = steps;
+    this.kernels = steps.map(({ kernel, variant, reason }) => ({ name: kernel.name, variant: { ...variant }, reason }));
     this.workspaceBytes = workspaceOf(problem).bytes;
     const tensors = [...INPUTS, ...OUTPUTS].map((name) => [name, problem[name]] as const);
     this.expected = { ...Object.fromEntries(tensors), workspace: workspaceOf(problem) };
   }
 
-  /** @throws AttentionError 'limit', 'option' for a wrong `variant`, 'unsupported', 'compile' */
+  /** With a program of its own. @throws AttentionError as `prepareBackward`; 'compile' */
   static async create(caller: string, context: PlanContext, problem: BackwardProblem): Promise<BackwardPlan> {
-    const { device } = context.lifeline;
-    checkFeatures(caller, problem, device);
-    for (const name of [...INPUTS, ...OUTPUTS]) if (problem[name]) checkBinding(`${caller}: ${name}`, problem[name], device.limits);
-    checkBinding(`${caller}: workspace`, workspaceOf(problem), device.limits);
-    const hasQuads = await hasOrderedQuads(device);
-    const steps = naming(caller, () => backwardSteps(problem, device, hasQuads));
-    return new BackwardPlan(context, problem, await Program.create(caller, context.pool, steps));
+    const prepared = await prepareBackward(caller, context.lifeline.device, problem);
+    return new BackwardPlan(context, prepared, await Program.create(caller, context.pool, prepared.steps));
   }
 
   encode(caller: string, pass: GPUComputePassEncoder, tensors: BackwardTensors): void {
@@ -73,7 +85,7 @@ export class BackwardPlan {
     checkAliasing(caller, bound);
     const { workspace, keyLengths, alibiSlopes, dMask, dSinks, ...rest } = bound;
     const resources = { ...rest, rows: workspace, key_lengths: keyLengths, alibi_slopes: alibiSlopes, dmask: dMask, dsinks: dSinks };
-    this.program.encode(pass, resources, this.context.absent);
+    this.program.encode(pass, this.steps, resources, this.context.absent);
   }
 
   destroy(): void {
@@ -210,7 +222,8 @@ export async function attentionGradients(
 ): Promise<AttentionGradients> {
   const { problem, inputs, outputs } = checkBackwardCall(gradient, forward, options);
   for (const [name, tensor] of Object.entries(inputs)) on.checkInput(`${caller}: ${name}`, tensor);
-  const run = async (plan: BackwardPlan): Promise<AttentionGradients> => {
+  const run = async (prepared: PreparedBackward, program: Program): Promise<AttentionGradients> => {
+    const plan = new BackwardPlan(on, prepared, program);
     const scratch = { workspace: { shape: [plan.workspaceBytes / 4], dtype: 'f32' as const } };
     const made = await on.compute(caller, inputs, { ...outputs, ...scratch }, (pass, { workspace, ...gradients }) => {
       const tensors = { ...inputs, ...gradients, workspace: workspace!.buffer };
@@ -220,7 +233,6 @@ export async function attentionGradients(
     on.pool.recycle(workspace!.buffer);
     return { q: dq!, k: dk!, v: dv!, ...(dMask && { mask: dMask }), ...(dSinks && { sinks: dSinks }) };
   };
-  const key = planKey(problem, on.device.limits.minStorageBufferOffsetAlignment);
-  const make = () => BackwardPlan.create(caller, on, problem);
-  return on.lifeline.wait(caller, on.backwardPlans.use(key, make, run));
+  const prepared = await on.lifeline.wait(caller, prepareBackward(caller, on.device, problem));
+  return on.withProgram(caller, prepared.steps, (program) => run(prepared, program));
 }

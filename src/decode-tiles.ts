@@ -1,6 +1,5 @@
 /** Tiles of flash_decode: few queries over many keys. Part of tiles.ts. */
 import { scoreFlags } from './kernels/band.ts';
-import { hasTail } from './kernels/context.ts';
 import { rowsOf } from './kernels/flash_decode.ts';
 import { isBanded, isVec4, type Problem } from './problem.ts';
 import { forcedOf } from './tile-checks.ts';
@@ -18,7 +17,7 @@ const GPU = { groups: 512, keys: 128 };
  * (CPU time, SwiftShader, Chrome 143, 24 Nov 2026).
  */
 export function isDecode(problem: Problem, { isSoftware, hasQuads }: DeviceFacts): boolean {
-  if (rowsOf(problem) > MOST_ROWS || problem.M < LEAST_KEYS) return false;
+  if (rowsOf(problem) > MOST_ROWS || (problem.M < LEAST_KEYS && problem.N > 1)) return false;
   return !(isSoftware && hasQuads) || problem.N <= 2;
 }
 
@@ -36,14 +35,19 @@ export function decodeTiles(problem: Problem, facts: DeviceFacts): Choice {
   return { variant, reason: `${rows}${merged}${facts.isSoftware ? ', for a software device' : ''}` };
 }
 
-type Shape = Readonly<Record<'SIZE' | 'LANES' | 'KEYS' | 'COLS' | 'D_BLOCKS' | 'DV_BLOCKS', number>>;
+type Shape = Readonly<Record<'LANES' | 'KEYS' | 'COLS' | 'D_BLOCKS' | 'DV_BLOCKS', number>>;
 
-/** What the kernel must do for a problem, in steps of SIZE / LANES · KEYS keys. */
-export function decodeFlags(problem: Problem, { SIZE, LANES, KEYS, COLS, D_BLOCKS, DV_BLOCKS }: Shape) {
-  const { dropout, D, Dv } = problem;
+/**
+ * What the kernel must do for a problem. Nothing here depends on the number of keys, so that a step of a decoder compiles nothing that the step before it
+ * did not have.
+ */
+export function decodeFlags(problem: Problem, { LANES, KEYS, COLS, D_BLOCKS, DV_BLOCKS }: Shape) {
+  const { dropout, D, Dv, N } = problem;
+  // One query sees the keys from the first to the last of the kernel's loop, unless dropout rounds the first one down.
+  const isBandOfRows = isBanded(problem) && (N > 1 || dropout !== undefined);
   return {
     ...scoreFlags(problem),
-    BAND: isBanded(problem) || hasTail(problem, (SIZE / LANES) * KEYS),
+    BAND: isBandOfRows || LANES > 1 || KEYS > 1,
     DROPOUT: dropout !== undefined,
     D_TAIL: D < 4 * COLS * LANES * D_BLOCKS,
     DV_TAIL: Dv < 4 * COLS * LANES * DV_BLOCKS,

@@ -36,7 +36,7 @@ export function enabled({ enable = [] }: Kernel, variant: Variant): string[] {
 export function specialized(kernel: Kernel, variant: Variant, source: string): string {
   const vec4 = variant.VEC4 ? (kernel.vec4?.(variant) ?? []) : [];
   const width = variant.WIDTH ? ['@compute @workgroup_size(SIZE) @subgroup_size(WIDTH)'] : [];
-  return specialize(source, variant, enabled(kernel, variant), [...vec4, ...width]);
+  return specialize(source, variant, enabled(kernel, variant), [...vec4, ...(kernel.lines?.(variant) ?? []), ...width]);
 }
 
 async function compile(device: GPUDevice, kernel: Kernel, variant: Variant, label: string): Promise<GPUComputePipeline> {

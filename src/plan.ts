@@ -70,57 +70,63 @@ export interface PlanContext {
   readonly absent: Absent;
 }
 
-/** Problems with the same key share a plan: buffers are bound at multiples of the alignment, so only the rest of an offset counts. */
-export function planKey(problem: Problem, alignment: number): string {
-  const rest = (value: unknown) =>
-    value !== null && typeof value === 'object' && 'offset' in value ? { ...value, offset: Number(value.offset) % alignment } : value;
-  return JSON.stringify(problem, (_, value) => rest(value));
+/** A problem made ready for one device, before anything is compiled. */
+export interface Prepared {
+  readonly problem: Problem;
+  readonly steps: readonly Step[];
+  readonly workspace: Workspace;
 }
 
+/** @throws AttentionError 'limit' when a tensor is larger than the device allows, 'option' for a wrong `variant`, 'unsupported' */
+export async function prepare(caller: string, device: GPUDevice, problem: Problem): Promise<Prepared> {
+  const { q, k, v, mask, keyLengths, alibiSlopes, sinks, out } = problem;
+  checkFeatures(caller, problem, device);
+  const { algorithm, reason } = naming(caller, () => chooseAlgorithm(problem));
+  const isExplicit = algorithm === 'explicit';
+  const scores = isExplicit ? weightsLayout(problem) : undefined;
+  for (const [name, layout] of Object.entries({ q, k, v, mask, keyLengths, alibiSlopes, sinks, out, scores })) {
+    if (layout) checkBinding(`${caller}: ${name}`, layout, device.limits);
+  }
+  if (!isExplicit) return { problem, ...(await (await import('./fused.ts')).planFused(caller, problem, device, reason)) };
+  return { problem, steps: naming(caller, () => explicitSteps(problem, device, reason)), workspace: explicitWorkspace(problem) };
+}
+
+/** A prepared problem with a program that fits its steps. */
 export class Plan implements AttentionPlan {
   readonly kernels: AttentionPlan['kernels'];
   readonly workspaceBytes: number;
   private readonly expected: Expected;
+  private readonly steps: readonly Step[];
+  private readonly layout: Workspace;
   private isDestroyed = false;
 
-  private constructor(
+  constructor(
     private readonly context: PlanContext,
-    problem: Problem,
+    { problem, steps, workspace }: Prepared,
     private readonly program: Program,
-    private readonly layout: Workspace,
   ) {
+    this.steps = steps;
     const { B, H, N, M, q, k, v, mask, keyLengths, alibiSlopes, sinks, out } = problem;
-    this.kernels = program.steps.map(({ kernel, variant, settings, reason }) => ({
+    this.kernels = steps.map(({ kernel, variant, settings, reason }) => ({
       name: kernel.name,
       variant: { ...settings, ...variant },
       reason,
     }));
-    this.workspaceBytes = layout.bytes;
+    this.layout = workspace;
+    this.workspaceBytes = workspace.bytes;
     this.expected = {
       ...{ q, k, v, mask, keyLengths, alibiSlopes, sinks, out },
       lse: problem.returnLse ? dense([B, H, N]) : undefined,
       scores: problem.returnScores ? dense([B, H, N, M]) : undefined,
       weights: problem.returnWeights ? dense([B, H, N, M]) : undefined,
-      workspace: layout.bytes > 0 ? dense([layout.bytes / 4]) : undefined,
+      workspace: workspace.bytes > 0 ? dense([workspace.bytes / 4]) : undefined,
     };
   }
 
-  /** @throws AttentionError 'limit' when a tensor or a grid is larger than the device allows, 'option' for a wrong `variant`, 'unsupported', 'compile' */
+  /** With a program of its own. @throws AttentionError as `prepare`; 'limit' for too large a grid, 'compile' */
   static async create(caller: string, context: PlanContext, problem: Problem): Promise<Plan> {
-    const { device } = context.lifeline;
-    const { q, k, v, mask, keyLengths, alibiSlopes, sinks, out } = problem;
-    checkFeatures(caller, problem, device);
-    const { algorithm, reason } = naming(caller, () => chooseAlgorithm(problem));
-    const isExplicit = algorithm === 'explicit';
-    const scores = isExplicit ? weightsLayout(problem) : undefined;
-    for (const [name, layout] of Object.entries({ q, k, v, mask, keyLengths, alibiSlopes, sinks, out, scores })) {
-      if (layout) checkBinding(`${caller}: ${name}`, layout, device.limits);
-    }
-    const { steps, workspace } = isExplicit
-      ? { steps: naming(caller, () => explicitSteps(problem, device, reason)), workspace: explicitWorkspace(problem) }
-      : await (await import('./fused.ts')).planFused(caller, problem, device, reason);
-    const program = await Program.create(caller, context.pool, steps);
-    return new Plan(context, problem, program, workspace);
+    const prepared = await prepare(caller, context.lifeline.device, problem);
+    return new Plan(context, prepared, await Program.create(caller, context.pool, prepared.steps));
   }
 
   encode(pass: GPUComputePassEncoder, tensors: AttentionTensors): void {
@@ -133,6 +139,7 @@ export class Plan implements AttentionPlan {
     const parts = resource === 'splits' ? scratch : undefined;
     this.program.encode(
       pass,
+      this.steps,
       {
         ...{ ...bound, key_lengths: bound.keyLengths, alibi_slopes: alibiSlopes },
         heads: resource === 'heads' ? scratch : (alibiSlopes ?? bound.sinks),

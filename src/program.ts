@@ -1,7 +1,7 @@
 /** Dispatches compiled for one device: their pipelines and one uniform buffer. What a plan, or a single kernel's call, encodes. */
 import type { BufferPool } from './buffers.ts';
 import { AttentionError, quote } from './errors.ts';
-import { type Dispatch, describeVariant, packParams } from './kernels/kernel.ts';
+import { type Dispatch, describeVariant, type Grid, type Param, packParams } from './kernels/kernel.ts';
 import { getPipeline } from './pipelines.ts';
 import type { Layout } from './tensor.ts';
 
@@ -22,41 +22,82 @@ export interface Absent {
 
 const KEPT = 4; // sets of bind groups a program keeps: the buffers of a caller who alternates between a few
 
+/** Steps with the same key can share a program: their kernels are compiled alike. */
+export const programKey = (steps: readonly Step[]): string => JSON.stringify(steps.map(({ kernel, variant }) => [kernel.name, variant]));
+
+/** A uniform buffer with a place for each step. Its content changes in the order of the queue. */
+export class Uniforms {
+  readonly buffer: GPUBuffer;
+  readonly stride: number;
+  private readonly written: (readonly Param[])[] = []; // by place
+
+  constructor(
+    private readonly caller: string,
+    private readonly pool: BufferPool,
+    private readonly places: number,
+  ) {
+    this.stride = Math.max(pool.device.limits.minUniformBufferOffsetAlignment, 256); // every kernel's uniforms are below 256 bytes
+    this.buffer = pool.allocate(`${caller}: uniforms`, this.stride * places, GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST);
+  }
+
+  /** Writes what differs from before. Commands that were submitted already still run with what was there. */
+  write(steps: readonly Step[]): void {
+    if (steps.length > this.places) throw new Error(`${this.caller}: ${steps.length} steps in uniforms for ${this.places}`);
+    for (const [i, { params }] of steps.entries()) {
+      const before = this.written[i];
+      if (before?.length === params.length && params.every(([, type, value], at) => before[at]![1] === type && before[at]![2] === value))
+        continue;
+      this.pool.write(this.buffer, i * this.stride, packParams(params));
+      this.written[i] = params;
+    }
+  }
+
+  destroy(): void {
+    this.pool.discard(this.buffer);
+  }
+}
+
+/** Compiled steps. `shared` ones write their uniforms when they are recorded, so what is recorded has to be submitted before anything else is. */
 export class Program {
   private readonly layouts: readonly GPUBindGroupLayout[];
   private readonly recent: { bound: readonly GPUBufferBinding[]; groups: readonly GPUBindGroup[] }[] = [];
 
   private constructor(
     private readonly pool: BufferPool,
-    readonly steps: readonly Step[],
     private readonly pipelines: readonly GPUComputePipeline[],
-    private readonly uniforms: GPUBuffer,
-    private readonly uniformStride: number,
+    private readonly uniforms: Uniforms,
+    private readonly isShared: boolean,
   ) {
     this.layouts = pipelines.map((pipeline) => pipeline.getBindGroupLayout(0));
   }
 
-  /** @throws AttentionError 'limit' when a grid is larger than the device can dispatch, 'compile' */
-  static async create(caller: string, pool: BufferPool, steps: readonly Step[]): Promise<Program> {
+  /**
+   * @param shared uniforms that other programs use too; absent: the program has its own, with the steps' values
+   * @throws AttentionError 'limit' when a grid has more workgroups than can be numbered, 'compile'
+   */
+  static async create(caller: string, pool: BufferPool, steps: readonly Step[], shared?: Uniforms): Promise<Program> {
     const { device } = pool;
-    for (const step of steps) checkGrid(caller, step, device.limits.maxComputeWorkgroupsPerDimension);
+    for (const step of steps) foldGrid(caller, step, device.limits.maxComputeWorkgroupsPerDimension);
     const pipelines = await Promise.all(steps.map(({ kernel, variant }) => getPipeline(device, kernel, variant)));
-    const stride = Math.max(device.limits.minUniformBufferOffsetAlignment, 256); // every kernel's uniforms are below 256 bytes
-    const uniforms = pool.allocate(`${caller}: uniforms`, stride * steps.length, GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST);
-    for (const [i, { params }] of steps.entries()) pool.write(uniforms, i * stride, packParams(params));
-    return new Program(pool, steps, pipelines, uniforms, stride);
+    if (shared) return new Program(pool, pipelines, shared, true);
+    const own = new Uniforms(caller, pool, steps.length);
+    own.write(steps);
+    return new Program(pool, pipelines, own, false);
   }
 
-  /** Records the dispatches: nothing else. */
-  encode(pass: GPUComputePassEncoder, resources: Resources, absent: Absent): void {
-    const bound = this.steps.flatMap(({ kernel, params, resources: names }, i) =>
+  /** Records the dispatches: nothing else. `steps` are those that the program was made for or, with shared uniforms, others of the same key. */
+  encode(pass: GPUComputePassEncoder, steps: readonly Step[], resources: Resources, absent: Absent): void {
+    const { maxComputeWorkgroupsPerDimension: limit } = this.pool.device.limits;
+    const grids = steps.map((step) => foldGrid('encode', step, limit));
+    if (this.isShared) this.uniforms.write(steps);
+    const bound = steps.flatMap(({ kernel, params, resources: names }, i) =>
       kernel.bindings.map(({ name, access }): GPUBufferBinding => {
-        if (access === 'uniform') return { buffer: this.uniforms, offset: i * this.uniformStride, size: 4 * params.length };
+        if (access === 'uniform') return { buffer: this.uniforms.buffer, offset: i * this.uniforms.stride, size: 4 * params.length };
         return resources[names?.[name] ?? name] ?? { buffer: access === 'read' ? absent.input : absent.output };
       }),
     );
-    const groups = this.bindGroups(bound);
-    for (const [i, { grid }] of this.steps.entries()) {
+    const groups = this.bindGroups(steps, bound);
+    for (const [i, grid] of grids.entries()) {
       pass.setPipeline(this.pipelines[i]!);
       pass.setBindGroup(0, groups[i]!);
       pass.dispatchWorkgroups(...grid);
@@ -64,12 +105,12 @@ export class Program {
   }
 
   /** The steps' bind groups for these bindings: those of the last few calls are kept. */
-  private bindGroups(bound: readonly GPUBufferBinding[]): readonly GPUBindGroup[] {
+  private bindGroups(steps: readonly Step[], bound: readonly GPUBufferBinding[]): readonly GPUBindGroup[] {
     const isSame = (a: GPUBufferBinding, b: GPUBufferBinding) => a.buffer === b.buffer && a.offset === b.offset && a.size === b.size;
     const known = this.recent.find((entry) => entry.bound.every((binding, i) => isSame(binding, bound[i]!)));
     if (known) return known.groups;
     let first = 0;
-    const groups = this.steps.map(({ kernel, variant }, i) => {
+    const groups = steps.map(({ kernel, variant }, i) => {
       const entries = kernel.bindings.map((_, binding) => ({ binding, resource: bound[first + binding]! }));
       first += entries.length;
       return this.pool.device.createBindGroup({ label: `${kernel.name} ${describeVariant(variant)}`, layout: this.layouts[i]!, entries });
@@ -81,17 +122,24 @@ export class Program {
 
   destroy(): void {
     this.recent.length = 0;
-    this.pool.discard(this.uniforms);
+    if (!this.isShared) this.uniforms.destroy();
   }
 }
 
-function checkGrid(caller: string, { kernel, grid }: Dispatch, limit: number): void {
-  const axis = grid.findIndex((size) => size > limit);
-  if (axis < 0) return;
-  throw new AttentionError(
-    'limit',
-    `${caller}: ${kernel.name} needs ${grid[axis]} workgroups in ${'xyz'[axis]}, this device can dispatch ${limit}: split the problem`,
-  );
+/**
+ * A grid as a device can dispatch it: in rows of at most `limit` workgroups where a dimension is longer. Workgroup (x, y, z) of a dispatch of X × Y × Z
+ * then has the number x + X · (y + Y · z) in the long grid; numbers beyond its end have no work.
+ * @throws AttentionError 'limit' when there are more workgroups than 32 bits can number
+ */
+export function foldGrid(caller: string, { kernel, grid }: Dispatch, limit: number): Grid {
+  if (grid.every((size) => size <= limit)) return grid;
+  const count = grid[0] * grid[1] * grid[2];
+  const x = Math.min(count, limit);
+  const y = Math.min(Math.ceil(count / x), limit);
+  const z = Math.ceil(count / (x * y));
+  if (x * y * z >= 2 ** 32 || z > limit)
+    throw new AttentionError('limit', `${caller}: ${kernel.name} needs ${grid.join(' × ')} workgroups: at most 2^32 can be numbered`);
+  return [x, y, z];
 }
 
 /** Where a tensor is bound: at the multiple of the alignment below its offset. */

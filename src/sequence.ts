@@ -20,6 +20,7 @@ export class Sequence {
   private constructor(
     private readonly on: DeviceAttention,
     private readonly program: Program,
+    private readonly steps: readonly Step[],
     private readonly resources: Resources,
   ) {}
 
@@ -34,15 +35,15 @@ export class Sequence {
     const bound = operations.flatMap(({ tensors }, i) =>
       Object.entries(tensors).map(([name, tensor]) => [own(i, name), bindingOf(tensor.buffer, layoutOf(tensor), alignment)]),
     );
-    return new Sequence(on, await Program.create(caller, on.pool, steps), Object.fromEntries(bound));
+    return new Sequence(on, await Program.create(caller, on.pool, steps), steps, Object.fromEntries(bound));
   }
 
   get kernels(): readonly { name: string; variant: Dispatch['variant']; reason: string }[] {
-    return this.program.steps.map(({ kernel, variant, reason }) => ({ name: kernel.name, variant, reason }));
+    return this.steps.map(({ kernel, variant, reason }) => ({ name: kernel.name, variant, reason }));
   }
 
   encode(pass: GPUComputePassEncoder): void {
-    this.program.encode(pass, this.resources, this.on.absent);
+    this.program.encode(pass, this.steps, this.resources, this.on.absent);
   }
 
   destroy(): void {

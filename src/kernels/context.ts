@@ -1,6 +1,17 @@
 import { isBanded, type Problem } from '../problem.ts';
 import { bandParams, dropoutParams } from './band.ts';
-import { type Dispatch, elementOffset, type Kernel, numbers, read, uniform, type Variant, viewParams, write } from './kernel.ts';
+import {
+  type Dispatch,
+  elementOffset,
+  gridDispatch,
+  type Kernel,
+  numbers,
+  read,
+  uniform,
+  type Variant,
+  viewParams,
+  write,
+} from './kernel.ts';
 
 /** out = weights · v, [B,H,N,Dv]. */
 export const context: Kernel = {
@@ -12,10 +23,11 @@ export const context: Kernel = {
 export function contextDispatch(problem: Problem, variant: Variant, alignment: number): Dispatch {
   const { TILE_N, TILE_DV } = numbers<'TILE_N' | 'TILE_DV'>(variant);
   const { B, H, Hk, N, M, Dv, v, out, keyLengths } = problem;
-  return {
-    kernel: context,
+  return gridDispatch(
+    context,
     variant,
-    params: [
+    [Math.ceil(Dv / TILE_DV), Math.ceil(N / TILE_N), B * H],
+    [
       ['heads', 'u32', H],
       ['key_heads', 'u32', Hk],
       ['n', 'u32', N],
@@ -28,8 +40,7 @@ export function contextDispatch(problem: Problem, variant: Variant, alignment: n
       ...viewParams('out', out, 'bhn', alignment),
       ...dropoutParams(problem),
     ],
-    grid: [Math.ceil(Dv / TILE_DV), Math.ceil(N / TILE_N), B * H],
-  };
+  );
 }
 
 /** Can a weight be exactly 0 because its key is excluded, within a tile that is computed? */

@@ -1,5 +1,5 @@
 import type { Layout } from '../tensor.ts';
-import { type Dispatch, elementOffset, type Kernel, numbers, read, uniform, type Variant, write } from './kernel.ts';
+import { type Dispatch, elementOffset, gridDispatch, type Kernel, numbers, read, uniform, type Variant, write } from './kernel.ts';
 
 /** The loss of each row of logits, and the gradient. */
 export const crossEntropy: Kernel = {
@@ -24,10 +24,11 @@ export function crossEntropyDispatch(
 ): Dispatch {
   const classes = logits.shape.at(-1)!;
   const rows = logits.shape.slice(0, -1).reduce((product, size) => product * size, 1);
-  return {
-    kernel: crossEntropy,
+  return gridDispatch(
+    crossEntropy,
     variant,
-    params: [
+    [Math.ceil(rows / numbers<'ROWS'>(variant).ROWS), 1, 1],
+    [
       ['rows', 'u32', rows],
       ['classes', 'u32', classes],
       ['has_gradient', 'u32', Number(gradient !== undefined)],
@@ -37,6 +38,5 @@ export function crossEntropyDispatch(
       ['losses_offset', 'u32', elementOffset(losses, alignment)],
       ['gradient_offset', 'u32', elementOffset(gradient, alignment)],
     ],
-    grid: [Math.ceil(rows / numbers<'ROWS'>(variant).ROWS), 1, 1],
-  };
+  );
 }

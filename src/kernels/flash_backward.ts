@@ -1,6 +1,7 @@
 import type { BackwardProblem } from '../backward-problem.ts';
 import { bandParams, dropoutParams, maskKind } from './band.ts';
 import { type Binding, type Param, read, viewParams } from './kernel.ts';
+import { scaleParams } from './scale.ts';
 
 /** Bytes of a row's entry in the table `rows`: lse, delta, keys that exist, ALiBi's slope. */
 export const ROW_BYTES = 16;
@@ -18,7 +19,7 @@ export function backwardParams(problem: BackwardProblem, alignment: number): rea
     ['m', 'u32', M],
     ['d', 'u32', D],
     ['dv', 'u32', Dv],
-    ['scale', 'f32', problem.scale],
+    ...scaleParams(problem.scale),
     ['softcap', 'f32', problem.softcap],
     ...bandParams(problem),
     ['mask_kind', 'u32', maskKind(problem)],

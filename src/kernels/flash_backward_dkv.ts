@@ -1,6 +1,6 @@
 import type { BackwardProblem } from '../backward-problem.ts';
 import { BACKWARD_INPUTS, backwardParams } from './flash_backward.ts';
-import { type Dispatch, type Kernel, numbers, uniform, type Variant, viewParams, write } from './kernel.ts';
+import { type Dispatch, gridDispatch, type Kernel, numbers, uniform, type Variant, viewParams, write } from './kernel.ts';
 
 /** The gradients of k and v: the baseline tier. */
 export const flashBackwardDkv: Kernel = {
@@ -12,12 +12,12 @@ export const flashBackwardDkv: Kernel = {
 export function flashBackwardDkvDispatch(problem: BackwardProblem, variant: Variant, alignment: number): Dispatch {
   const { B, Hk, M, D, Dv, dk, dv } = problem;
   const { TILE_N, TILE_M, BLOCKS } = numbers<'TILE_N' | 'TILE_M' | 'BLOCKS'>(variant);
-  return {
-    kernel: flashBackwardDkv,
+  return gridDispatch(
+    flashBackwardDkv,
     variant,
-    params: [...backwardParams(problem, alignment), ...viewParams('dk', dk, 'bhm', alignment), ...viewParams('dv', dv, 'bhm', alignment)],
-    grid: [Math.ceil(M / TILE_M), B * Hk, Math.ceil(Math.max(D, Dv) / (TILE_N * BLOCKS))],
-  };
+    [Math.ceil(M / TILE_M), B * Hk, Math.ceil(Math.max(D, Dv) / (TILE_N * BLOCKS))],
+    [...backwardParams(problem, alignment), ...viewParams('dk', dk, 'bhm', alignment), ...viewParams('dv', dv, 'bhm', alignment)],
+  );
 }
 
 export function flashBackwardDkvBytes(variant: Variant): number {

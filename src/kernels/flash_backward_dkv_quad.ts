@@ -1,6 +1,17 @@
 import type { BackwardProblem } from '../backward-problem.ts';
 import { BACKWARD_INPUTS, backwardParams } from './flash_backward.ts';
-import { type Dispatch, type Kernel, numbers, uniform, type Variant, vec4Load, vec4Store, viewParams, write } from './kernel.ts';
+import {
+  type Dispatch,
+  gridDispatch,
+  type Kernel,
+  numbers,
+  uniform,
+  type Variant,
+  vec4Load,
+  vec4Store,
+  viewParams,
+  write,
+} from './kernel.ts';
 
 /** The gradients of k and v: the tier of GPUs with subgroups. */
 export const flashBackwardDkvQuad: Kernel = {
@@ -18,10 +29,10 @@ export const flashBackwardDkvQuad: Kernel = {
 export function flashBackwardDkvQuadDispatch(problem: BackwardProblem, variant: Variant, alignment: number): Dispatch {
   const { B, Hk, M, dk, dv } = problem;
   const { SIZE, LANES, ROWS, PARTS } = numbers<'SIZE' | 'LANES' | 'ROWS' | 'PARTS'>(variant);
-  return {
-    kernel: flashBackwardDkvQuad,
+  return gridDispatch(
+    flashBackwardDkvQuad,
     variant,
-    params: [...backwardParams(problem, alignment), ...viewParams('dk', dk, 'bhm', alignment), ...viewParams('dv', dv, 'bhm', alignment)],
-    grid: [Math.ceil(M / ((SIZE / LANES) * ROWS)), B * Hk, PARTS],
-  };
+    [Math.ceil(M / ((SIZE / LANES) * ROWS)), B * Hk, PARTS],
+    [...backwardParams(problem, alignment), ...viewParams('dk', dk, 'bhm', alignment), ...viewParams('dv', dv, 'bhm', alignment)],
+  );
 }

@@ -1,6 +1,6 @@
 import type { BackwardProblem } from '../backward-problem.ts';
 import { BACKWARD_INPUTS, backwardParams } from './flash_backward.ts';
-import { type Dispatch, type Kernel, numbers, uniform, type Variant, viewParams, write } from './kernel.ts';
+import { type Dispatch, gridDispatch, type Kernel, numbers, uniform, type Variant, viewParams, write } from './kernel.ts';
 
 /** The gradient of q: the baseline tier. */
 export const flashBackwardDq: Kernel = {
@@ -12,12 +12,12 @@ export const flashBackwardDq: Kernel = {
 export function flashBackwardDqDispatch(problem: BackwardProblem, variant: Variant, alignment: number): Dispatch {
   const { B, H, N, D, dq } = problem;
   const { TILE_N, TILE_M, BLOCKS } = numbers<'TILE_N' | 'TILE_M' | 'BLOCKS'>(variant);
-  return {
-    kernel: flashBackwardDq,
+  return gridDispatch(
+    flashBackwardDq,
     variant,
-    params: [...backwardParams(problem, alignment), ...viewParams('dq', dq, 'bhn', alignment)],
-    grid: [Math.ceil(N / TILE_N), B * H, Math.ceil(D / (TILE_M * BLOCKS))],
-  };
+    [Math.ceil(N / TILE_N), B * H, Math.ceil(D / (TILE_M * BLOCKS))],
+    [...backwardParams(problem, alignment), ...viewParams('dq', dq, 'bhn', alignment)],
+  );
 }
 
 export function flashBackwardDqBytes(variant: Variant): number {

@@ -1,6 +1,17 @@
 import type { BackwardProblem } from '../backward-problem.ts';
 import { BACKWARD_INPUTS, backwardParams } from './flash_backward.ts';
-import { type Dispatch, type Kernel, numbers, uniform, type Variant, vec4Load, vec4Store, viewParams, write } from './kernel.ts';
+import {
+  type Dispatch,
+  gridDispatch,
+  type Kernel,
+  numbers,
+  uniform,
+  type Variant,
+  vec4Load,
+  vec4Store,
+  viewParams,
+  write,
+} from './kernel.ts';
 
 /** The gradient of q: the tier of GPUs with subgroups. */
 export const flashBackwardDqQuad: Kernel = {
@@ -17,10 +28,10 @@ export const flashBackwardDqQuad: Kernel = {
 export function flashBackwardDqQuadDispatch(problem: BackwardProblem, variant: Variant, alignment: number): Dispatch {
   const { B, H, N, dq } = problem;
   const { SIZE, LANES, ROWS } = numbers<'SIZE' | 'LANES' | 'ROWS'>(variant);
-  return {
-    kernel: flashBackwardDqQuad,
+  return gridDispatch(
+    flashBackwardDqQuad,
     variant,
-    params: [...backwardParams(problem, alignment), ...viewParams('dq', dq, 'bhn', alignment)],
-    grid: [Math.ceil(N / ((SIZE / LANES) * ROWS)), B * H, 1],
-  };
+    [Math.ceil(N / ((SIZE / LANES) * ROWS)), B * H, 1],
+    [...backwardParams(problem, alignment), ...viewParams('dq', dq, 'bhn', alignment)],
+  );
 }

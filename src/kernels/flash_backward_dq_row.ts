@@ -1,6 +1,6 @@
 import type { BackwardProblem } from '../backward-problem.ts';
 import { BACKWARD_INPUTS, backwardParams } from './flash_backward.ts';
-import { type Dispatch, type Kernel, numbers, rowLines, uniform, type Variant, viewParams, write } from './kernel.ts';
+import { type Dispatch, gridDispatch, type Kernel, numbers, rowLines, uniform, type Variant, viewParams, write } from './kernel.ts';
 
 /** The gradient of q: the tier of devices that run on the CPU. */
 export const flashBackwardDqRow: Kernel = {
@@ -14,10 +14,10 @@ export const flashBackwardDqRow: Kernel = {
 export function flashBackwardDqRowDispatch(problem: BackwardProblem, variant: Variant, alignment: number): Dispatch {
   const { B, H, N, dq } = problem;
   const { SIZE, ROWS } = numbers<'SIZE' | 'ROWS'>(variant);
-  return {
-    kernel: flashBackwardDqRow,
+  return gridDispatch(
+    flashBackwardDqRow,
     variant,
-    params: [...backwardParams(problem, alignment), ...viewParams('dq', dq, 'bhn', alignment)],
-    grid: [Math.ceil(N / (SIZE * ROWS)), B * H, 1],
-  };
+    [Math.ceil(N / (SIZE * ROWS)), B * H, 1],
+    [...backwardParams(problem, alignment), ...viewParams('dq', dq, 'bhn', alignment)],
+  );
 }

@@ -1,5 +1,5 @@
 import type { BackwardProblem } from '../backward-problem.ts';
-import { type Dispatch, elementOffset, type Kernel, read, uniform, write } from './kernel.ts';
+import { type Dispatch, elementOffset, gridDispatch, type Kernel, read, uniform, write } from './kernel.ts';
 
 /** The gradient of the sinks. */
 export const flashBackwardSinks: Kernel = {
@@ -9,16 +9,16 @@ export const flashBackwardSinks: Kernel = {
 };
 
 export function flashBackwardSinksDispatch({ B, H, N, sinks, dSinks }: BackwardProblem, alignment: number): Dispatch {
-  return {
-    kernel: flashBackwardSinks,
-    variant: {},
-    params: [
+  return gridDispatch(
+    flashBackwardSinks,
+    {},
+    [H, 1, 1],
+    [
       ['batch', 'u32', B],
       ['heads', 'u32', H],
       ['n', 'u32', N],
       ['sinks_offset', 'u32', elementOffset(sinks, alignment)],
       ['dsinks_offset', 'u32', elementOffset(dSinks, alignment)],
     ],
-    grid: [H, 1, 1],
-  };
+  );
 }

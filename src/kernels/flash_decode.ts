@@ -1,6 +1,12 @@
 import type { Problem } from '../problem.ts';
 import { flashForward, flashParams } from './flash_forward.ts';
-import { type Dispatch, type Kernel, numbers, type Variant } from './kernel.ts';
+import { type Dispatch, gridDispatch, type Kernel, numbers, type Param, type Variant } from './kernel.ts';
+
+/** Where several invocations share a key's elements. */
+const LINES_OF_LANES = [
+  'fn lead(slot: u32) -> u32 { return 0; }',
+  'fn sum_lanes(dots: array<vec4f, ROWS>, index: u32) -> array<vec4f, ROWS> { return sum_over_lanes(dots, index); }',
+];
 
 /** Attention of few queries over many keys, split over workgroups. Its bindings are those of flash_forward, its uniforms begin with them. */
 export const flashDecode: Kernel = {
@@ -14,6 +20,7 @@ export const flashDecode: Kernel = {
     'fn load_v(row: u32, vec: u32) -> vec4f { return vec4f(v[row + inside(vec, params.dv, DV_TAIL)]); }',
     'fn store_out(row: u32, vec: u32, value: vec4f) { if (4 * vec < params.dv) { out[row + vec] = vec4<O>(value); } }',
   ],
+  lines: ({ LANES }) => (LANES === 1 ? [] : LINES_OF_LANES),
 };
 
 /** Rows that share a key head: the queries of its query heads. */
@@ -26,13 +33,14 @@ export function flashDecodeDispatch(problem: Problem, { SPLITS, ...variant }: Va
   const splits = numbers<'SPLITS'>({ SPLITS: SPLITS! }).SPLITS;
   // Over several splits slopes and sinks do not meet here: flash_merge counts the sinks.
   const own = splits > 1 ? { ...problem, sinks: undefined, returnLse: true } : problem;
-  return {
-    kernel: flashDecode,
-    variant: { ...variant, O: splits > 1 ? 'f32' : out.dtype },
-    settings: { SPLITS: splits },
-    params: [...flashParams(own, alignment), ['splits', 'u32', splits], ['row_blocks', 'u32', rowBlocks], ['all_rows', 'u32', B * H * N]],
-    grid: [splits, B * Hk * rowBlocks, 1],
-  };
+  const params: Param[] = [
+    ...flashParams(own, alignment),
+    ['splits', 'u32', splits],
+    ['row_blocks', 'u32', rowBlocks],
+    ['all_rows', 'u32', B * H * N],
+  ];
+  const launch = gridDispatch(flashDecode, { ...variant, O: splits > 1 ? 'f32' : out.dtype }, [splits, B * Hk * rowBlocks, 1], params);
+  return { ...launch, settings: { SPLITS: splits } };
 }
 
 export function flashDecodeBytes(variant: Variant): number {

@@ -3,6 +3,7 @@ import { bandParams, dropoutParams, maskKind } from './band.ts';
 import {
   type Dispatch,
   elementOffset,
+  gridDispatch,
   type Kernel,
   numbers,
   type Param,
@@ -12,6 +13,7 @@ import {
   viewParams,
   write,
 } from './kernel.ts';
+import { scaleParams } from './scale.ts';
 
 /** Attention in one pass over the keys: the baseline tier. */
 export const flashForward: Kernel = {
@@ -33,7 +35,7 @@ export const flashForward: Kernel = {
 export function flashForwardDispatch(problem: Problem, variant: Variant, alignment: number): Dispatch {
   const { TILE_N } = numbers<'TILE_N'>(variant);
   const { B, H, N } = problem;
-  return { kernel: flashForward, variant, params: flashParams(problem, alignment), grid: [Math.ceil(N / TILE_N), B * H, 1] };
+  return gridDispatch(flashForward, variant, [Math.ceil(N / TILE_N), B * H, 1], flashParams(problem, alignment));
 }
 
 /** The uniforms of the fused kernels, which share their bindings too. */
@@ -47,7 +49,7 @@ export function flashParams(problem: Problem, alignment: number): readonly Param
     ['m', 'u32', M],
     ['d', 'u32', D],
     ['dv', 'u32', Dv],
-    ['scale', 'f32', problem.scale],
+    ...scaleParams(problem.scale),
     ['softcap', 'f32', problem.softcap],
     ...bandParams(problem),
     ['mask_kind', 'u32', maskKind(problem)],

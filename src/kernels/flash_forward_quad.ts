@@ -1,6 +1,6 @@
 import type { Problem } from '../problem.ts';
 import { flashForward, flashParams } from './flash_forward.ts';
-import { type Dispatch, type Kernel, numbers, type Variant } from './kernel.ts';
+import { type Dispatch, gridDispatch, type Kernel, numbers, type Variant } from './kernel.ts';
 
 /** Attention in one pass over the keys: the tier of GPUs with subgroups. Bindings and uniforms are those of flash_forward. */
 export const flashForwardQuad: Kernel = {
@@ -21,10 +21,5 @@ export const flashForwardQuad: Kernel = {
 export function flashForwardQuadDispatch(problem: Problem, variant: Variant, alignment: number): Dispatch {
   const { SIZE, LANES, ROWS } = numbers<'SIZE' | 'LANES' | 'ROWS'>(variant);
   const { B, H, N } = problem;
-  return {
-    kernel: flashForwardQuad,
-    variant,
-    params: flashParams(problem, alignment),
-    grid: [Math.ceil(N / ((SIZE / LANES) * ROWS)), B * H, 1],
-  };
+  return gridDispatch(flashForwardQuad, variant, [Math.ceil(N / ((SIZE / LANES) * ROWS)), B * H, 1], [...flashParams(problem, alignment)]);
 }

@@ -1,6 +1,6 @@
 import type { Problem } from '../problem.ts';
 import { flashForward, flashParams } from './flash_forward.ts';
-import { type Dispatch, type Kernel, numbers, rowLines, type Variant } from './kernel.ts';
+import { type Dispatch, gridDispatch, type Kernel, numbers, rowLines, type Variant } from './kernel.ts';
 
 /** Attention in one pass over the keys: the tier of devices that run on the CPU. Bindings and uniforms are those of flash_forward. */
 export const flashForwardRow: Kernel = {
@@ -14,10 +14,5 @@ export const flashForwardRow: Kernel = {
 export function flashForwardRowDispatch(problem: Problem, variant: Variant, alignment: number): Dispatch {
   const { SIZE, ROWS } = numbers<'SIZE' | 'ROWS'>(variant);
   const { B, H, N } = problem;
-  return {
-    kernel: flashForwardRow,
-    variant,
-    params: flashParams(problem, alignment),
-    grid: [Math.ceil(N / (SIZE * ROWS)), B * H, 1],
-  };
+  return gridDispatch(flashForwardRow, variant, [Math.ceil(N / (SIZE * ROWS)), B * H, 1], [...flashParams(problem, alignment)]);
 }

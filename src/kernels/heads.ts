@@ -1,5 +1,5 @@
 import type { Problem } from '../problem.ts';
-import { type Dispatch, elementOffset, type Kernel, read, uniform, write } from './kernel.ts';
+import { type Dispatch, elementOffset, type Kernel, linearGrid, read, uniform, write } from './kernel.ts';
 
 /** ALiBi's slopes and the sinks in one table, [H,2]. */
 export const heads: Kernel = {
@@ -17,6 +17,6 @@ export function headsDispatch({ H, alibiSlopes, sinks }: Problem, alignment: num
       ['alibi_offset', 'u32', elementOffset(alibiSlopes, alignment)],
       ['sinks_offset', 'u32', elementOffset(sinks, alignment)],
     ],
-    grid: [Math.ceil(H / 64), 1, 1],
+    grid: linearGrid(H),
   };
 }

@@ -12,7 +12,8 @@ export interface Kernel {
   readonly source: () => Promise<{ readonly default: string }>; // the shader's text, loaded when it is first compiled
   readonly bindings: readonly Binding[];
   readonly enable?: readonly string[]; // WGSL features that every variant needs; f16 follows from the variant's types
-  readonly vec4?: (variant: Variant) => readonly string[]; // the lines of variants with VEC4 in place of those that begin alike: four elements of a buffer at once
+  readonly vec4?: (variant: Variant) => readonly string[]; // one-line loads and stores of four elements, for specialize: where the variant has VEC4
+  readonly lines?: (variant: Variant) => readonly string[]; // other one-line declarations that a variant replaces
 }
 
 /** Values of a shader's `const` lines. */
@@ -39,6 +40,17 @@ export interface Dispatch {
   readonly grid: Grid;
   readonly settings?: Variant; // what was chosen beside the consts
 }
+
+/**
+ * A launch whose uniforms begin with its grid. The shader finds its place in the grid by grid_place, so the grid may be longer than a device can dispatch
+ * in one dimension: foldGrid in program.ts.
+ */
+export const gridDispatch = (kernel: Kernel, variant: Variant, grid: Grid, params: readonly Param[]): Dispatch => ({
+  kernel,
+  variant,
+  params: [['grid_x', 'u32', grid[0]], ['grid_y', 'u32', grid[1]], ['grid_z', 'u32', grid[2]], ...params],
+  grid,
+});
 
 export const read = (name: string): Binding => ({ name, access: 'read' });
 export const write = (name: string): Binding => ({ name, access: 'write' });

@@ -1,7 +1,7 @@
 import { AttentionError, quote } from '../errors.ts';
 import { requireDType } from '../problem.ts';
 import { checkLayout, elementCount, type Layout, type TensorLayout } from '../tensor.ts';
-import { type Dispatch, elementOffset, type Kernel, numbers, read, uniform, type Variant, write } from './kernel.ts';
+import { type Dispatch, elementOffset, gridDispatch, type Kernel, numbers, read, uniform, type Variant, write } from './kernel.ts';
 
 /** y = x · w + bias. */
 export const project: Kernel = {
@@ -87,10 +87,11 @@ export function productDispatch(
   { y, accumulates = false }: ProductTarget = {},
 ): Dispatch {
   const { TILE_N, TILE_O } = numbers<'TILE_N' | 'TILE_O'>(variant);
-  return {
-    kernel: project,
+  return gridDispatch(
+    project,
     variant,
-    params: [
+    [Math.ceil(outWidth / TILE_O), Math.ceil(rows / TILE_N), 1],
+    [
       ['rows', 'u32', rows],
       ['width', 'u32', width],
       ['out_width', 'u32', outWidth],
@@ -105,8 +106,7 @@ export function productDispatch(
       ['y_offset', 'u32', elementOffset(y, alignment)],
       ['accumulates', 'u32', Number(accumulates)],
     ],
-    grid: [Math.ceil(outWidth / TILE_O), Math.ceil(rows / TILE_N), 1],
-  };
+  );
 }
 
 export function projectBytes(variant: Variant): number {

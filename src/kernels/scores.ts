@@ -4,6 +4,7 @@ import { bandParams, maskKind } from './band.ts';
 import {
   type Dispatch,
   elementOffset,
+  gridDispatch,
   type Kernel,
   numbers,
   type Param,
@@ -13,6 +14,7 @@ import {
   viewParams,
   write,
 } from './kernel.ts';
+import { scaleParams } from './scale.ts';
 
 /** s = scale · q kᵀ → softcap → + ALiBi → mask, band, key lengths, [B,H,N,M]. */
 export const scores: Kernel = {
@@ -25,12 +27,12 @@ export const scores: Kernel = {
 export function scoresDispatch(problem: Problem, variant: Variant, alignment: number, form: Exclude<ScoresForm, 'weights'>): Dispatch {
   const { TILE_N, TILE_M, TILES } = numbers<'TILE_N' | 'TILE_M' | 'TILES'>(variant);
   const { B, H, N, M } = problem;
-  return {
-    kernel: scores,
+  return gridDispatch(
+    scores,
     variant,
-    params: scoresParams(scoresProblem(problem, form), alignment),
-    grid: [Math.ceil(M / (TILE_M * TILES)), Math.ceil(N / TILE_N), B * H],
-  };
+    [Math.ceil(M / (TILE_M * TILES)), Math.ceil(N / TILE_N), B * H],
+    [...scoresParams(scoresProblem(problem, form), alignment)],
+  );
 }
 
 /** The problem without the steps that come after `form`. */
@@ -48,7 +50,7 @@ function scoresParams(problem: Problem, alignment: number): readonly Param[] {
     ['n', 'u32', N],
     ['m', 'u32', M],
     ['d', 'u32', D],
-    ['scale', 'f32', problem.scale],
+    ...scaleParams(problem.scale),
     ['softcap', 'f32', problem.softcap],
     ...bandParams(problem),
     ['mask_kind', 'u32', maskKind(problem)],

@@ -1,5 +1,5 @@
 import type { Problem } from '../problem.ts';
-import { type Dispatch, elementOffset, type Kernel, numbers, read, uniform, type Variant, write } from './kernel.ts';
+import { type Dispatch, elementOffset, gridDispatch, type Kernel, numbers, read, uniform, type Variant, write } from './kernel.ts';
 
 /** weights = softmax(scores), row by row, in place; log-sum-exp beside it. */
 export const softmax: Kernel = {
@@ -10,10 +10,11 @@ export const softmax: Kernel = {
 
 export function softmaxDispatch({ B, H, N, M, returnLse, sinks }: Problem, variant: Variant, alignment: number): Dispatch {
   const { ROWS } = numbers<'ROWS'>(variant);
-  return {
-    kernel: softmax,
+  return gridDispatch(
+    softmax,
     variant,
-    params: [
+    [Math.ceil(N / ROWS), B * H, 1],
+    [
       ['heads', 'u32', H],
       ['n', 'u32', N],
       ['m', 'u32', M],
@@ -21,8 +22,7 @@ export function softmaxDispatch({ B, H, N, M, returnLse, sinks }: Problem, varia
       ['has_sinks', 'u32', Number(sinks !== undefined)],
       ['sinks_offset', 'u32', elementOffset(sinks, alignment)],
     ],
-    grid: [Math.ceil(N / ROWS), B * H, 1],
-  };
+  );
 }
 
 export function softmaxBytes(variant: Variant): number {

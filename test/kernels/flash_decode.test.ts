@@ -167,7 +167,7 @@ const suite = (attention: () => Attention) => {
     const facts = deviceFacts(attention().device, false);
     const chosen = (N: number, M: number) => chooseFusedTiles(problemOf({ H: 32, Hk: 8, N, M, D: 64, Dv: 64 }), facts).kernel;
     expect([chosen(1, 4096), chosen(2, 4096)]).toEqual(['flash_decode', 'flash_decode']);
-    expect([chosen(5, 4096), chosen(1, 127)]).toEqual(['flash_forward', 'flash_forward']);
+    expect([chosen(1, 1), chosen(2, 127), chosen(5, 4096)]).toEqual(['flash_decode', 'flash_forward', 'flash_forward']);
     // parts of out, [splits,H,N,Dv], to the next multiple of 256 bytes, and the maxima and sums: whatever M is
     for (const M of [4096, 400_000]) {
       const forced = await plan(3, 1, M, { 'flash_decode.SPLITS': 3 });

@@ -10,11 +10,12 @@ import { runPass } from './gpu.ts';
 /** @param tensors by binding name; what is absent is bound as the library binds it */
 export async function runKernel(attention: Attention, dispatch: Dispatch, tensors: Record<string, GpuTensor | undefined>): Promise<void> {
   const { pool, absent, device } = attention as DeviceAttention;
-  const program = await Program.create('test', pool, [{ ...dispatch, reason: 'test' }]);
+  const steps = [{ ...dispatch, reason: 'test' }];
+  const program = await Program.create('test', pool, steps);
   const present = Object.entries(tensors).filter((entry): entry is [string, GpuTensor] => entry[1] !== undefined);
   const alignment = device.limits.minStorageBufferOffsetAlignment;
   const resources = present.map(([name, tensor]) => [name, bindingOf(tensor.buffer, checkLayout(name, tensor, 'input'), alignment)]);
-  await runPass(device, (pass) => program.encode(pass, Object.fromEntries(resources), absent));
+  await runPass(device, (pass) => program.encode(pass, steps, Object.fromEntries(resources), absent));
   program.destroy();
 }
 

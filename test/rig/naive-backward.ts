@@ -40,7 +40,7 @@ const KEY = `${HEAD}${MAIN}${KEEP}
   out[i] = sum * params.scale;
 }`;
 
-/** Gradients of plain attention. @param store what storing does to out, from which delta comes: nothing in f32 */
+/** Gradients of attention without masks. @param store what storing does to out, from which delta comes: nothing in f32 */
 export async function naiveBackward(
   device: GPUDevice,
   p: NaiveSizes,
@@ -61,7 +61,8 @@ export async function naiveBackward(
   const both = new Float32Array(weights.length + delta.length);
   both.set(weights);
   both.set(delta, weights.length);
-  const dS = await call(PAIRS, { d: Dv }, [gradient, v, both], weights.length);
+  let dS = await call(PAIRS, { d: Dv }, [gradient, v, both], weights.length);
+  if (p.softcap > 0) dS = dS.map((value, i) => value * Math.fround(1 - Math.fround(scores[i]! / p.softcap) ** 2)); // 1 − tanh²
   return {
     q: await call(QUERY, { d: D, scale }, [dS, k], q.length),
     k: await call(KEY, { d: D, scale }, [dS, q], B * Hk * M * D),

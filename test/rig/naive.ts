@@ -3,7 +3,7 @@ import { hasten } from '../../src/device.ts';
 import { LOWEST } from './tolerance.ts';
 
 export const HEAD = /* wgsl */ `
-struct Params { h: u32, hk: u32, n: u32, m: u32, d: u32, scale: f32, softcap: f32, count: u32 }
+struct Params { h: u32, hk: u32, n: u32, m: u32, d: u32, scale: f32, unused: u32, count: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> a: array<f32>;
 @group(0) @binding(2) var<storage, read> b: array<f32>;
@@ -21,7 +21,6 @@ const SCORES = `${HEAD}${MAIN}${KEEP}
   var s = 0.0;
   for (var d = 0u; d < params.d; d++) { s += a[row * params.d + d] * b[key + d]; }
   s *= params.scale;
-  if (params.softcap > 0.0) { s = params.softcap * tanh(clamp(s / params.softcap, -15.0, 15.0)); }
   let bias = c[i];
   out[i] = select(s + bias, ${LOWEST}, bias <= -3e38);
 }`;
@@ -64,9 +63,16 @@ export type F32 = Float32Array<ArrayBuffer>;
 /** @param bias [B,H,N,M]: added to the scores; the lowest finite f32 excludes. Default none. */
 export async function naiveScores(device: GPUDevice, p: NaiveSizes, q: F32, k: F32, bias?: F32): Promise<F32> {
   const count = p.B * p.H * p.N * p.M;
-  const params = { h: p.H, hk: p.Hk, n: p.N, m: p.M, d: p.D, scale: p.scale, softcap: p.softcap, count };
-  return (await run(device, SCORES, params, [q, k, bias ?? new Float32Array(count)], count, 1)).out;
+  const params = { h: p.H, hk: p.Hk, n: p.N, m: p.M, d: p.D, scale: p.scale, count };
+  const none = new Float32Array(count);
+  if (p.softcap === 0) return (await run(device, SCORES, params, [q, k, bias ?? none], count, 1)).out;
+  const scores = softcapped((await run(device, SCORES, params, [q, k, none], count, 1)).out, p.softcap);
+  return bias ? scores.map((s, i) => (bias[i]! <= -3e38 ? LOWEST : s + bias[i]!)) : scores;
 }
+
+/** cap · tanh(s / cap), rounded to f32 after each step, with an exact tanh: WGSL's own may be off by 1e-5, which large caps multiply. */
+const softcapped = (scores: F32, cap: number): F32 =>
+  scores.map((s) => Math.fround(cap) * Math.fround(Math.tanh(Math.fround(s / Math.fround(cap)))));
 
 export async function naiveSoftmax(device: GPUDevice, scores: F32, length: number): Promise<{ weights: F32; lse: F32 }> {
   const rows = scores.length / length;
@@ -109,10 +115,10 @@ export async function run(
     made.push(result);
     return result;
   };
-  const { h = 1, hk = 1, n = 1, m = 1, d = 1, scale = 1, softcap = 0, count = 1 } = params;
+  const { h = 1, hk = 1, n = 1, m = 1, d = 1, scale = 1, count = 1 } = params;
   const uniforms = new ArrayBuffer(32);
   new Uint32Array(uniforms).set([h, hk, n, m, d, 0, 0, count]);
-  new Float32Array(uniforms).set([scale, softcap], 5);
+  new Float32Array(uniforms).set([scale], 5);
   const out = buffer(4 * outLength, STORAGE | COPY_SRC);
   const extra = buffer(4 * extraLength, STORAGE | COPY_SRC);
   const staging = buffer(4 * (outLength + extraLength), MAP_READ);
