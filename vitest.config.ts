@@ -23,7 +23,7 @@ export default defineConfig({
           maxWorkers: 2, // pages, each in a browser of its own
           sequence: { groupOrder: 0 },
           include: ['test/**/*.test.ts'],
-          exclude: ['test/node/**', 'test/demo/**', 'test/rig/**', 'test/fuzz/**', 'test/mutants/**'],
+          exclude: ['test/node/**', 'test/demo/**', 'test/rig/**', 'test/fuzz/**', 'test/mutants/**', 'test/large/**'],
           browser: {
             enabled: true,
             headless: true,
