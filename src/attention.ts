@@ -118,13 +118,14 @@ export class DeviceAttention implements Attention, PlanContext {
     const { B, H, N, M, out } = problem;
     const run = async (prepared: Prepared, program: Program) => {
       const plan = new Plan(this, prepared, program);
+      const workspaceBytes = Math.max(plan.workspaceBytes, prepared.longer?.workspace.bytes ?? 0); // of the pool, and the same at the next call
       const f32 = (...shape: number[]) => ({ shape, dtype: 'f32' as const });
       const outputs = {
         out: { shape: out.shape, dtype: out.dtype },
         ...(problem.returnLse && { lse: f32(B, H, N) }),
         ...(problem.returnScores && { scores: f32(B, H, N, M) }),
         ...(problem.returnWeights && { weights: f32(B, H, N, M) }),
-        ...(plan.workspaceBytes > 0 && { workspace: f32(plan.workspaceBytes / 4) }),
+        ...(workspaceBytes > 0 && { workspace: f32(workspaceBytes / 4) }),
       };
       const made = await this.compute(caller, inputs, outputs, (pass, tensors) => {
         const { workspace, ...results } = tensors;
@@ -136,6 +137,7 @@ export class DeviceAttention implements Attention, PlanContext {
       return { ...results, out: made.out! };
     };
     const prepared = await this.lifeline.wait(caller, prepare(caller, this.device, problem));
+    if (prepared.longer) void this.withProgram(caller, prepared.longer.steps, async () => {}).catch(() => {}); // who needs it will be told
     return this.withProgram(caller, prepared.steps, (program) => run(prepared, program));
   }
 

@@ -1,28 +1,33 @@
 /** The fused pass: its steps and its workspace. Loaded when the first problem takes it. */
 import { naming } from './errors.ts';
-import { flashDecodeDispatch, splitsLayout } from './kernels/flash_decode.ts';
+import { flashDecode, flashDecodeDispatch, splitsLayout } from './kernels/flash_decode.ts';
 import { flashForwardDispatch, needsHeadsTable } from './kernels/flash_forward.ts';
 import { flashForwardQuadDispatch } from './kernels/flash_forward_quad.ts';
 import { flashForwardRowDispatch } from './kernels/flash_forward_row.ts';
 import { mergeSplitsDispatch } from './kernels/flash_merge.ts';
 import { headsDispatch } from './kernels/heads.ts';
-import type { Workspace } from './plan.ts';
+import type { Prepared, Workspace } from './plan.ts';
 import { hasOrderedQuads } from './probe.ts';
 import type { Problem } from './problem.ts';
 import type { Step } from './program.ts';
-import { deviceFacts } from './tiles.ts';
+import { type DeviceFacts, deviceFacts } from './tiles.ts';
 import { chooseFusedTiles } from './tiles-fused.ts';
 
+/** Keys of a problem that is as long as any. */
+const MOST_KEYS = 2 ** 28;
+
 /** @throws AttentionError 'option' or 'limit' for a wrong `variant`, 'unsupported' */
-export async function planFused(
-  caller: string,
-  problem: Problem,
-  device: GPUDevice,
-  why: string,
-): Promise<{ steps: Step[]; workspace: Workspace }> {
-  const hasQuads = await hasOrderedQuads(device);
-  const steps = naming(caller, () => fusedSteps(problem, device, why, hasQuads));
-  return { steps, workspace: fusedWorkspace(problem, steps) };
+export async function planFused(caller: string, problem: Problem, device: GPUDevice, why: string): Promise<Omit<Prepared, 'problem'>> {
+  const facts = deviceFacts(device, await hasOrderedQuads(device));
+  const plan = (of: Problem): Omit<Prepared, 'problem'> => {
+    const steps = fusedSteps(of, device, why, facts);
+    return { steps, workspace: fusedWorkspace(of, steps) };
+  };
+  return naming(caller, () => {
+    const own = plan(problem);
+    // A decoder's keys grow by one at each call: what it will need once they are split is got ready at its first.
+    return problem.N === 1 && own.steps[0]!.kernel === flashDecode ? { ...own, longer: plan({ ...problem, M: MOST_KEYS }) } : own;
+  });
 }
 
 const FUSED_DISPATCH = {
@@ -35,8 +40,8 @@ const FUSED_DISPATCH = {
 const splitsOf = (steps: readonly Step[]): number => Math.max(1, ...steps.map(({ settings }) => Number(settings?.SPLITS ?? 1)));
 
 /** One pass over the keys; before it, slopes and sinks in one table where there are both; after it, where the keys were split, the parts' merge. */
-function fusedSteps(problem: Problem, device: GPUDevice, why: string, hasQuads: boolean): Step[] {
-  const { kernel, variant, reason } = chooseFusedTiles(problem, deviceFacts(device, hasQuads));
+function fusedSteps(problem: Problem, device: GPUDevice, why: string, facts: DeviceFacts): Step[] {
+  const { kernel, variant, reason } = chooseFusedTiles(problem, facts);
   const { minStorageBufferOffsetAlignment: alignment, maxComputeWorkgroupsPerDimension: maxWorkgroups } = device.limits;
   const flash: Step = { ...FUSED_DISPATCH[kernel](problem, variant, alignment), reason: `${why}; ${reason}` };
   const splits = splitsOf([flash]);

@@ -75,6 +75,8 @@ export interface Prepared {
   readonly problem: Problem;
   readonly steps: readonly Step[];
   readonly workspace: Workspace;
+  /** What the same problem with more keys may need, where calls with more keys are to be expected. */
+  readonly longer?: Pick<Prepared, 'steps' | 'workspace'>;
 }
 
 /** @throws AttentionError 'limit' when a tensor is larger than the device allows, 'option' for a wrong `variant`, 'unsupported' */
