@@ -53,6 +53,9 @@ const headSize = fc.oneof(fc.integer({ min: 1, max: 40 }), fc.constantFrom(1, 4,
 /** Mostly D's, which undefined stands for: quads compile each pair of sizes, and that takes longer than the rest of a problem. */
 const valueSize = fc.oneof({ weight: 2, arbitrary: fc.constant(undefined) }, { weight: 1, arbitrary: headSize });
 
+/** By its magnitude, over all that the contract allows. */
+const softcap = fc.double({ min: -30, max: 30, noNaN: true }).map((exponent) => Math.min(1e30, Math.max(1e-30, 10 ** exponent)));
+
 /** What onnxruntime's operator has not. */
 const extras = {
   window: often<FuzzProblem['window']>(undefined, fc.tuple(reach(), reach())),
@@ -89,7 +92,7 @@ const problem = (
     scale: often<number | undefined>(undefined, fc.constantFrom(0, 1, -0.5, 0.01, 3)),
     isCausal: fc.boolean(),
     causalOffset: often<number | 'lower-right'>(0, fc.oneof(fc.integer({ min: -80, max: 80 }), fc.constant('lower-right' as const))),
-    softcap: often(0, fc.constantFrom(0.5, 2, 30)),
+    softcap: often(0, fc.oneof(fc.constantFrom(0.5, 2, 30), softcap)),
     mask: often<FuzzProblem['mask']>(
       undefined,
       fc.record({

@@ -14,8 +14,9 @@ declare module 'vitest/browser' {
 }
 
 /** The operator has no windows, ALiBi, sinks or dropout, and onnxruntime 1.30 refuses a scale that is not above 0. */
-function isExpressible({ window, alibi, sinks, dropout, scale, ...p }: FuzzProblem): boolean {
+function isExpressible({ window, alibi, sinks, dropout, scale, softcap, ...p }: FuzzProblem): boolean {
   if (window || alibi || sinks || dropout > 0 || (scale !== undefined && scale <= 0)) return false;
+  if (softcap > 1e3 || (softcap > 0 && softcap < 1e-3)) return false; // its tanh is in f32, with an error that large caps multiply
   return !p.isCausal || p.causalOffset === 'lower-right' || (p.causalOffset === 0 && !p.lengths);
 }
 

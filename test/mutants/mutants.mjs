@@ -1,5 +1,6 @@
 /** Faults of the shaders' text that the tests must notice. Each is { what, file, replacements, tests }. */
 import { BACKWARD_MUTANTS } from './backward-mutants.mjs';
+import { NUMBER_MUTANTS } from './number-mutants.mjs';
 
 const SCORES = ['scores', 'flash_forward', 'flash_forward_quad', 'flash_forward_row'];
 const TILES = SCORES.filter((file) => file !== 'flash_forward_row');
@@ -223,7 +224,14 @@ export const MUTANTS = [
     ['maximum not subtracted', [['exp(s.x - largest)', 'exp(s.x)']], DECODE],
     ['rows of vec4 addressed in elements', [['select(1, 4, VEC4)', 'select(1, 1, VEC4)']], DECODE],
     ['a key lost at the border of two splits', [['min(begin + split_keys, seen_end)', 'min(begin + split_keys - 1, seen_end)']], DECODE],
-    ['last key dropped', [['var is_seen = m < end', 'var is_seen = m + 1 < end']], DECODE],
+    [
+      'last key dropped',
+      [
+        ['is_seen = m < end', 'is_seen = m + 1 < end'],
+        ['+ lead(slot) < end', '+ lead(slot) + 1 < end'],
+      ],
+      DECODE,
+    ],
     ['rescale of the accumulator forgotten', [[/sums\[(\d)\] \* row\.rise/g, 'sums[$1]']], DECODE],
     ['slots not rescaled', [['let own_factor = ratio(', 'let own_factor = 1.0 + 0.0 * ratio(']], DECODE],
     ["a slot's sum not rescaled", [['.y * ratio(stats[i * ROWS + r].x, largest)', '.y']], DECODE],
@@ -251,7 +259,7 @@ export const MUTANTS = [
       'softcap after the mask',
       [
         ['return select(LOWEST, s, is_seen);', 'return select(LOWEST, select(s, capped(s), s > -3e38), is_seen);'],
-        ['var s = scaled(dot);', 'var s = dot * params.scale;'],
+        ['var s = scaled(dot);', 'var s = dot * params.scale_after;'],
         [
           '/// The score of a row',
           'fn capped(s: f32) -> f32 {\n  return select(s, params.softcap * tanh(clamp(s / params.softcap, -15.0, 15.0)), params.softcap > 0.0);\n}\n\n/// The score of a row',
@@ -290,13 +298,14 @@ export const MUTANTS = [
     ['embedding_backward', 'positions of the first sentence only', [['b < params.batch', 'b < 1']]],
     ['cross_entropy', 'maximum not subtracted', [['exp(logits[base + c] - row_max)', 'exp(logits[base + c])']]],
     ['cross_entropy', 'gradient not divided by the batch', [['wrong / params.divisor', 'wrong']]],
-    ['cross_entropy', 'a row without a target counts', [['let counts = target_class < params.classes', 'let counts = true']]],
+    ['cross_entropy', 'a row without a target counts', [['let is_target = target_class < params.classes', 'let is_target = true']]],
     ['project', 'overwrites what it should add to', [['params.accumulates != 0', 'false']]],
   ].map(([file, what, replacements]) => {
     const test = file.replace('_backward', '');
     return { what, file, replacements, tests: [`test/kernels/${test}.test.ts`] };
   }),
   ...BACKWARD_MUTANTS,
+  ...NUMBER_MUTANTS,
 ];
 
 /** A shader's text with a fault. Throws when none of the replacements finds its place. */
