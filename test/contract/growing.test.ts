@@ -52,7 +52,7 @@ async function decode(on: Attention, first: number, options: object): Promise<Re
 }
 
 describe.each([
-  ['own device', async () => undefined],
+  ['own device', async (): Promise<GPUDevice | undefined> => undefined],
   ['default device', requestDefaultDevice],
 ] as const)('growing key views, %s', (_, request) => {
   // Up to 128 keys; beyond 128; from one split of the keys to two.
