@@ -28,6 +28,7 @@ const DK_PART: u32 = (D_VECS + PARTS - 1) / PARTS; // vec4 of a row of dk that a
 const DV_PART: u32 = (DV_VECS + PARTS - 1) / PARTS;
 const SKIP_ZEROS: bool = true; // a weight of 0 skips its value: for problems that exclude elements, so that what lies there does not matter
 const DROPOUT: bool = false;
+const ARE_HALVES: bool = f32(Q(2049.0)) != 2049.0 && f32(K(2049.0)) != 2049.0; // whether both types are f16, which rounds 2049 to 2048
 const LOWEST: f32 = -3.4028234663852886e38; // the lowest finite f32
 const EXCLUDED: f32 = -3e38; // a score from here down is excluded
 const EXCLUDES: u32 = 0xff61b1e6; // its bits: an additive mask from here down to −∞ excludes
@@ -146,6 +147,11 @@ fn load_gradient(row: u32, d: u32) -> vec4f { let e = row + min(vec4u(d, d + 1, 
 fn store_dk(row: u32, d: u32, value: vec4f) { for (var i = 0u; i < 4 && d + i < params.d; i++) { dk[row + d + i] = K(value[i]); } }
 fn store_dv(row: u32, d: u32, value: vec4f) { for (var i = 0u; i < 4 && d + i < params.dv; i++) { dv[row + d + i] = K(value[i]); } }
 
+/// params.scale_before, as a constant where it is 1: with two f16, whose products are far from overflow. Compilers then keep the f16 as they are.
+fn scale_before() -> f32 {
+  return select(params.scale_before, 1.0, ARE_HALVES);
+}
+
 /// A row's part that a lane holds, 0 past the row's end.
 fn inside(value: vec4f, d: u32, size: u32) -> vec4f {
   return select(vec4f(), value, d + vec4u(0, 1, 2, 3) < vec4u(size));
@@ -215,16 +221,16 @@ struct Softcapped {
   derivative: f32,
 }
 
-/// To a few units in the last place whatever the cap: see softcapped in flash_forward. 1 − tanh² is 4e / (1 + e)², where tanh is near 1.
+/// To a few units in the last place whatever the cap: see softcapped in flash_forward. With g = e / (1 + e), e = exp(−2x), tanh is 1 − 2g and its
+/// derivative 4g · (1 − g), which keeps its digits where tanh is near 1.
 fn softcapped(s: f32) -> Softcapped {
   let x = clamp(s / params.softcap, -60.0, 60.0);
-  let x2 = x * x;
-  let rest = x2 * (-0.33333281 + x2 * (0.13331442 + x2 * (-0.053739712 + x2 * (0.020639079 - 0.0057049785 * x2))));
-  let near = x + x * rest;
   let e = exp(-2.0 * abs(x));
-  let far = sign(x) * params.softcap * (1.0 - 2.0 * e / (1.0 + e));
+  let g = e / (1.0 + e);
+  let x2 = x * x;
   let is_near = abs(x) < 0.625;
-  return Softcapped(select(far, s + s * rest, is_near), select(4.0 * e / ((1.0 + e) * (1.0 + e)), 1.0 - near * near, is_near));
+  let t = select(sign(x) * (1.0 - 2.0 * g), x + x * x2 * (-0.33333281 + x2 * (0.13331442 + x2 * (-0.053739712 + x2 * (0.020639079 - 0.0057049785 * x2)))), is_near);
+  return Softcapped(params.softcap * t, select(4.0 * g * (1.0 - g), 1.0 - t * t, is_near));
 }
 
 /// P ∘ R and dA of query n and key m, from their q·k and dO·v; exactly 0 where the query does not see the key.
@@ -258,19 +264,17 @@ fn finished(sums: vec4f, m: u32, length: u32, factor: f32) -> vec4f {
   return select(vec4f(), sums * factor, m < length);
 }
 
-/// A workgroup's place in a grid of params.grid_x × grid_y × grid_z. What is beyond params.grid_z has no work.
+/// A workgroup's place in a grid of params.grid_x × grid_y × grid_z. One beyond its end gets a place past the end of a row, where nothing is stored:
+/// a return would take compilers for Apple's GPUs 24 registers more in the loop (Mesa 26.1, 30 Nov 2026).
 fn grid_place(workgroup: vec3u, counts: vec3u) -> vec3u {
   let index = workgroup.x + counts.x * (workgroup.y + counts.y * workgroup.z);
   let row = index / params.grid_x;
-  return vec3u(index % params.grid_x, row % params.grid_y, row / params.grid_y);
+  return select(vec3u(params.grid_x, 0, 0), vec3u(index % params.grid_x, row % params.grid_y, row / params.grid_y), row / params.grid_y < params.grid_z);
 }
 
 @compute @workgroup_size(SIZE)
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts: vec3u, @builtin(local_invocation_index) index: u32) {
   let group = grid_place(workgroup, counts);
-  if (group.z >= params.grid_z) {
-    return;
-  }
   let b = group.y / params.key_heads;
   let key_head = group.y % params.key_heads;
   let first_m = group.x * (SIZE / LANES) * ROWS;
@@ -301,7 +305,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
     let m = min(lanes_m + r, max(length, 1) - 1); // keys past the last are computed, and stored as 0
     for (var i = 0u; i < D_VECS; i++) {
       let d = 4 * (LANES * i + lane);
-      keys[r * D_VECS + i] = inside(load_k(k_base + m * params.k_m, d), d, params.d) * params.scale_before;
+      keys[r * D_VECS + i] = inside(load_k(k_base + m * params.k_m, d), d, params.d) * scale_before();
     }
     for (var i = 0u; i < DV_VECS; i++) {
       let e = 4 * (LANES * i + lane);

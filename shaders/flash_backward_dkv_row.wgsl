@@ -251,16 +251,16 @@ struct Softcapped {
   derivative: vec4f,
 }
 
-/// To a few units in the last place whatever the cap: see softcapped in flash_forward. 1 − tanh² is 4e / (1 + e)², where tanh is near 1.
+/// To a few units in the last place whatever the cap: see softcapped in flash_forward. With g = e / (1 + e), e = exp(−2x), tanh is 1 − 2g and its
+/// derivative 4g · (1 − g), which keeps its digits where tanh is near 1.
 fn softcapped(s: vec4f) -> Softcapped {
   let x = clamp(s / params.softcap, vec4f(-60.0), vec4f(60.0));
-  let x2 = x * x;
-  let rest = x2 * (-0.33333281 + x2 * (0.13331442 + x2 * (-0.053739712 + x2 * (0.020639079 - 0.0057049785 * x2))));
-  let near = x + x * rest;
   let e = exp(-2.0 * abs(x));
-  let far = sign(x) * params.softcap * (1.0 - 2.0 * e / (1.0 + e));
+  let g = e / (1.0 + e);
+  let x2 = x * x;
   let is_near = abs(x) < vec4f(0.625);
-  return Softcapped(select(far, s + s * rest, is_near), select(4.0 * e / ((1.0 + e) * (1.0 + e)), 1.0 - near * near, is_near));
+  let t = select(sign(x) * (1.0 - 2.0 * g), x + x * x2 * (-0.33333281 + x2 * (0.13331442 + x2 * (-0.053739712 + x2 * (0.020639079 - 0.0057049785 * x2)))), is_near);
+  return Softcapped(params.softcap * t, select(4.0 * g * (1.0 - g), 1.0 - t * t, is_near));
 }
 
 /// P ∘ R and dA of key m for the four queries that a lane meets from first_n on, from q kᵀ and dO vᵀ; exactly 0 where it exists and they do not see it.

@@ -28,6 +28,7 @@ const DROPOUT: bool = false;
 const D_VECS: u32 = (D + 4 * LANES - 1) / (4 * LANES); // vec4 of a row of q that a lane holds
 const DV_VECS: u32 = (DV + 4 * LANES - 1) / (4 * LANES); // the same of out
 const TILE_N: u32 = (SIZE / LANES) * ROWS; // queries a workgroup
+const ARE_HALVES: bool = f32(Q(2049.0)) != 2049.0 && f32(K(2049.0)) != 2049.0; // whether both types are f16, which rounds 2049 to 2048
 const LOWEST: f32 = -3.4028234663852886e38; // the lowest finite f32
 const EXCLUDES: u32 = 0xff61b1e6; // bits of −3e38: an additive mask from here down to −∞ excludes
 const MINUS_INFINITY: u32 = 0xff800000;
@@ -190,9 +191,14 @@ fn inside(vec: u32, size: u32) -> u32 {
   return select(min(vec, size / 4 - 1), vec, size % (4 * LANES) == 0);
 }
 
+/// params.scale_before, as a constant where it is 1: with two f16, whose products are far from overflow. Compilers then keep the f16 as they are.
+fn scale_before() -> f32 {
+  return select(params.scale_before, 1.0, ARE_HALVES);
+}
+
 /// A row's part that a lane holds, 0 past the row's end.
 fn load_query(row: u32, vec: u32) -> vec4f {
-  return select(vec4f(), load_q(row, vec) * params.scale_before, 4 * vec + vec4u(0, 1, 2, 3) < vec4u(D));
+  return select(vec4f(), load_q(row, vec) * scale_before(), 4 * vec + vec4u(0, 1, 2, 3) < vec4u(D));
 }
 
 /// The score of query n against a key m that exists; what it does not see is LOWEST.
@@ -306,19 +312,17 @@ fn logarithm(x: f32) -> f32 {
   return select(log(x), near, (x > 0.5) & (x < 2.0));
 }
 
-/// A workgroup's place in a grid of params.grid_x × grid_y × grid_z. What is beyond params.grid_z has no work.
+/// A workgroup's place in a grid of params.grid_x × grid_y × grid_z. One beyond its end gets a place past the end of a row, where nothing is stored:
+/// a return would take compilers for Apple's GPUs 24 registers more in the loop (Mesa 26.1, 30 Nov 2026).
 fn grid_place(workgroup: vec3u, counts: vec3u) -> vec3u {
   let index = workgroup.x + counts.x * (workgroup.y + counts.y * workgroup.z);
   let row = index / params.grid_x;
-  return vec3u(index % params.grid_x, row % params.grid_y, row / params.grid_y);
+  return select(vec3u(params.grid_x, 0, 0), vec3u(index % params.grid_x, row % params.grid_y, row / params.grid_y), row / params.grid_y < params.grid_z);
 }
 
 @compute @workgroup_size(SIZE)
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts: vec3u, @builtin(local_invocation_index) index: u32) {
   let group = grid_place(workgroup, counts);
-  if (group.z >= params.grid_z) {
-    return;
-  }
   let b = group.y / params.heads;
   let h = group.y % params.heads;
   let first_n = ((params.n - 1) / TILE_N - group.x) * TILE_N; // the last queries, which see most where they are causal, begin first

@@ -134,9 +134,9 @@ export class Program {
 export function foldGrid(caller: string, { kernel, grid }: Dispatch, limit: number): Grid {
   if (grid.every((size) => size <= limit)) return grid;
   const count = grid[0] * grid[1] * grid[2];
-  const x = Math.min(count, limit);
-  const y = Math.min(Math.ceil(count / x), limit);
-  const z = Math.ceil(count / (x * y));
+  const z = Math.ceil(count / limit ** 2);
+  const y = Math.ceil(count / (z * limit));
+  const x = Math.ceil(count / (z * y)); // so that few are left over
   if (x * y * z >= 2 ** 32 || z > limit)
     throw new AttentionError('limit', `${caller}: ${kernel.name} needs ${grid.join(' × ')} workgroups: at most 2^32 can be numbered`);
   return [x, y, z];

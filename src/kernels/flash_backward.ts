@@ -19,7 +19,7 @@ export function backwardParams(problem: BackwardProblem, alignment: number): rea
     ['m', 'u32', M],
     ['d', 'u32', D],
     ['dv', 'u32', Dv],
-    ...scaleParams(problem.scale),
+    ...scaleParams(problem),
     ['softcap', 'f32', problem.softcap],
     ...bandParams(problem),
     ['mask_kind', 'u32', maskKind(problem)],

@@ -1,3 +1,4 @@
+import type { Problem } from '../problem.ts';
 import type { Param } from './kernel.ts';
 
 /** Binary digits of a small scale that are left for after the products. */
@@ -17,9 +18,9 @@ export function splitScale(scale: number): { readonly before: number; readonly a
   return { before: 2 ** -digits, after: scale * 2 ** digits };
 }
 
-/** The uniforms of the scale. */
-export function scaleParams(scale: number): readonly Param[] {
-  const { before, after } = splitScale(scale);
+/** The uniforms of the scale. Two f16 have no product that overflows f32: their scale stays after, and kernels may count on it. */
+export function scaleParams({ scale, q, k }: Pick<Problem, 'scale' | 'q' | 'k'>): readonly Param[] {
+  const { before, after } = q.dtype === 'f16' && k.dtype === 'f16' ? { before: 1, after: scale } : splitScale(scale);
   return [
     ['scale_before', 'f32', before],
     ['scale_after', 'f32', after],

@@ -50,7 +50,7 @@ function scoresParams(problem: Problem, alignment: number): readonly Param[] {
     ['n', 'u32', N],
     ['m', 'u32', M],
     ['d', 'u32', D],
-    ...scaleParams(problem.scale),
+    ...scaleParams(problem),
     ['softcap', 'f32', problem.softcap],
     ...bandParams(problem),
     ['mask_kind', 'u32', maskKind(problem)],

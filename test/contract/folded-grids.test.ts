@@ -13,8 +13,8 @@ test('a grid is folded only where it is too long', () => {
     grid,
   });
   expect(foldGrid('test', step(7, 5, 3), 7)).toEqual([7, 5, 3]);
-  expect(foldGrid('test', step(8, 1, 1), 7)).toEqual([7, 2, 1]);
-  expect(foldGrid('test', step(5, 8, 3), 7)).toEqual([7, 7, 3]);
+  expect(foldGrid('test', step(8, 1, 1), 7)).toEqual([4, 2, 1]);
+  expect(foldGrid('test', step(5, 8, 3), 7)).toEqual([7, 6, 3]);
   expect(() => foldGrid('test', step(70_000, 70_000, 1), 65_535)).toThrow(
     /^test: k needs 70000 × 70000 × 1 workgroups: at most 2\^32 can be numbered/,
   );

@@ -36,24 +36,25 @@ export async function checkManyHeads(on: Attention, B: number, H: number, sample
     for (const sample of expected)
       expectWithin(`${what} of head ${sample.head}`, { it: part(got, sample.head, pick(sample).length) }, { it: pick(sample) }, WITHIN);
   };
+  const made: GpuTensor[] = []; // released at the end: no result may lie in a buffer that holds another one's
   const ways: AttentionOptions[] = [{ algorithm: 'explicit' }, ...firstTiersOf(on.device).map(({ variant }) => ({ variant }))];
   for (const way of ways) {
     const { out, lse } = await on.scaledDotProductAttention(q, k, v, { ...way, sinks, returnLse: true });
     await check(`${JSON.stringify(way)} out`, out, (sample) => sample.out);
     await check(`${JSON.stringify(way)} lse`, lse!, (sample) => sample.lse);
-    on.release(out, lse!);
+    made.push(out, lse!);
   }
   const { out, lse } = await on.scaledDotProductAttention(q, k, v, { sinks, returnLse: true });
   for (const { name, variant } of backwardTiersOf(on.device, D)) {
-    const made = await on.backward(gradient, { q, k, v, out, lse: lse! }, { variant, sinks });
-    for (const of of ['q', 'k', 'v'] as const) await check(`${name} d${of}`, made[of], (sample) => sample.gradients[of].data);
-    expect((await numbers(on, made.sinks!)).every(Number.isFinite)).toBe(true);
-    on.release(made.q, made.k, made.v, made.sinks!);
+    const gradients = await on.backward(gradient, { q, k, v, out, lse: lse! }, { variant, sinks });
+    for (const of of ['q', 'k', 'v'] as const) await check(`${name} d${of}`, gradients[of], (sample) => sample.gradients[of].data);
+    expect((await numbers(on, gradients.sinks!)).every(Number.isFinite)).toBe(true);
+    made.push(gradients.q, gradients.k, gradients.v, gradients.sinks!);
   }
   const same = { out, lse: lse! };
   const merged = await on.merge([same, same]); // every key twice: the same mean
   await check('merged out', merged.out, (sample) => sample.out);
-  on.release(q, k, v, gradient, sinks, out, lse!, merged.out, merged.lse);
+  on.release(q, k, v, gradient, sinks, out, lse!, merged.out, merged.lse, ...made);
 }
 
 function referenceOf(data: Readonly<Record<'q' | 'k' | 'v' | 'gradient' | 'sinks', Float32Array>>, head: number, H: number) {
