@@ -202,6 +202,7 @@ describe('the sentences', () => {
   test('cat and mat are never together in training; every animal and every place is', () => {
     const below = drawing(5);
     const drawn = trainingBatch(below, 5000);
+    expect(drawn.length).toBe(5000);
     expect(drawn.some(({ words }) => words.includes('cat') && words.includes('mat'))).toBe(false);
     expect(drawn.every(({ choice }) => !isHeldOut(choice.animal, choice.place))).toBe(true);
     for (const word of [...ANIMALS, ...PLACES.flat()])
