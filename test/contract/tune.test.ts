@@ -18,7 +18,7 @@ onDevices('tune', (attention) => {
     return plan.kernels;
   };
 
-  test('gives plain JSON, and later calls of its class use the fastest', { timeout: 80_000 }, async () => {
+  test('gives plain JSON, and later calls of its class use the fastest', async () => {
     const on = await createAttention({ device: attention().device }); // its own: what it measures would change every later call of the other
     const tuning = await on.tune(problem);
     const [entry] = Object.values(tuning.fastest);
