@@ -19,7 +19,9 @@ interface Run {
 /** Starts a command, which finds no variable of the tests' own. */
 function start(command: string, args: readonly string[]): Run {
   const folder = mkdtempSync(join(tmpdir(), 'ending-'));
-  const own = Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^(VITEST|VITE_|NODE_ENV|NODE_OPTIONS|npm_)/.test(name)));
+  const own = Object.fromEntries(
+    Object.entries(process.env).filter(([name]) => !/^(VITEST|VITE_|NODE_ENV|NODE_OPTIONS|npm_|ATTENTION_COMMAND)/.test(name)),
+  );
   const child = spawn(command, args, { cwd: projectRoot, env: { ...own, TMPDIR: folder, [MARK]: folder }, detached: true });
   const run: Run = { child, folder, output: '', ended: new Promise((done) => child.on('exit', done)) };
   for (const stream of [child.stdout!, child.stderr!]) stream.on('data', (chunk) => (run.output += chunk));
@@ -90,6 +92,14 @@ describe.skipIf(process.platform !== 'linux')('nothing is left', () => {
       expect(run.output).not.toContain('The demo page');
     },
   );
+
+  test.each(['SIGTERM', 'SIGKILL'] as const)('after %s to a command that runs Vitest, without npm', async (signal) => {
+    const run = start(process.execPath, ['test/rig/faults/run.mjs']);
+    await browserOf(run, /^/);
+    run.child.kill(signal);
+    await expectNothing(run);
+    expect(run.output).not.toMatch(/\d passed/);
+  });
 
   test('after an error that nobody caught', async () => {
     const fault = 'data:text/javascript,process.once("SIGUSR2",()=>{throw new Error("on purpose")})';

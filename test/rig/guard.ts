@@ -13,8 +13,12 @@ const LOOK_MS = 500;
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 const RUNNERS = /(^|[/\0 ])(npm|npx|pnpm|yarn)(-cli)?(\.[cm]?js)?([\0 ]|$)/;
 
-/** Those above this process, from its parent up to npm: those that a signal may reach without reaching this one. Empty where npm is not above it. */
-const ancestors = process.env.npm_lifecycle_event ? ancestorsToNpm() : [];
+/**
+ * Those above this process, from its parent up to npm, or to a command without npm that says so in ATTENTION_COMMAND: a signal may reach them without
+ * reaching this one. Empty where there is neither.
+ */
+const { npm_lifecycle_event: script, ATTENTION_COMMAND: command } = process.env;
+const ancestors = script || command ? ancestorsToCommand() : [];
 
 let guard: ChildProcess | undefined;
 
@@ -54,11 +58,11 @@ export function closeProfile(profile: string): void {
   guard!.stdin!.write(`-\t${profile}\n`);
 }
 
-function ancestorsToNpm(): number[] {
+function ancestorsToCommand(): number[] {
   const found: number[] = [];
   for (let pid = parentOf(process.pid); pid && pid > 1; pid = parentOf(pid)) {
     found.push(pid);
-    if (isRunner(pid)) return found;
+    if (pid === Number(command) || isRunner(pid)) return found;
   }
   return process.platform === 'linux' ? [] : found; // elsewhere only the parent is known
 }
