@@ -1,19 +1,18 @@
 import { defineConfig } from 'vitest/config';
 import { HeaviestFirst } from './test/rig/heaviest-first.ts';
+import { HANG_MS } from './test/rig/limits.ts';
 import { casesPlugin } from './test/rig/outside.ts';
 import { plainSummary } from './test/rig/plain-summary.ts';
 import { puppeteerProvider, stallWatchdog } from './test/rig/vitest-puppeteer.ts';
 
-const isFirefox = process.env.BROWSER === 'firefox'; // its software device takes a minute to compile some kernels
-const LIMIT_MS = isFirefox ? 180_000 : 60_000;
-
 export default defineConfig({
-  plugins: [stallWatchdog(1.5 * LIMIT_MS), casesPlugin()], // the watchdog waits longer than any test's own timeout
+  plugins: [stallWatchdog(1.5 * HANG_MS), casesPlugin()], // the watchdog waits longer than any test's own timeout
   test: {
     reporters: ['default', plainSummary],
     sequence: { sequencer: HeaviestFirst },
-    testTimeout: LIMIT_MS,
-    hookTimeout: LIMIT_MS,
+    testTimeout: HANG_MS,
+    hookTimeout: HANG_MS,
+    expect: { poll: { timeout: HANG_MS } },
     coverage: { include: ['src/**/*.ts'] },
     projects: [
       {
@@ -29,7 +28,7 @@ export default defineConfig({
             headless: true,
             isolate: false, // files share a page: cheaper, and a hung dispatch cannot block the teardown of an iframe
             screenshotFailures: false,
-            connectTimeout: 120_000, // the launcher may try several sets of flags
+            connectTimeout: HANG_MS, // the launcher may try several sets of flags
             provider: puppeteerProvider(),
             instances: [{ browser: (process.env.BROWSER ?? 'chrome') as 'chromium' }],
           },

@@ -1,4 +1,5 @@
 /** What `npm start` prints: simplified self-attention on a sentence, computed in the browser that runs this. */
+import { greatestDifference } from './differences.ts';
 import { gpuEngine, type Value } from './engine.ts';
 import { queryOf, type Word, wordsOf } from './words.ts';
 
@@ -21,7 +22,13 @@ export async function runSentence(sentence: string): Promise<Example> {
   try {
     const { scores, weights, context } = await engine.attend(words.map(({ vector }) => vector));
     const numbers = (rows: readonly (readonly Value[])[]) => rows.map((row) => row.map(({ value }) => value));
-    const difference = (rows: readonly (readonly Value[])[]) => Math.max(...rows.flat().map(({ value, cpu }) => Math.abs(value - cpu)));
+    const difference = (rows: readonly (readonly Value[])[]) => {
+      const values = rows.flat();
+      return greatestDifference(
+        values.map(({ value }) => value),
+        values.map(({ cpu }) => cpu),
+      ).error;
+    };
     return {
       adapter: engine.name,
       words,

@@ -89,7 +89,8 @@ onDevices('attention', (attention) => {
 
 /** Weights are ≥ 0, above 0 within 80 of the row's maximum, and each row sums to 1 within 1e-6. */
 function checkDistribution(weights: Float32Array, expected: ArrayLike<number>, M: number): void {
-  for (let start = 0; start < weights.length; start += M) {
+  expect(weights.length).toBe(expected.length);
+  for (let start = 0; start < expected.length; start += M) {
     const row = weights.subarray(start, start + M);
     const sum = row.reduce((total, weight) => total + weight, 0); // a double
     expect(Math.abs(sum - 1), `row ${start / M} sums to ${sum}`).toBeLessThanOrEqual(1e-6);

@@ -2,6 +2,7 @@
 import { expect, test } from 'vitest';
 import { backward, type HostTensor, type ReferenceOptions, scaledDotProductAttention } from '../src/reference/index.ts';
 import { random, randomArray } from './rig/random.ts';
+import { expectNear } from './rig/tolerance.ts';
 
 const [B, H, Hk, N, M, D, Dv] = [2, 4, 2, 3, 5, 3, 2];
 const tensor = (seed: number, ...shape: number[]): HostTensor => ({
@@ -59,6 +60,7 @@ test.each(pairs)('%s and %s', (a, b) => {
   for (const [name, input] of Object.entries(inputs)) {
     const analytic = gradients[name as keyof typeof gradients]!;
     expect(analytic.shape).toEqual(input.shape);
+    const differences = new Float64Array(input.data.length);
     for (let i = 0; i < input.data.length; i++) {
       const value = input.data[i]!;
       const step = 1e-5;
@@ -67,9 +69,9 @@ test.each(pairs)('%s and %s', (a, b) => {
       input.data[i] = value - step;
       const below = loss();
       input.data[i] = value;
-      const difference = (above - below) / (2 * step);
-      expect(Math.abs(analytic.data[i]! - difference), `d${name}[${i}] is ${analytic.data[i]}, not ${difference}`).toBeLessThan(1e-6);
+      differences[i] = (above - below) / (2 * step);
     }
+    expectNear(`d${name}`, analytic.data, differences, 1e-6);
   }
 });
 

@@ -5,18 +5,15 @@ import * as reference from '../src/reference/index.ts';
 import book from './book.json';
 import { onDevices } from './rig/gpu.ts';
 import { randomArray } from './rig/random.ts';
-import { LOWEST } from './rig/tolerance.ts';
+import { expectNear, LOWEST } from './rig/tolerance.ts';
 
 const { printed, weights, inputs } = book;
 const PRINTED = 5.1e-5; // four decimals
 
 function expectPrinted(actual: ArrayLike<number>, expected: readonly unknown[]): void {
   const flat = expected.flat(3) as (number | string)[];
-  expect(actual.length).toBe(flat.length);
-  for (const [i, value] of flat.entries()) {
-    if (value === '-inf') expect(actual[i]).toBe(LOWEST);
-    else expect(Math.abs(actual[i]! - (value as number)), `element ${i}: ${actual[i]}, printed ${value}`).toBeLessThanOrEqual(PRINTED);
-  }
+  const numbers = flat.map((value) => (value === '-inf' ? LOWEST : Number(value)));
+  expectNear('what is printed', actual, numbers, (value) => (value === LOWEST ? 0 : PRINTED));
 }
 
 const row = (tensor: SelfAttentionResult['scores'], n: number) =>
@@ -126,7 +123,7 @@ onDevices('the book', (attention) => {
             for (const name of ['scores', 'weights', 'context'] as const) {
               expect(gpu[name].shape).toEqual(cpu[name].shape);
               const largest = Math.max(1, ...cpu[name].data.map(Math.abs));
-              for (const [i, value] of cpu[name].data.entries()) expect(Math.abs(gpu[name].data[i]! - value)).toBeLessThan(4e-6 * largest);
+              expectNear(name, gpu[name].data, cpu[name].data, 4e-6 * largest);
             }
           }
         }

@@ -1,5 +1,6 @@
 /** One path on the GPU: compiled, checked, timed. */
 import { type Attention, AttentionError, type AttentionOptions, type BackwardTensors, type GpuTensor } from '../../src/index.ts';
+import { greatestDifference } from '../differences.ts';
 import { callsOf } from './samples.ts';
 import type { Pass } from './work.ts';
 
@@ -93,13 +94,7 @@ const describe = (variant: Readonly<Record<string, unknown>>): string[] =>
 
 /** The greatest difference. @throws Error when it is no rounding */
 export function greatestError(actual: ArrayLike<number>, expected: Float64Array): number {
-  let error = 0;
-  let largest = 0;
-  for (let i = 0; i < expected.length; i++) {
-    const own = Math.abs(actual[i]! - expected[i]!);
-    if (!(own <= error)) error = own; // also when it is NaN
-    largest = Math.max(largest, Math.abs(expected[i]!));
-  }
+  const { error, largest } = greatestDifference(actual, expected);
   if (!(error <= TOLERANCE * largest))
     throw new Error(`The GPU’s answer is wrong: it is off by ${error}, and values reach ${largest}. It was not timed.`);
   return error;

@@ -1,12 +1,13 @@
 /** Loops on the CPU beside matrix products on the GPU, timed here and now. */
 import type { Attention } from '../../src/index.ts';
-import { scaledDotProductAttention as loops } from '../../src/reference/index.ts';
+import { CpuWorker } from '../benchmark/cpu.ts';
 import type { Engine } from '../engine.ts';
 import { element, headRow, replace, scrolling } from '../ui/dom.ts';
 import type { State } from './state.ts';
 
 const RUNS = 5;
 const LARGE = { rows: 384, width: 64 };
+const CPU_BUDGET = 4000; // milliseconds of repeating
 
 /** From numbers in the computer's memory to numbers there again: upload, attention, download. */
 async function onGpu(attention: Attention, x: { data: Float32Array; shape: readonly number[] }): Promise<void> {
@@ -14,6 +15,19 @@ async function onGpu(attention: Attention, x: { data: Float32Array; shape: reado
   const { out } = await attention.scaledDotProductAttention(tensor, tensor, tensor, { scale: 1 });
   await attention.download(out);
   attention.release(tensor, out);
+}
+
+/** The reference's loops, in a worker so that the page stays alive. Milliseconds of the best of a few runs. */
+async function onCpu(cpu: CpuWorker, shape: readonly number[]): Promise<number> {
+  const request = {
+    pass: 'forward',
+    shapes: [shape, shape, shape],
+    isCausal: false,
+    causalOffset: 0,
+    repeats: RUNS,
+    budget: CPU_BUDGET,
+  } as const;
+  return Math.min(...(await cpu.run(request, () => {})).times);
 }
 
 /** Milliseconds of the best of a few runs, after one that is not counted. */
@@ -38,14 +52,19 @@ export async function showTimes({ words }: State, { attention }: Engine, isCurre
   };
   const rows: HTMLElement[] = [];
   const times: { cpu: number; gpu: number | undefined }[] = [];
-  for (const [label, inputs] of [
-    [`this sentence: ${words.length} words of 3 numbers`, small],
-    [`${LARGE.rows} words of ${LARGE.width} numbers`, large],
-  ] as const) {
-    const cpu = await best(() => loops(inputs, inputs, inputs, { scale: 1 }));
-    const gpu = attention && (await best(() => onGpu(attention, inputs)));
-    times.push({ cpu, gpu });
-    rows.push(element('tr', {}, element('th', { scope: 'row' }, label), milliseconds(cpu), milliseconds(gpu)));
+  const cpuWorker = new CpuWorker();
+  try {
+    for (const [label, inputs] of [
+      [`this sentence: ${words.length} words of 3 numbers`, small],
+      [`${LARGE.rows} words of ${LARGE.width} numbers`, large],
+    ] as const) {
+      const cpu = await onCpu(cpuWorker, inputs.shape);
+      const gpu = attention && (await best(() => onGpu(attention, inputs)));
+      times.push({ cpu, gpu });
+      rows.push(element('tr', {}, element('th', { scope: 'row' }, label), milliseconds(cpu), milliseconds(gpu)));
+    }
+  } finally {
+    cpuWorker.end();
   }
   if (!isCurrent()) return;
   const head = headRow('work', 'loops, CPU', `matrix products, ${attention ? 'GPU' : 'no GPU here'}`);

@@ -1,6 +1,7 @@
 /** The contest: every contestant is checked, then those on the GPU take turns, so that what disturbs the machine disturbs them alike; then the others. */
 import { callsOf } from '../benchmark/samples.ts';
 import { operations } from '../benchmark/work.ts';
+import { greatestDifference } from '../differences.ts';
 import type { Contestant } from './contestants.ts';
 import type { Ready } from './stage.ts';
 import { answersOf, answerTo, type NamedWork, rowsToCheck } from './works.ts';
@@ -115,21 +116,13 @@ async function attempt(entry: Entry, { limit }: Options, run: () => Promise<void
  * The greatest difference, NaN if there is a value that is no number.
  * @param parts tensors of one size, each of which has to be right by its own largest value
  */
-function compare(actual: Ready['answer'], expected: ArrayLike<number>, parts: number): { error: number; isRight: boolean } {
+export function compare(actual: Ready['answer'], expected: ArrayLike<number>, parts: number): { error: number; isRight: boolean } {
+  if (actual.length !== expected.length) return { error: Number.NaN, isRight: false };
   const size = expected.length / parts;
-  let error = actual.length === expected.length ? 0 : Number.NaN;
-  let isRight = actual.length === expected.length;
-  for (let part = 0; part < parts; part++) {
-    let own = 0;
-    let largest = 0;
-    for (let i = part * size; i < (part + 1) * size; i++) {
-      own = Math.max(own, Math.abs((actual[i] ?? Number.NaN) - expected[i]!)); // Math.max keeps NaN
-      largest = Math.max(largest, Math.abs(expected[i]!));
-    }
-    error = Math.max(error, own);
-    isRight &&= own <= TOLERANCE * largest;
-  }
-  return { error, isRight };
+  const partOf = (values: ArrayLike<number | null>, part: number) =>
+    Array.from({ length: size }, (_, i) => values[part * size + i] ?? Number.NaN);
+  const own = Array.from({ length: parts }, (_, part) => greatestDifference(partOf(actual, part), partOf(expected, part)));
+  return { error: Math.max(...own.map(({ error }) => error)), isRight: own.every(({ error, largest }) => error <= TOLERANCE * largest) };
 }
 
 function toRows(work: NamedWork, entries: readonly Entry[], { versions }: Options): Row[] {

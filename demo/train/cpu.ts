@@ -1,5 +1,6 @@
 /** The CPU reference in a Worker, so that the page stays alive. */
 import type { WordModelParameters } from '../../src/index.ts';
+import { greatestDifference } from '../differences.ts';
 
 export interface CpuRequest {
   readonly seed: number;
@@ -32,10 +33,6 @@ export function trainOnCpu(
 
 /** The largest difference of two sets of parameters. */
 export function largestDifference(a: WordModelParameters, b: WordModelParameters): number {
-  let largest = 0;
-  for (const name of Object.keys(a) as (keyof WordModelParameters)[]) {
-    const other = b[name].data;
-    for (const [i, value] of a[name].data.entries()) largest = Math.max(largest, Math.abs(value - other[i]!));
-  }
-  return largest;
+  const names = Object.keys(a) as (keyof WordModelParameters)[];
+  return Math.max(...names.map((name) => greatestDifference(a[name].data, b[name].data).error));
 }

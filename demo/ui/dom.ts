@@ -1,4 +1,5 @@
 /** Small builders of page elements. Text is always text, never markup. */
+import { differenceOf } from '../differences.ts';
 import type { Value } from '../engine.ts';
 
 type Child = Node | string;
@@ -51,7 +52,7 @@ export const cpuNumber = (value: number): HTMLElement =>
 
 /** A computed number; the CPU's and their difference follow it, shown on demand. */
 export function number({ value, cpu }: Value): HTMLElement {
-  const difference = Object.is(value, cpu) ? 0 : Math.abs(value - cpu);
+  const difference = differenceOf(value, cpu);
   const beside = `CPU ${format(cpu)}, off by ${difference === 0 ? 0 : difference.toExponential(0)}`;
   const shown = cpuNumber(value);
   shown.append(element('span', { class: 'cpu' }, beside));

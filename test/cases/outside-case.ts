@@ -1,8 +1,8 @@
 /** Reads an outside test case: NAME.json says what lies where in NAME.bin, little endian. */
 import { cases, casesBase } from 'virtual:outside-cases';
-import { expect } from 'vitest';
 import { fromHalf } from '../../src/half.ts';
 import type { Attention, DType, GpuTensor } from '../../src/index.ts';
+import { expectNear as near } from '../rig/tolerance.ts';
 
 export interface CaseTensor {
   readonly shape: readonly number[];
@@ -27,14 +27,10 @@ export const casesOf = (folder: keyof typeof cases): readonly string[] =>
 
 /** Within 5e-6, relative to the largest value where that exceeds 1, and what rounding the element itself costs. An excluded element is at most −3e38. */
 export function expectNear(what: string, actual: ArrayLike<number>, expected: ArrayLike<number>, within = 5e-6, rounding = 0): void {
-  expect(actual.length, `${what}: length`).toBe(expected.length);
-  let largest = 1;
-  for (let i = 0; i < expected.length; i++) if (expected[i]! > -3e38) largest = Math.max(largest, Math.abs(expected[i]!));
-  for (let i = 0; i < expected.length; i++) {
-    const value = expected[i]!;
-    const isRight = value <= -3e38 ? actual[i]! <= -3e38 : Math.abs(actual[i]! - value) <= within * largest + rounding * Math.abs(value);
-    if (!isRight) expect.fail(`${what}[${i}] is ${actual[i]}, not ${value}`);
-  }
+  // An excluded element, at most −3e38 in either, counts as −∞.
+  const plain = (values: ArrayLike<number>) => Float64Array.from(values, (value) => (value <= -3e38 ? -Infinity : value));
+  const largest = Array.from(expected).reduce((most, value) => (value <= -3e38 ? most : Math.max(most, Math.abs(value))), 1);
+  near(what, plain(actual), plain(expected), (value) => (value === -Infinity ? 0 : within * largest + rounding * Math.abs(value)));
 }
 
 /** A boolean tensor as bytes, any other as it is. */

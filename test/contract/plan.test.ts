@@ -4,6 +4,7 @@ import type { Attention, AttentionTensors, GpuTensor } from '../../src/index.ts'
 import { scaledDotProductAttention } from '../../src/reference/index.ts';
 import { onDevices, place, runPass, testWithDevice } from '../rig/gpu.ts';
 import { randomArray } from '../rig/random.ts';
+import { expectNear } from '../rig/tolerance.ts';
 
 const layout = (...shape: number[]) => ({ shape, dtype: 'f32' as const });
 const buffer = (device: GPUDevice, size: number) => device.createBuffer({ size, usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC });
@@ -166,8 +167,7 @@ onDevices('plan', (attention) => {
       scaledDotProductAttention(...hosts, { scale: 2, returnScores: 'raw' }).scores!.data,
     ];
     for (const [i, tensor] of [out[0], out[1], scores].entries()) {
-      const actual = await tensor.read();
-      for (const [j, value] of expected[i]!.entries()) expect(actual[j]).toBeCloseTo(value, 5);
+      expectNear(`output ${i}`, await tensor.read(), expected[i]!, 5e-6);
     }
   });
 
@@ -183,8 +183,7 @@ onDevices('plan', (attention) => {
       const data = cache.slice(64 * position, 64 * (position + 4));
       const rows = { data, shape: [1, 1, 4, 64] };
       const expected = scaledDotProductAttention(rows, rows, rows).out.data;
-      const actual = (await attention().download(out)).data;
-      for (const [i, value] of expected.entries()) expect(actual[i]).toBeCloseTo(value, 5);
+      expectNear(`position ${position}`, (await attention().download(out)).data, expected, 5e-6);
       attention().release(out);
     }
     plan.destroy();

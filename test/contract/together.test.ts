@@ -6,7 +6,7 @@ import { onDevices, place } from '../rig/gpu.ts';
 import { type NaiveSizes, naiveAttention } from '../rig/naive.ts';
 import { random, randomArray } from '../rig/random.ts';
 import { tiersOf } from '../rig/tiers.ts';
-import { expectAsGoodAsNaive, LOWEST } from '../rig/tolerance.ts';
+import { expectAsGoodAsNaive, expectNear, LOWEST } from '../rig/tolerance.ts';
 
 onDevices('options together', (attention) => {
   test.each(['raw', 'softcapped', 'masked', 'weights'] as const)('everything at once, %s, against the reference', async (returnScores) => {
@@ -110,9 +110,8 @@ onDevices('options together', (attention) => {
       };
       const first = await run();
       for (const name of ['out', 'lse'] as const) {
-        const values = expected[name]!.data;
-        const wrong = values.findIndex((value, i) => !(Math.abs(first[name][i]! - value) <= 5e-6 * Math.max(1, Math.abs(value))));
-        expect(wrong, `${JSON.stringify(options)}: ${name}[${wrong}] is ${first[name][wrong]}, not ${values[wrong]}`).toBe(-1);
+        const what = `${JSON.stringify(options)}: ${name}`;
+        expectNear(what, first[name], expected[name]!.data, (value) => 5e-6 * Math.max(1, Math.abs(value)));
       }
       expect(await run(), JSON.stringify(options)).toEqual(first);
     }
@@ -133,7 +132,7 @@ onDevices('options together', (attention) => {
     const forced = await on.scaledDotProductAttention(...tensors, { variant, algorithm: 'explicit' });
     const chosen = await on.scaledDotProductAttention(...tensors);
     const [a, b] = [(await on.download(forced.out)).data, (await on.download(chosen.out)).data];
-    for (const [i, value] of b.entries()) expect(a[i]).toBeCloseTo(value, 5);
+    expectNear('the forced one', a, b, 5e-6);
     on.release(...tensors, forced.out, chosen.out);
     plan.destroy();
   });

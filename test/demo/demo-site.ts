@@ -19,7 +19,6 @@ export interface DrivenPage {
 interface VisitOptions {
   readonly theme?: 'light' | 'dark';
   readonly width?: number;
-  readonly isRecorded?: boolean;
   readonly before?: () => void;
 }
 
@@ -46,10 +45,10 @@ export class DemoSite {
     return `${this.server.origin}/some/sub-path/${path}`;
   }
 
-  /** Opens a page; `before` runs before any of its scripts. What a recorded one does, `taskTimes` tells. */
-  async visit(path: string, { theme = 'light', width = 1280, isRecorded = false, before }: VisitOptions = {}): Promise<DrivenPage> {
+  /** Opens a page; `before` runs before any of its scripts. */
+  async visit(path: string, { theme = 'light', width = 1280, before }: VisitOptions = {}): Promise<DrivenPage> {
     const page = await this.browser.newPage();
-    if (isRecorded) await recordTasks(page);
+    page.setDefaultTimeout(0); // a test's own limit ends what hangs
     const problems: string[] = [];
     page.on('console', (message) => message.type() === 'error' && problems.push(`console: ${message.text()}`));
     page.on('pageerror', (error) => problems.push(`uncaught: ${error}`));
@@ -75,27 +74,6 @@ export class DemoSite {
     if (!existsSync(join(this.folder, 'index.html'))) throw new Error('the demo was not built');
     return files(this.folder).reduce((sum, file) => sum + gzipSync(readFileSync(file)).length, 0);
   }
-}
-
-/** Records what the threads of a page's browser do, until `taskTimes` asks. */
-export const recordTasks = (page: Page): Promise<void> => page.tracing.start({ categories: ['toplevel'] });
-
-/** What each task took on a page's main thread since `recordTasks`. Processor time has nothing of what other processes take. */
-export async function taskTimes(page: Page): Promise<{ readonly processorMs: number; readonly wallMs: number }[]> {
-  const { traceEvents } = JSON.parse(new TextDecoder().decode(await page.tracing.stop())) as { traceEvents: TraceEvent[] };
-  const isMain = ({ name, args }: TraceEvent) => name === 'thread_name' && args.name === 'CrRendererMain';
-  const main = new Set(traceEvents.filter(isMain).map(({ pid, tid }) => `${pid} ${tid}`));
-  const tasks = traceEvents.filter(({ name, pid, tid }) => name === 'ThreadControllerImpl::RunTask' && main.has(`${pid} ${tid}`));
-  return tasks.map(({ tdur, dur }) => ({ processorMs: tdur! / 1000, wallMs: dur! / 1000 }));
-}
-
-interface TraceEvent {
-  readonly name: string;
-  readonly pid: number;
-  readonly tid: number;
-  readonly tdur?: number; // microseconds, of processor time
-  readonly dur?: number;
-  readonly args: { readonly name?: string };
 }
 
 /** Expects that axe-core finds nothing, of attributes' values nothing doubtful either: WCAG 2 A and AA, and its best practices. */

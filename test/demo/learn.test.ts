@@ -12,10 +12,10 @@ beforeAll(async () => {
 });
 afterAll(() => site.close());
 
-const drawn = (page: Page) => page.waitForFunction('document.documentElement.dataset.drawn !== undefined', { timeout: 30_000 });
+const drawn = (page: Page) => page.waitForFunction('document.documentElement.dataset.drawn !== undefined');
 
 /** The last step, how long ways of computing take, comes once the others are drawn: on a software device its kernels compile for seconds. */
-const measured = (page: Page) => page.waitForSelector('#measure[aria-disabled=false]', { timeout: 30_000 });
+const measured = (page: Page) => page.waitForSelector('#measure[aria-disabled=false]');
 
 /** Does something, and waits until the page was drawn anew. */
 async function andRedraw(page: Page, act: () => Promise<unknown>): Promise<void> {
@@ -158,7 +158,7 @@ describe('the walk', () => {
       }
     });
     const areAllDrawn = () => ['#all', '#masked'].every((step) => document.querySelectorAll(`${step} tbody tr`).length === 6);
-    await page.waitForFunction(areAllDrawn, { timeout: 30_000 }); // the slider's own step is drawn at once, on the CPU
+    await page.waitForFunction(areAllDrawn); // the slider's own step is drawn at once, on the CPU
     await page.waitForFunction(() => document.querySelectorAll('.way tfoot .number')[1]?.firstChild?.textContent === 'NaN');
     await finish(driven);
   });

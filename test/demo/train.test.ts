@@ -15,7 +15,8 @@ import {
   VOCABULARY,
 } from '../../demo/train/data.ts';
 import { projectRoot } from '../rig/find-chrome.ts';
-import { DemoSite, type DrivenPage, expectAccessible, readTable, recordTasks, taskTimes } from './demo-site.ts';
+import { HANG_MS } from '../rig/limits.ts';
+import { DemoSite, type DrivenPage, expectAccessible, readTable } from './demo-site.ts';
 
 let site: DemoSite;
 beforeAll(async () => {
@@ -26,10 +27,10 @@ afterAll(() => site.close());
 const drawings = (page: Page) => page.evaluate(() => Number(document.documentElement.dataset.drawn ?? 0));
 
 /** Does something, and waits until the page was drawn anew and rests. */
-async function andRest(page: Page, act: () => Promise<unknown>, timeout = 30_000): Promise<void> {
+async function andRest(page: Page, act: () => Promise<unknown>): Promise<void> {
   const before = await drawings(page);
   await act();
-  await page.waitForFunction((n) => Number(document.documentElement.dataset.drawn ?? 0) > n, { timeout }, before);
+  await page.waitForFunction((n) => Number(document.documentElement.dataset.drawn ?? 0) > n, {}, before);
 }
 
 /** Counts live buffers, from before the page's scripts on. */
@@ -53,36 +54,11 @@ function countBuffers(): void {
 
 const liveBuffers = (page: Page) => page.evaluate('window.seen.live') as Promise<number>;
 
-const LONG_MS = 100;
-const WAITED_MS = 1000; // a task that waits takes no processor time, and other processes keep one from it
-const isLong = ({ processorMs, wallMs }: { processorMs: number; wallMs: number }) => processorMs >= LONG_MS || wallMs >= WAITED_MS;
-
-/** The recorded page never held its main thread up for 100 ms. */
-async function expectShortTasks(page: Page): Promise<void> {
-  const tasks = await taskTimes(page);
-  expect(tasks.length).toBeGreaterThan(0);
-  expect(tasks.filter(isLong)).toEqual([]);
-}
-
-/** The same, and that one which did would be noticed. */
-async function expectResponsive(page: Page): Promise<void> {
-  await expectShortTasks(page);
-  await recordTasks(page);
-  await page.evaluate((ms) => {
-    setTimeout(() => {
-      const end = performance.now() + 4 * ms; // other processes may have most of them
-      while (performance.now() < end);
-    });
-  }, LONG_MS);
-  await page.evaluate(() => new Promise((ran) => setTimeout(ran)));
-  expect((await taskTimes(page)).filter(({ processorMs }) => processorMs >= LONG_MS)).toHaveLength(1);
-}
-
 const textOf = (page: Page, selector: string) => page.$eval(selector, (node) => node.textContent ?? '');
 
 async function open(options: Parameters<DemoSite['visit']>[1] = {}): Promise<DrivenPage> {
-  const driven = await site.visit('train.html', { isRecorded: true, before: countBuffers, ...options });
-  await driven.page.waitForFunction('document.documentElement.dataset.drawn', { timeout: 40_000 });
+  const driven = await site.visit('train.html', { before: countBuffers, ...options });
+  await driven.page.waitForFunction('document.documentElement.dataset.drawn');
   return driven;
 }
 
@@ -98,7 +74,7 @@ async function attentionTo(page: Page, word: string): Promise<number> {
 }
 
 describe('the page', () => {
-  test('one step, another sentence, reset, and training to the end', { timeout: 120_000 }, async () => {
+  test('one step, another sentence, reset, and training to the end', async () => {
     const driven = await open();
     const { page } = driven;
     expect(await textOf(page, '#engine')).toContain('on your GPU');
@@ -122,13 +98,7 @@ describe('the page', () => {
     const live = await liveBuffers(page);
 
     for (const id of ['opening', 'place', 'isInverted']) await andRest(page, () => page.select(`#part-${id}`, '0'));
-    await expectShortTasks(page);
-    const train = async () => {
-      await page.click('#play');
-      await page.waitForFunction('document.querySelector("#progress").value >= 320', { timeout: 80_000 });
-      await recordTasks(page); // a record of all steps takes seconds to read
-    };
-    await andRest(page, train, 80_000);
+    await andRest(page, () => page.click('#play'));
     expect(await textOf(page, '#status')).toMatch(/^Trained at step 400\. \d+ steps a second on this GPU/);
     expect(await attentionTo(page, 'mat')).toBeGreaterThan(0.75);
     expect(await textOf(page, '#answer')).toMatch(/^The model says: warm 9\d\.\d%.*a pair kept back from training\.$/);
@@ -140,7 +110,6 @@ describe('the page', () => {
     expect(Number(tests['Without trainable weights']![1])).toBeLessThan(0.2);
     expect(await page.$$eval('#play[aria-disabled=true], #step[aria-disabled=true]', (buttons) => buttons.length)).toBe(2);
     expect(await liveBuffers(page)).toBeLessThan(live + 20); // not one a step: the controls and their downloads need a few
-    await expectResponsive(page);
     await expectAccessible(page);
 
     await page.evaluate(() => dispatchEvent(new PageTransitionEvent('pagehide')));
@@ -148,7 +117,7 @@ describe('the page', () => {
     await finish(driven);
   });
 
-  test('pause, go on, reset while it trains; the CPU’s steps give the same parameters', { timeout: 90_000 }, async () => {
+  test('pause, go on, reset while it trains; the CPU’s steps give the same parameters', async () => {
     const driven = await open({ theme: 'dark', width: 360 });
     const { page } = driven;
     await page.click('#play');
@@ -159,7 +128,7 @@ describe('the page', () => {
     const step = await page.$eval('#progress', (bar) => (bar as HTMLProgressElement).value);
     expect(await textOf(page, '#status')).toContain(`Paused at step ${step}.`);
     await page.click('#compare');
-    await page.waitForFunction('/largest difference/.test(document.querySelector("#compare-text").textContent)', { timeout: 30_000 });
+    await page.waitForFunction('/largest difference/.test(document.querySelector("#compare-text").textContent)');
     const [, difference] = (await textOf(page, '#compare-text')).match(/the largest difference of 8,313 parameters is (\S+)\. /)!;
     expect(Number(difference)).toBeLessThan(1e-4);
 
@@ -171,7 +140,6 @@ describe('the page', () => {
     await andRest(page, () => page.click('#reset'));
     expect(await textOf(page, '#progress-text')).toBe('Step 0 of 400, 24 dispatches each.');
     expect(await textOf(page, '#play')).toBe('Train');
-    await expectResponsive(page);
     await expectAccessible(page);
     expect(await page.evaluate(() => document.documentElement.scrollWidth - innerWidth)).toBeLessThanOrEqual(0);
     await finish(driven);
@@ -202,6 +170,7 @@ describe('the sentences', () => {
   test('cat and mat are never together in training; every animal and every place is', () => {
     const below = drawing(5);
     const drawn = trainingBatch(below, 5000);
+    expect(drawn.length).toBe(5000);
     expect(drawn.some(({ words }) => words.includes('cat') && words.includes('mat'))).toBe(false);
     expect(drawn.every(({ choice }) => !isHeldOut(choice.animal, choice.place))).toBe(true);
     for (const word of [...ANIMALS, ...PLACES.flat()])
@@ -230,7 +199,10 @@ test.each([
   [['--steps', '0'], /--steps is "0": need a whole number from 1 to 100000/],
   [['--epochs', '1'], /Unknown option '--epochs'/],
 ])('npm run train -- %j fails and says why', (args, message) => {
-  const { status, stderr } = spawnSync(process.execPath, [join(projectRoot, 'demo/train.mjs'), ...args], { encoding: 'utf8' });
+  const { status, stderr } = spawnSync(process.execPath, [join(projectRoot, 'demo/train.mjs'), ...args], {
+    encoding: 'utf8',
+    timeout: HANG_MS,
+  });
   expect(status).toBe(1);
   expect(stderr).toMatch(message);
   expect(stderr).not.toMatch(/^\s+at /m); // no stack

@@ -1,4 +1,5 @@
 /** What numbers of a random problem may be off by. */
+import { firstDifference } from '../../demo/differences.ts';
 
 export const LOWEST = -3.4028234663852886e38;
 /** Scores reach about 20 (see problem.ts), and are right in f32 to about 2e-6; a score's error shows in full in its weight: ten times that is allowed. */
@@ -19,9 +20,7 @@ export function compareElements(
   allowed: (index: number) => number,
 ): void {
   if (actual.length !== expected.length) throw new Error(`${what} has ${actual.length} elements, not ${expected.length}`);
-  for (let i = 0; i < expected.length; i++) {
-    const value = expected[i]!;
-    const isRight = value <= LOWEST ? actual[i] === Math.fround(LOWEST) : Math.abs(actual[i]! - value) <= allowed(i);
-    if (!isRight) throw new Error(`${what}[${i}] is ${actual[i]}, not ${value}: allowed ${allowed(i)}`);
-  }
+  const f32 = Float64Array.from(expected, (value) => (value <= LOWEST ? Math.fround(LOWEST) : value));
+  const at = firstDifference(actual, f32, (value, i) => (value <= LOWEST ? 0 : allowed(i)));
+  if (at >= 0) throw new Error(`${what}[${at}] is ${actual[at]}, not ${expected[at]}: allowed ${allowed(at)}`);
 }

@@ -5,6 +5,7 @@
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { startVitest } from 'vitest/node';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const string = { type: 'string' };
@@ -30,7 +31,7 @@ try {
   console.error(`${error.message}\nnpm run fuzz -- [--cases 1000] [--seed N] [--path where a failure was]`);
   process.exit(1);
 }
-const env = { ...process.env, ...options };
+Object.assign(process.env, options); // for the pages, and Vitest's configuration
 
 const npm = (stdio, ...args) =>
   spawnSync('npm', args, {
@@ -43,9 +44,7 @@ const isInstalled = () => npm('ignore', 'ls') === 0; // in the versions of packa
 if (!isInstalled() && npm('inherit', 'ci', '--ignore-scripts', '--no-audit', '--no-fund', '--fetch-retries=1') !== 0)
   console.error('onnxruntime could not be installed (see above): the reference judges alone');
 
-const { status } = spawnSync(process.execPath, ['node_modules/vitest/vitest.mjs', 'run', '--config', 'test/fuzz/vitest.config.ts'], {
-  cwd: root,
-  env,
-  stdio: 'inherit',
-});
-process.exit(status ?? 1);
+process.chdir(root);
+const vitest = await startVitest('test', [], { config: 'test/fuzz/vitest.config.ts', watch: false }); // in this process, so that whatever ends it ends that too
+await vitest.close();
+process.exit(process.exitCode ?? 0);

@@ -3,7 +3,7 @@ import type { GpuTensor } from '../../src/index.ts';
 import { merge as referenceMerge, scaledDotProductAttention } from '../../src/reference/index.ts';
 import { onDevices, place } from '../rig/gpu.ts';
 import { randomArray } from '../rig/random.ts';
-import { LOWEST } from '../rig/tolerance.ts';
+import { expectNear, LOWEST } from '../rig/tolerance.ts';
 
 onDevices('flash_merge', (attention) => {
   test('two rows by hand', async () => {
@@ -62,10 +62,8 @@ onDevices('flash_merge', (attention) => {
     );
     for (const name of ['out', 'lse'] as const) {
       const actual = (await on.download(merged[name])).data;
-      for (const [i, value] of expected[name]!.data.entries()) {
-        expect(Math.abs(actual[i]! - value)).toBeLessThan(4e-6);
-        expect(Math.abs(actual[i]! - twin[name].data[i]!)).toBeLessThan(2e-6);
-      }
+      expectNear(name, actual, expected[name]!.data, 4e-6);
+      expectNear(`${name}, of the same parts`, actual, twin[name].data, 2e-6);
     }
     on.release(k, v, ...parts.flatMap(({ out, lse }) => [out, lse]), merged.out, merged.lse);
   });

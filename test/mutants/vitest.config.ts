@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import type { Plugin } from 'vite';
 import { defineConfig } from 'vitest/config';
+import { HANG_MS } from '../rig/limits.ts';
 import { casesPlugin } from '../rig/outside.ts';
 import { plainSummary } from '../rig/plain-summary.ts';
 import { puppeteerProvider, stallWatchdog } from '../rig/vitest-puppeteer.ts';
@@ -41,14 +42,14 @@ const faulty: Plugin = {
 };
 
 export default defineConfig({
-  plugins: [faulty, stallWatchdog(60_000), casesPlugin()],
+  plugins: [faulty, stallWatchdog(1.5 * HANG_MS), casesPlugin()],
   test: {
     env: { VITE_FAULTY: mutant.file },
     include: mutant.tests,
     reporters: ['default', plainSummary],
     bail: 1,
     testNamePattern: new RegExp(`^${words.map((word) => `(?=.*${word})`).join('')}`, 'i'),
-    testTimeout: 60_000,
+    testTimeout: HANG_MS,
     browser: {
       enabled: true,
       headless: true,

@@ -5,6 +5,7 @@
 import { Writable } from 'node:stream';
 import { startVitest } from 'vitest/node';
 
+process.on('disconnect', () => process.exit(1)); // whoever sends the numbers has ended
 process.on('message', async (mutant) => {
   process.env.MUTANT = String(mutant); // for vitest.config.ts, which is loaded anew
   let output = '';

@@ -15,7 +15,7 @@ const ROWS = [
   [0.55, 0.87, 0.66],
   [0.57, 0.85, 0.64],
 ];
-const PAGE = `<!doctype html><title>test</title><script type="importmap">{"imports": {
+const PAGE = `<!doctype html><title>test</title><link rel="icon" href="data:,"><script type="importmap">{"imports": {
   "webgpu-attention": "/dist/index.js", "webgpu-attention/reference": "/dist/reference.js"}}</script>`;
 
 let dist: string;
@@ -38,6 +38,7 @@ afterAll(async () => {
 /** Runs a module's text in a new page; gives what it logged. */
 async function runModule(code: string): Promise<string[]> {
   const page = await browser.newPage();
+  page.setDefaultTimeout(0); // a test's own limit ends what hangs
   const logged: string[] = [];
   const problems: string[] = [];
   page.on('console', (message) => {

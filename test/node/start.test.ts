@@ -51,7 +51,7 @@ test('--json --sentence: made-up vectors are named, and the numbers are those of
 
 test('without --once it serves the page that does the same', async () => {
   const { output } = start([]);
-  await expect.poll(() => output.err, { timeout: 50_000 }).toMatch(/The demo page: http/);
+  await expect.poll(() => output.err).toMatch(/The demo page: http/);
   const [address] = output.err.match(/http:\/\/\S+/)!;
   const page = await (await fetch(address)).text();
   expect(page).toContain('<title>');

@@ -2,10 +2,12 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import puppeteer, { type Browser } from 'puppeteer';
+import puppeteer, { type Browser, type LaunchOptions as PuppeteerOptions } from 'puppeteer';
 import { findChrome, projectRoot } from './find-chrome.ts';
+import { closeProfile, nameBrowser, openProfile } from './guard.ts';
+import { HANG_MS } from './limits.ts';
 
-const PROBE_MS = 20_000;
+const GPU_TRY_MS = 30_000; // flags for a GPU without a driver leave some browsers waiting for ever
 const linux = process.platform === 'linux';
 
 // unsafe-webgpu lets WebGPU run on software devices and unlisted GPUs, and turns the rounding of timestamps off.
@@ -13,6 +15,7 @@ const BASE = [
   '--enable-unsafe-webgpu',
   ...(linux ? ['--no-sandbox', '--ignore-gpu-blocklist', '--enable-features=Vulkan', '--disable-vulkan-surface'] : []),
 ];
+const GPU = ['--use-angle=vulkan'];
 const SOFTWARE = ['--use-webgpu-adapter=swiftshader'];
 /**
  * What browsers add to every shader, left out. SwiftShader unrolls the zeroing of workgroup memory, 1.4 ms of a pipeline for each f32 (24 Nov 2026), and
@@ -23,7 +26,7 @@ const QUICK_PIPELINES = ['--enable-dawn-features=disable_workgroup_init,disable_
 export interface LaunchOptions {
   /** Compile shaders as users' browsers do: workgroup memory zeroed, indices clamped. Default: false, which takes software devices less time. */
   asUsers?: boolean;
-  /** How long a single command to the browser may take, in milliseconds. Default: puppeteer's 180,000. */
+  /** How long a single command to the browser may take, in milliseconds. Default: HANG_MS. */
   protocolTimeout?: number;
   /** More flags for the browser. */
   args?: readonly string[];
@@ -33,20 +36,17 @@ export interface LaunchOptions {
  * Chrome, headless, with an adapter. `WEBGPU_ADAPTER=swiftshader` forces the software device.
  * @throws Error when there is no Chrome, or none of its adapters works
  */
-export async function launchChrome({ asUsers = false, protocolTimeout, args = [] }: LaunchOptions = {}): Promise<Browser> {
+export async function launchChrome({ asUsers = false, protocolTimeout = HANG_MS, args = [] }: LaunchOptions = {}): Promise<Browser> {
   const { WEBGPU_ADAPTER } = process.env;
   if (WEBGPU_ADAPTER && WEBGPU_ADAPTER !== 'swiftshader')
     throw new Error(`WEBGPU_ADAPTER is ${WEBGPU_ADAPTER}: need swiftshader, or nothing`);
   const { source, ...found } = await findChrome();
   const quick = asUsers ? [] : QUICK_PIPELINES;
-  const tries = WEBGPU_ADAPTER ? [SOFTWARE] : [...(hasGpuNode() ? [['--use-angle=vulkan']] : []), [], SOFTWARE];
+  const tries = WEBGPU_ADAPTER ? [SOFTWARE] : [...(hasGpuNode() ? [GPU] : []), [], SOFTWARE];
   for (const [i, extra] of tries.entries()) {
-    const browser = await puppeteer.launch({
-      ...found,
-      ...(protocolTimeout && { protocolTimeout }),
-      args: [...BASE, ...quick, ...extra, ...args],
-    }); // puppeteer edits args: a fresh array each time
-    const adapter = await probe(browser);
+    // Puppeteer edits args: a fresh array each time.
+    const browser = await launch({ ...found, protocolTimeout, args: [...BASE, ...quick, ...extra, ...args] });
+    const adapter = await probe(browser, extra === GPU ? GPU_TRY_MS : HANG_MS);
     if (adapter && (!adapter.isSoftware || i >= tries.length - 2)) {
       console.error(`[browser] ${await browser.version()} (${source}), WebGPU on ${adapter.name}`);
       return browser;
@@ -62,13 +62,34 @@ export async function launchChrome({ asUsers = false, protocolTimeout, args = []
 export async function launchFirefox(): Promise<Browser> {
   const executablePath = process.env.FIREFOX_PATH ?? ['/usr/bin/firefox', '/usr/bin/firefox-esr'].find((path) => existsSync(path));
   if (!executablePath) throw new Error('No Firefox was found: install it, or set FIREFOX_PATH.');
-  return puppeteer.launch({
+  return launch({
     browser: 'firefox',
     executablePath,
+    protocolTimeout: HANG_MS,
     headless: true,
     env: { ...process.env, MOZ_DISABLE_GPU_SANDBOX: '1' },
     extraPrefsFirefox: { 'dom.webgpu.enabled': true, 'gfx.webgpu.ignore-blocklist': true },
   });
+}
+
+/** Below it Chrome puts the path of a socket, which has 107 characters at most (unix(7)). */
+const LONGEST_PROFILE = 60;
+const profiles = new WeakMap<Browser, string>();
+
+/** Every browser of the project starts here, under guard. */
+async function launch(options: PuppeteerOptions): Promise<Browser> {
+  const profile = openProfile();
+  try {
+    const handles = { handleSIGINT: false, handleSIGTERM: false, handleSIGHUP: false }; // the guard's affair: puppeteer's let this process live on
+    const env = { ...process.env, ...options.env, ...(profile.length <= LONGEST_PROFILE && { TMPDIR: profile }) };
+    const browser = await puppeteer.launch({ ...options, ...handles, env, userDataDir: profile, timeout: HANG_MS });
+    profiles.set(browser, profile);
+    nameBrowser(profile, browser.process()?.pid);
+    return browser;
+  } catch (error) {
+    closeProfile(profile);
+    throw error;
+  }
 }
 
 const hasGpuNode = (): boolean =>
@@ -78,8 +99,8 @@ const hasGpuNode = (): boolean =>
     (existsSync('/dev/dri') && readdirSync('/dev/dri').some((name) => name.startsWith('renderD'))));
 
 /** The browser's adapter. GPU flags can crash a browser, or leave it waiting for a GPU process that never comes: null then. */
-async function probe(browser: Browser): Promise<{ name: string; isSoftware: boolean } | null> {
-  const timer = setTimeout(() => kill(browser), PROBE_MS);
+async function probe(browser: Browser, patience: number): Promise<{ name: string; isSoftware: boolean } | null> {
+  const timer = setTimeout(() => kill(browser), patience);
   try {
     const page = await browser.newPage();
     await page.goto(pathToFileURL(join(projectRoot, 'package.json')).href); // a file: URL is a secure context
@@ -103,6 +124,8 @@ export async function endBrowser(browser: Browser): Promise<void> {
   const timer = setTimeout(() => kill(browser), 5000);
   await browser.close().catch(() => kill(browser));
   clearTimeout(timer);
+  const profile = profiles.get(browser);
+  if (profile) closeProfile(profile);
 }
 
 function kill(browser: Browser): void {

@@ -34,7 +34,10 @@ async function find(): Promise<FoundChrome> {
     if (!existsSync(fromEnv)) throw new Error(`PUPPETEER_EXECUTABLE_PATH: no such file: ${fromEnv}`);
     return { executablePath: fromEnv, headless: /headless[-_]shell/.test(fromEnv) ? 'shell' : true, source: 'PUPPETEER_EXECUTABLE_PATH' };
   }
-  const found = installed() ?? cached() ?? (await bundled());
+  const { ATTENTION_CHROME } = process.env;
+  if (ATTENTION_CHROME && ATTENTION_CHROME !== 'bundled')
+    throw new Error(`ATTENTION_CHROME is ${JSON.stringify(ATTENTION_CHROME)}: need bundled, or nothing`);
+  const found = ATTENTION_CHROME ? ((await bundled()) ?? cached()) : (installed() ?? cached() ?? (await bundled()));
   if (found) return found;
   spawnSync('npx', ['puppeteer', 'browsers', 'install', 'chrome-headless-shell'], {
     cwd: projectRoot,
@@ -55,7 +58,8 @@ const existing = (path: () => string): string | undefined => {
   }
 };
 
-function installed(): FoundChrome | undefined {
+/** A whole Chrome that this machine has. */
+export function installed(): FoundChrome | undefined {
   for (const channel of ['chrome', 'chrome-beta', 'chrome-dev', 'chrome-canary'] as const) {
     const executablePath = existing(() => puppeteer.executablePath(channel));
     if (executablePath) return { executablePath, headless: true, source: `installed ${channel}` };

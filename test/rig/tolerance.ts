@@ -1,4 +1,5 @@
 import { expect } from 'vitest';
+import { firstDifference, greatestDifference } from '../../demo/differences.ts';
 
 /** What an excluded element holds. */
 export const LOWEST = Math.fround(-3.4028234663852886e38);
@@ -18,38 +19,32 @@ export function expectAsGoodAsNaive(
   inherited = 0,
 ): void {
   expect(actual.length, `${what}: length`).toBe(expected.length);
-  let largest = 0;
-  let naiveError = inherited;
-  let error = 0;
-  let at = 0;
-  for (let i = 0; i < expected.length; i++) {
-    const value = expected[i]!;
-    if (value <= LOWEST) {
-      if (actual[i] !== LOWEST) expect.fail(`${what}[${i}] is ${actual[i]}: need the lowest finite f32`);
-      continue;
-    }
-    largest = Math.max(largest, Math.abs(value));
-    naiveError = Math.max(naiveError, Math.abs(naive[i]! - value));
-    const own = Math.abs(actual[i]! - value);
-    if (!(own <= error) && !Number.isNaN(error)) {
-      error = own; // also when it is NaN, which then stays
-      at = i;
-    }
-  }
+  const isExcluded = (i: number) => expected[i]! <= LOWEST;
+  for (let i = 0; i < expected.length; i++)
+    if (isExcluded(i) && actual[i] !== LOWEST) expect.fail(`${what}[${i}] is ${actual[i]}: need the lowest finite f32`);
+  const others = (values: ArrayLike<number>) => Array.from(values, (value, i) => (isExcluded(i) ? 0 : value));
+  const { error, at, largest } = greatestDifference(others(actual), others(expected));
+  const naiveError = Math.max(inherited, greatestDifference(others(naive), others(expected)).error);
   const allowed = 2 * naiveError + 2 * largest * 2 ** -24;
   if (!(error <= allowed))
     expect.fail(`${what}[${at}] is ${actual[at]}, not ${expected[at]}: error ${error}, allowed ${allowed} (naive ${naiveError})`);
 }
 
 /** The greatest difference of two arrays. */
-export function greatestError(actual: ArrayLike<number>, expected: ArrayLike<number>): number {
-  let error = 0;
-  for (let i = 0; i < expected.length; i++) error = Math.max(error, Math.abs(actual[i]! - expected[i]!));
-  return error;
-}
+export const greatestError = (actual: ArrayLike<number>, expected: ArrayLike<number>): number => greatestDifference(actual, expected).error;
 
-const largestOf = (values: ArrayLike<number>): number =>
-  Array.from(values).reduce((largest, value) => Math.max(largest, Math.abs(value)), 0);
+const largestOf = (values: ArrayLike<number>): number => greatestDifference(values, values).largest;
+
+/** Expects that the arrays differ by no more than is allowed for each element. */
+export function expectNear(
+  what: string,
+  actual: ArrayLike<number>,
+  expected: ArrayLike<number>,
+  allowed: number | ((expected: number, index: number) => number),
+): void {
+  const at = firstDifference(actual, expected, typeof allowed === 'number' ? () => allowed : allowed);
+  if (at >= 0) expect.fail(`${what}[${at}] is ${actual[at]}, not ${expected[at]}`);
+}
 
 /**
  * Expects errors of at most `within` times each tensor's largest value, and one rounding of the largest of all: where one is tiny beside the
@@ -67,9 +62,6 @@ export function expectWithin(
   const rounding = roundings * 2 ** -24 * Math.max(...Object.values(expected).map(largestOf));
   for (const [name, values] of Object.entries(expected)) {
     const allowed = within * largestOf(values) + rounding;
-    const got = actual[name]!;
-    expect(got.length, `${what} ${name}: length`).toBe(values.length);
-    const at = Array.from(values).findIndex((value, i) => !(Math.abs(got[i]! - value) <= allowed));
-    if (at >= 0) expect.fail(`${what} ${name}[${at}] is ${got[at]}, not ${values[at]}: allowed ${allowed}`);
+    expectNear(`${what} ${name}, allowed ${allowed},`, actual[name]!, values, allowed);
   }
 }

@@ -9,6 +9,7 @@ import type { Browser, Page } from 'puppeteer';
 import type { Plugin } from 'vite';
 import type { BrowserProvider, CDPSession, Reporter, TestProject } from 'vitest/node';
 import { endBrowser, launchChrome, launchFirefox } from './browser.ts';
+import { endWithCommand } from './guard.ts';
 
 const live = new Set<PuppeteerProvider>();
 
@@ -90,6 +91,7 @@ export function stallWatchdog(ms: number): Plugin {
   return {
     name: 'stall-watchdog',
     configureVitest({ vitest }) {
+      endWithCommand(); // also while only workers have browsers
       vitest.config.reporters.push(reporter);
     },
   };

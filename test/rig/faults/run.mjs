@@ -29,6 +29,7 @@ function run(name) {
   return new Promise((resolve) => {
     const child = spawn(process.execPath, ['node_modules/vitest/vitest.mjs', 'run', '--config', config, '--root', root, name], {
       cwd: root,
+      env: process.env.npm_lifecycle_event ? process.env : { ...process.env, ATTENTION_COMMAND: String(process.pid) }, // see guard.ts
     });
     let output = '';
     for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk) => (output += chunk));
