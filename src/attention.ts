@@ -13,7 +13,7 @@ import { BufferPool } from './buffers.ts';
 import { Cache } from './cache.ts';
 import { checkDevice, Lifeline, requestDevice } from './device.ts';
 import { AttentionError, quote } from './errors.ts';
-import type { HostData } from './host-data.ts';
+import type { HostData } from './host-array.ts';
 import { flashMergeDispatch, normalizeParts, type Part } from './kernels/flash_merge.ts';
 import { normalizeProjection, projectDispatch } from './kernels/project.ts';
 import type { AttentionOptions, AttentionProblem } from './options.ts';
@@ -80,7 +80,7 @@ export class DeviceAttention implements Attention, PlanContext {
     this.absent = { input: this.pool.allocate('createAttention', 16, STORAGE), output: this.pool.allocate('createAttention', 16, STORAGE) };
   }
 
-  upload(data: HostData, shape: readonly number[], dtype?: DType): GpuTensor {
+  upload(data: HostData, shape?: readonly number[], dtype?: DType): GpuTensor {
     this.lifeline.check('upload');
     return this.pool.upload(data, shape, dtype);
   }

@@ -1,18 +1,9 @@
 /** GPU buffers of one Attention: tensors up and down, and a pool that hands released buffers out again. */
 import { hasten, type Lifeline } from './device.ts';
 import { AttentionError, quote } from './errors.ts';
-import { gather, type HostData, toBytes } from './host-data.ts';
-import {
-  byteLength,
-  checkDType,
-  checkLayout,
-  checkShape,
-  type DType,
-  elementCount,
-  type GpuTensor,
-  type HostTensor,
-  type Layout,
-} from './tensor.ts';
+import type { HostData } from './host-array.ts';
+import { gather, toBytes } from './host-data.ts';
+import { byteLength, checkDType, checkLayout, checkShape, type DType, type GpuTensor, type HostTensor, type Layout } from './tensor.ts';
 
 const POOL_BUFFERS = 32; // released buffers kept at most
 const POOL_BYTES = 2 ** 28; // and their bytes at most
@@ -39,14 +30,10 @@ export class BufferPool {
     this.device = lifeline.device;
   }
 
-  upload(data: HostData, shape: readonly number[], dtype?: DType): GpuTensor {
-    checkShape('upload: shape', shape);
+  upload(data: HostData, shape?: readonly number[], dtype?: DType): GpuTensor {
     if (dtype !== undefined) checkDType('upload: dtype', dtype);
-    const host = toBytes(data, dtype);
-    if (data.length !== elementCount(shape)) {
-      throw new AttentionError('shape', `upload: ${data.length} elements for shape ${quote(shape)}: need ${elementCount(shape)}`);
-    }
-    const tensor = this.tensor('upload', shape, host.dtype);
+    const host = toBytes(data, shape, dtype);
+    const tensor = this.tensor('upload', host.shape, host.dtype);
     this.write(tensor.buffer, 0, host.bytes);
     return tensor;
   }

@@ -23,7 +23,7 @@ export interface AttentionTensors {
   readonly lse?: GpuTensor; // [B,H,N]
   readonly scores?: GpuTensor; // [B,H,N,M]
   readonly mask?: GpuTensor;
-  readonly keyLengths?: GpuTensor; // [B]
+  readonly keyLengths?: GpuTensor; // [B] or [B,1]
   readonly alibiSlopes?: GpuTensor; // [H]
   readonly sinks?: GpuTensor; // [H]
   /** At least `workspaceBytes`, usage STORAGE. Needed where that is above 0. */

@@ -208,13 +208,24 @@ function checkMask(caller: string, tensor: TensorLayout, shape: readonly number[
   return { ...mask, shape: padded, strides };
 }
 
-/** Checks a tensor of rank 1; `true` is a dense one. */
+/** Key lengths as ONNX writes them, [B,1], are [B] too. */
+export function withoutLastOne(layout: Layout): Layout {
+  const { shape, strides } = layout;
+  if (shape.length !== 2 || shape[1] !== 1) return layout;
+  return { ...layout, shape: [shape[0]!], strides: [shape[0] === 1 ? 1 : strides[0]!] };
+}
+
+/** Checks a tensor of rank 1, or key lengths of [B,1]; `true` is a dense one. */
 function checkVector(caller: string, name: string, tensor: true | TensorLayout, letter: string, length: number, dtype: DType): Layout {
   const dense: TensorLayout = { shape: [length], dtype, strides: rowMajor([length]) };
-  const layout = checkLayout(`${caller}: ${name}`, tensor === true ? dense : tensor, 'input');
+  const given = checkLayout(`${caller}: ${name}`, tensor === true ? dense : tensor, 'input');
+  const layout = letter === 'B' ? withoutLastOne(given) : given;
   if (layout.shape.length !== 1 || layout.shape[0] !== length) {
-    throw new AttentionError('shape', `${caller}: ${name} is ${quote(layout.shape)}: need [${letter}] = [${length}]`);
+    const or = letter === 'B' ? ` or [${length},1]` : '';
+    throw new AttentionError('shape', `${caller}: ${name} is ${quote(given.shape)}: need [${letter}] = [${length}]${or}`);
   }
+  if (length > 1 && layout.strides[0] !== 1)
+    throw new AttentionError('shape', `${caller}: ${name} is ${describeLayout(given)}: need elements one behind the other`);
   requireDType(`${caller}: ${name}`, layout, [dtype]);
   return layout;
 }

@@ -3,7 +3,7 @@ import { AttentionError, quote } from './errors.ts';
 /** Element types in GPU memory. A `bool` is one byte: 0 or not. */
 export type DType = 'f32' | 'f16' | 'bool' | 'u32';
 
-/** A tensor in the computer's memory: row-major. The reference returns Float64Array, the GPU path Float32Array; both accept both. */
+/** A tensor in the computer's memory, as calls return it: row-major. The reference returns Float64Array, the GPU path Float32Array. Calls take any `HostInput`. */
 export interface HostTensor {
   readonly data: Float32Array | Float64Array;
   readonly shape: readonly number[];

@@ -166,7 +166,18 @@ const OPTIONS: Case[] = [
   ['a mask that does not broadcast', 'shape', '[5]', () => sdpa(q, k, v, { mask: { ...q, shape: [5] } })],
   ['a mask of rank 5', 'shape', '[1,1,1,1,6]', () => sdpa(q, k, v, { mask: { ...q, shape: [1, 1, 1, 1, 6] } })],
   ['key lengths for another B', 'shape', '[3]', () => sdpa(q, k, v, { keyLengths: { ...q, dtype: 'u32', shape: [3] } })],
-  ['key lengths of rank 2', 'shape', '[2,1]', () => sdpa(q, k, v, { keyLengths: { ...q, dtype: 'u32', shape: [2, 1] } })],
+  [
+    'key lengths of [1,B]',
+    'shape',
+    '[1,2]: need [B] = [2] or [2,1]',
+    () => sdpa(q, k, v, { keyLengths: { ...q, dtype: 'u32', shape: [1, 2] } }),
+  ],
+  [
+    'key lengths that are a column of a matrix',
+    'shape',
+    'strides [4,1]',
+    () => sdpa(q, k, v, { keyLengths: { ...q, dtype: 'u32', shape: [2, 1], strides: [4, 1] } }),
+  ],
   [
     'scores beyond a binding',
     'limit',
