@@ -83,8 +83,9 @@ export interface Attention {
   /** A tensor with undefined content. Default f32. @throws AttentionError 'shape', 'dtype', 'limit', 'device-lost' */
   empty(shape: readonly number[], dtype?: DType): GpuTensor;
   /**
-   * Gives the tensors' buffers back to the pool. A released tensor cannot be used any more. Its views must not be: they are an error until the buffer is
-   * in use again, and then see what is there.
+   * Gives the tensors' buffers back to the pool. A tensor is known by its buffer and layout: a proxy of it, as in a reactive store, and a whole copy are the
+   * tensor. A released tensor cannot be used any more, nor can its copies and views: that is an error. Only a view that names the buffer by hand is taken for
+   * one of the buffer's next tensor.
    * @throws AttentionError 'option' for what was not made here, a view, a plan's tensor or one released before; 'shape', 'dtype', 'device-lost'
    */
   release(...tensors: GpuTensor[]): void;

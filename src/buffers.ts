@@ -3,7 +3,18 @@ import { hasten, type Lifeline } from './device.ts';
 import { AttentionError, quote } from './errors.ts';
 import type { HostData } from './host-array.ts';
 import { gather, toBytes } from './host-data.ts';
-import { byteLength, checkDType, checkLayout, checkShape, type DType, type GpuTensor, type HostTensor, type Layout } from './tensor.ts';
+import {
+  byteLength,
+  checkDType,
+  checkLayout,
+  checkShape,
+  type DType,
+  describeLayout,
+  type GpuTensor,
+  type HostTensor,
+  type Layout,
+  sameLayout,
+} from './tensor.ts';
 
 const POOL_BUFFERS = 32; // released buffers kept at most
 const POOL_BYTES = 2 ** 28; // and their bytes at most
@@ -12,8 +23,13 @@ interface Allocation {
   readonly buffer: GPUBuffer;
   readonly size: number;
   readonly usage: GPUBufferUsageFlags;
+  generation: number; // another each time that the pool hands the buffer out
+  issued?: Layout | undefined; // of the tensor that a caller has, and may release
   error?: string; // why the device could not make it, once that is known
 }
+
+/** A tensor carries its buffer's generation; so do its copies, proxies and views. A view that was written by hand has none. */
+const GENERATION = Symbol('generation');
 
 /** Which pool a buffer came from: to tell a tensor of another Attention from a caller's own buffer. */
 const owners = /* @__PURE__ */ new WeakMap<GPUBuffer, BufferPool>();
@@ -22,8 +38,7 @@ export class BufferPool {
   readonly device: GPUDevice;
   private readonly live = new Map<GPUBuffer, Allocation>();
   private readonly free: Allocation[] = []; // the longest unused first
-  private readonly issued = new WeakSet<GpuTensor>(); // tensors that callers have, and may release
-  private readonly released = new WeakSet<GpuTensor>(); // their buffers may be somebody else's by now
+  private generations = 0;
   private readonly unsettled = new Set<Promise<unknown>>();
 
   constructor(private readonly lifeline: Lifeline) {
@@ -62,17 +77,18 @@ export class BufferPool {
   /** A dense tensor with undefined content, for a caller who may release it. `what` opens the error messages. */
   tensor(what: string, shape: readonly number[], dtype?: DType): GpuTensor {
     const tensor = this.kept(what, shape, dtype);
-    this.issued.add(tensor);
+    this.live.get(tensor.buffer)!.issued = checkLayout(what, tensor, 'output');
     return tensor;
   }
 
-  /** The same for the library's own use: only `recycle` takes its buffer back, or `end` where a caller may have seen the tensor. */
+  /** The same for the library's own use: only `recycle` takes its buffer back. */
   kept(what: string, shape: readonly number[], dtype: DType = 'f32'): GpuTensor {
     checkShape(`${what}: shape`, shape);
     checkDType(`${what}: dtype`, dtype);
     const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
     const buffer = this.allocate(`${what}: ${quote(shape)}`, byteLength(shape, dtype), usage);
-    return { buffer, shape: [...shape], dtype };
+    const made = { buffer, shape: [...shape], dtype, [GENERATION]: this.live.get(buffer)!.generation };
+    return made;
   }
 
   /** A buffer of at least `bytes` with undefined content. */
@@ -84,6 +100,8 @@ export class BufferPool {
     const size = Math.min(roundUp(bytes), maxBufferSize - (maxBufferSize % 4));
     const index = this.free.findLastIndex((allocation) => allocation.size === size && allocation.usage === usage);
     const allocation = index >= 0 ? this.free.splice(index, 1)[0]! : this.create(size, usage);
+    allocation.generation = ++this.generations;
+    allocation.issued = undefined;
     this.live.set(allocation.buffer, allocation);
     return allocation.buffer;
   }
@@ -93,7 +111,7 @@ export class BufferPool {
     this.device.pushErrorScope('validation');
     const buffer = this.device.createBuffer({ label: `attention ${size} bytes`, size, usage });
     const scopes = Promise.all([this.device.popErrorScope(), this.device.popErrorScope()]);
-    const allocation: Allocation = { buffer, size, usage };
+    const allocation: Allocation = { buffer, size, usage, generation: 0 };
     const settled: Promise<void> = scopes
       .then((errors) => {
         const error = errors.find((found) => found !== null);
@@ -135,34 +153,27 @@ export class BufferPool {
     }
   }
 
-  /** Takes a tensor back for good: to use it is an error from now on. */
-  end(tensor: GpuTensor): void {
-    this.issued.delete(tensor);
-    this.released.add(tensor);
-    this.recycle(tensor.buffer);
-  }
-
   /** Destroys a buffer that recorded commands may still use: submitting them then is an error, not a wrong result. */
   discard(buffer: GPUBuffer): void {
     this.live.delete(buffer);
     buffer.destroy();
   }
 
-  /** Gives tensors back that were made here; all of them or, when one cannot be, none. */
+  /** Gives tensors back that were made here; all of them or, when one cannot be, none. Buffer and layout tell which tensor it is: a copy is the tensor too. */
   release(tensors: readonly GpuTensor[]): void {
     for (const tensor of tensors) {
-      const layout = checkLayout('release: tensor', tensor, 'input');
-      this.check('release: tensor', tensor, layout);
-      if (!this.live.has(tensor.buffer)) {
-        throw new AttentionError('option', `release: tensor ${quote(layout.shape)} lies in a buffer that this Attention did not make`);
-      }
-      if (!this.issued.has(tensor))
-        throw new AttentionError(
-          'option',
-          `release: ${quote(layout.shape)} is a view, or belongs to a plan: release the tensor that it is a view of, or destroy the plan`,
-        );
+      const what = 'release: tensor';
+      const layout = checkLayout(what, tensor, 'input');
+      this.check(what, tensor, layout);
+      const allocation = this.live.get(tensor.buffer);
+      const own = `${what} ${describeLayout(layout)}`;
+      if (!allocation) throw new AttentionError('option', `${own} lies in a buffer that this Attention did not make`);
+      const { issued } = allocation;
+      if (!issued) throw new AttentionError('option', `${own} belongs to a plan, a layer or a model: destroy that instead`);
+      if (!sameLayout(layout, issued, Number.POSITIVE_INFINITY))
+        throw new AttentionError('option', `${own} is a view of ${describeLayout(issued)}: release the tensor that it is a view of`);
     }
-    for (const tensor of tensors) this.end(tensor);
+    for (const { buffer } of tensors) this.recycle(buffer);
   }
 
   /** Writes to a buffer that may not exist: that it could not be allocated is told when it is used. */
@@ -178,14 +189,16 @@ export class BufferPool {
    */
   check(what: string, tensor: GpuTensor, layout: Layout, usage?: 'STORAGE' | 'COPY_SRC'): void {
     const { buffer } = tensor;
-    if (!(buffer instanceof GPUBuffer)) {
-      throw new AttentionError('option', `${what}.buffer is ${quote(buffer)}: need a GPUBuffer`);
+    if (!isBuffer(buffer)) {
+      throw new AttentionError('option', `${what}.buffer is ${quote(buffer)}: need a GPUBuffer, and not a proxy of one`);
     }
     const owner = owners.get(buffer);
     if (owner !== undefined && owner !== this)
       throw new AttentionError('option', `${what} ${quote(layout.shape)} belongs to another Attention`);
-    if (owner === this && (!this.live.has(buffer) || this.released.has(tensor))) {
-      throw new AttentionError('option', `${what} ${quote(layout.shape)} was released`);
+    const { [GENERATION]: generation } = tensor as { [GENERATION]?: number };
+    const current = this.live.get(buffer)?.generation;
+    if (owner === this && (current === undefined || (generation ?? current) !== current)) {
+      throw new AttentionError('option', `${what} ${quote(layout.shape)} was released before`);
     }
     this.checkAllocated(what, tensor);
     if (layout.offset + layout.bytes > buffer.size) {
@@ -212,6 +225,16 @@ export class BufferPool {
     for (const { buffer } of [...this.live.values(), ...this.free]) buffer.destroy();
     this.live.clear();
     this.free.length = 0;
+  }
+}
+
+/** Also of another realm. A proxy of a buffer has the buffer's class, but no engine takes it. */
+function isBuffer(value: unknown): value is GPUBuffer {
+  try {
+    const isNamed = value instanceof GPUBuffer || Object.prototype.toString.call(value) === '[object GPUBuffer]';
+    return isNamed && typeof (value as GPUBuffer).size === 'number';
+  } catch {
+    return false;
   }
 }
 

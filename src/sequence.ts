@@ -95,7 +95,7 @@ export class Parts {
     checkBinding(what, checkLayout(what, { shape, dtype }, 'output'), device.limits);
     const tensor = pool.kept(what, shape, dtype);
     this.tensors.push(tensor);
-    this.ends.push(() => pool.end(tensor));
+    this.ends.push(() => pool.recycle(tensor.buffer));
     return tensor;
   }
 
