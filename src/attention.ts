@@ -11,7 +11,7 @@ import type {
 import type { BackwardPlan } from './backward.ts';
 import { BufferPool } from './buffers.ts';
 import { Cache } from './cache.ts';
-import { checkDevice, Lifeline, requestDevice } from './device.ts';
+import { checkDevice, destroyQuietly, Lifeline, requestDevice } from './device.ts';
 import { AttentionError, quote } from './errors.ts';
 import type { HostData } from './host-array.ts';
 import { flashMergeDispatch, normalizeParts, type Part } from './kernels/flash_merge.ts';
@@ -219,7 +219,7 @@ export class DeviceAttention implements Attention, PlanContext {
   destroy(): void {
     this.lifeline.end('this Attention was destroyed');
     this.pool.destroy();
-    if (this.ownsDevice) this.device.destroy();
+    if (this.ownsDevice) destroyQuietly(this.device);
   }
 
   /** @throws AttentionError for what cannot be bound here */

@@ -1,5 +1,5 @@
 /** GPU buffers of one Attention: tensors up and down, and a pool that hands released buffers out again. */
-import { hasten, type Lifeline } from './device.ts';
+import { destroyQuietly, hasten, type Lifeline, popErrorScope } from './device.ts';
 import { AttentionError, quote } from './errors.ts';
 import type { HostData } from './host-array.ts';
 import { gather, toBytes } from './host-data.ts';
@@ -49,7 +49,7 @@ export class BufferPool {
     if (dtype !== undefined) checkDType('upload: dtype', dtype);
     const host = toBytes(data, shape, dtype);
     const tensor = this.tensor('upload', host.shape, host.dtype);
-    this.write(tensor.buffer, 0, host.bytes);
+    this.write(tensor.buffer, 0, host.bytes, 'upload');
     return tensor;
   }
 
@@ -57,6 +57,10 @@ export class BufferPool {
     const what = 'download: tensor';
     const layout = checkLayout(what, tensor, 'input');
     this.check(what, tensor, layout, 'COPY_SRC');
+    return this.lifeline.wait('download', this.read(what, tensor, layout));
+  }
+
+  private async read(what: string, tensor: GpuTensor, layout: Layout): Promise<HostTensor> {
     const staging = this.allocate(what, layout.bytes, GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST);
     try {
       await this.submit('download', [tensor, { ...tensor, buffer: staging }], (encoder) =>
@@ -69,9 +73,19 @@ export class BufferPool {
         throw new AttentionError('out-of-memory', `${what} ${quote(layout.shape)}: ${error.message}`, { cause: error });
       throw error;
     } finally {
-      staging.unmap();
-      this.recycle(staging);
+      this.unmap(staging);
     }
+  }
+
+  /** Takes a mapped buffer back. One of a lost device may refuse to be unmapped. */
+  private unmap(staging: GPUBuffer): void {
+    try {
+      staging.unmap();
+    } catch (error) {
+      this.discard(staging);
+      throw error;
+    }
+    this.recycle(staging);
   }
 
   /** A dense tensor with undefined content, for a caller who may release it. `what` opens the error messages. */
@@ -99,7 +113,7 @@ export class BufferPool {
       throw new AttentionError('limit', `${what} needs ${bytes} bytes: maxBufferSize of this device is ${maxBufferSize}`);
     const size = Math.min(roundUp(bytes), maxBufferSize - (maxBufferSize % 4));
     const index = this.free.findLastIndex((allocation) => allocation.size === size && allocation.usage === usage);
-    const allocation = index >= 0 ? this.free.splice(index, 1)[0]! : this.create(size, usage);
+    const allocation = index >= 0 ? this.free.splice(index, 1)[0]! : this.lifeline.now(what, () => this.create(size, usage));
     allocation.generation = ++this.generations;
     allocation.issued = undefined;
     this.live.set(allocation.buffer, allocation);
@@ -110,7 +124,7 @@ export class BufferPool {
     this.device.pushErrorScope('out-of-memory');
     this.device.pushErrorScope('validation');
     const buffer = this.device.createBuffer({ label: `attention ${size} bytes`, size, usage });
-    const scopes = Promise.all([this.device.popErrorScope(), this.device.popErrorScope()]);
+    const scopes = Promise.all([popErrorScope(this.device), popErrorScope(this.device)]);
     const allocation: Allocation = { buffer, size, usage, generation: 0 };
     const settled: Promise<void> = scopes
       .then((errors) => {
@@ -141,14 +155,14 @@ export class BufferPool {
     this.live.delete(buffer);
     if (allocation.error !== undefined) return;
     if (allocation.size > POOL_BYTES) {
-      buffer.destroy();
+      destroyQuietly(buffer);
       return;
     }
     this.free.push(allocation);
     let bytes = this.free.reduce((sum, { size }) => sum + size, 0);
     while (this.free.length > POOL_BUFFERS || bytes > POOL_BYTES) {
       const oldest = this.free.shift()!;
-      oldest.buffer.destroy();
+      destroyQuietly(oldest.buffer);
       bytes -= oldest.size;
     }
   }
@@ -156,7 +170,7 @@ export class BufferPool {
   /** Destroys a buffer that recorded commands may still use: submitting them then is an error, not a wrong result. */
   discard(buffer: GPUBuffer): void {
     this.live.delete(buffer);
-    buffer.destroy();
+    destroyQuietly(buffer);
   }
 
   /** Gives tensors back that were made here; all of them or, when one cannot be, none. Buffer and layout tell which tensor it is: a copy is the tensor too. */
@@ -177,10 +191,12 @@ export class BufferPool {
   }
 
   /** Writes to a buffer that may not exist: that it could not be allocated is told when it is used. */
-  write(buffer: GPUBuffer, offset: number, bytes: ArrayBuffer | Uint8Array<ArrayBuffer>): void {
-    this.device.pushErrorScope('validation');
-    this.device.queue.writeBuffer(buffer, offset, bytes);
-    this.device.popErrorScope().catch(() => {}); // the device is lost: every call says so
+  write(buffer: GPUBuffer, offset: number, bytes: ArrayBuffer | Uint8Array<ArrayBuffer>, caller = 'a pending call'): void {
+    this.lifeline.now(caller, () => {
+      this.device.pushErrorScope('validation');
+      this.device.queue.writeBuffer(buffer, offset, bytes);
+    });
+    void popErrorScope(this.device);
   }
 
   /**
@@ -222,7 +238,7 @@ export class BufferPool {
   }
 
   destroy(): void {
-    for (const { buffer } of [...this.live.values(), ...this.free]) buffer.destroy();
+    for (const { buffer } of [...this.live.values(), ...this.free]) destroyQuietly(buffer);
     this.live.clear();
     this.free.length = 0;
   }

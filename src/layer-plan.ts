@@ -144,7 +144,7 @@ export class LayerPlan implements TrainablePlan {
     if (quote(shape) !== quote(to.shape))
       throw new AttentionError('shape', `${caller}: ${name} is ${quote(shape)}, the plan has ${quote(to.shape)}`);
     const { on } = this.layer;
-    on.pool.write(to.buffer, 0, Float32Array.from(data).buffer);
+    on.pool.write(to.buffer, 0, Float32Array.from(data).buffer, caller);
     const [, result] = await Promise.all([submit(on, caller, this.own, encode), on.download(from)]); // at once: the next call writes over it
     return result;
   }

@@ -141,8 +141,8 @@ export class WordModelPlan implements WordPlan {
     const sizes = { batch: this.batch, length };
     const check = (name: 'tokens' | 'targets', values: Integers) => checkTokens(caller, name, values, sizes, vocabulary).buffer;
     const bytes = { tokens: check('tokens', tokens), targets: check('targets', targets) };
-    layer.on.pool.write(this.tokens.buffer, 0, bytes.tokens);
-    layer.on.pool.write(this.targets.buffer, 0, bytes.targets);
+    layer.on.pool.write(this.tokens.buffer, 0, bytes.tokens, caller);
+    layer.on.pool.write(this.targets.buffer, 0, bytes.targets, caller);
   }
 }
 
