@@ -19,7 +19,7 @@ import { normalizeProjection, projectDispatch } from './kernels/project.ts';
 import type { AttentionOptions, AttentionProblem } from './options.ts';
 import { type AttentionPlan, type AttentionTensors, Plan, type PlanContext, planKey } from './plan.ts';
 import { checkKeys, normalize, OPTIONS, type Problem } from './problem.ts';
-import { type Absent, bindingOf, checkBinding, Program, type Step } from './program.ts';
+import { ABSENT_OUTPUT_BYTES, type Absent, bindingOf, checkBinding, Program, type Step } from './program.ts';
 import { checkLayout, type DType, type GpuTensor, type HostTensor } from './tensor.ts';
 import { chooseProjectTiles, deviceFacts } from './tiles.ts';
 import { checkTuning, describeAdapter, NO_TUNING, type Tuning, tuningClass, withTuning } from './tuning.ts';
@@ -77,7 +77,10 @@ export class DeviceAttention implements Attention, PlanContext {
     this.lifeline = new Lifeline(device);
     this.pool = new BufferPool(this.lifeline);
     const { STORAGE } = GPUBufferUsage;
-    this.absent = { input: this.pool.allocate('createAttention', 16, STORAGE), output: this.pool.allocate('createAttention', 16, STORAGE) };
+    this.absent = {
+      input: this.pool.allocate('createAttention', 16, STORAGE),
+      output: this.pool.allocate('createAttention', ABSENT_OUTPUT_BYTES, STORAGE),
+    };
   }
 
   upload(data: HostData, shape?: readonly number[], dtype?: DType): GpuTensor {
@@ -207,7 +210,9 @@ export class DeviceAttention implements Attention, PlanContext {
   async tune(problem: AttentionProblem): Promise<Tuning> {
     this.lifeline.check('tune');
     const normal = normalize('tune', problem);
-    const { algorithm, variant } = normal;
+    const { algorithm, variant, B, H, N, M } = normal;
+    if (B * H * N * M === 0)
+      throw new AttentionError('shape', `tune: B is ${B}, H ${H}, N ${N} and M ${M}: need one query and one key to measure`);
     if (algorithm !== 'auto' || Object.keys(variant).length > 0)
       throw new AttentionError('option', `tune: algorithm is ${quote(algorithm)}, variant ${quote(variant)}: tune finds both`);
     const { measure } = await import('./tune.ts');

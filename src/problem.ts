@@ -103,7 +103,9 @@ function checkTensors(caller: string, problem: AttentionProblem): Pick<Problem, 
   };
   if (kB !== B) need('B must be equal', 'k', k, 'q', q);
   if (kD !== D) need('D must be equal', 'k', k, 'q', q);
-  if (H % Hk !== 0) need(`the ${Hk} key heads must divide the ${H} query heads`, 'k', k, 'q', q);
+  if (D === 0) throw new AttentionError('shape', `${caller}: q is ${quote(q.shape)}: D must be at least 1`);
+  if (v.shape[3] === 0) throw new AttentionError('shape', `${caller}: v is ${quote(v.shape)}: Dv must be at least 1`);
+  if (Hk === 0 ? H !== 0 : H % Hk !== 0) need(`the ${Hk} key heads must divide the ${H} query heads`, 'k', k, 'q', q);
   if (v.shape[0] !== B) need('B must be equal', 'v', v, 'q', q);
   if (v.shape[1] !== Hk) need('the key and value heads must be equal', 'v', v, 'k', k);
   if (v.shape[2] !== M) need('M must be equal', 'v', v, 'k', k);

@@ -67,7 +67,7 @@ export function chooseExplicitTiles(problem: Problem, facts: DeviceFacts): Tiles
   const { N, M, Dv, q, k } = problem;
   const scores = matmulTile(N, M, facts);
   const context = matmulTile(N, Dv, facts);
-  const tiles = facts.isSoftware ? Math.min(MOST_TILES, Math.ceil(M / scores.size)) : 1;
+  const tiles = facts.isSoftware ? Math.min(MOST_TILES, Math.ceil(Math.max(M, 1) / scores.size)) : 1;
   const storage = { Q: q.dtype, K: k.dtype };
   const chosen = {
     scores: {

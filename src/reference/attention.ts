@@ -6,7 +6,7 @@ import { checkKeys, normalize, OPTIONS, type Problem } from '../problem.ts';
 import type { HostTensor } from '../tensor.ts';
 import { context } from './context.ts';
 import { dropoutKeep } from './dropout.ts';
-import { type ScoresInputs, scores } from './scores.ts';
+import { LOWEST, type ScoresInputs, scores } from './scores.ts';
 import { softmax } from './softmax.ts';
 
 /** The options of `scaledDotProductAttention`, with host tensors. */
@@ -39,7 +39,9 @@ export function scaledDotProductAttention(q: HostInput, k: HostInput, v: HostInp
   const { B, H, N, M, Dv, returnScores } = problem;
   const masked = scores(problem, data);
   const rowSinks = rest.sinks && Float64Array.from({ length: B * H * N }, (_, row) => rest.sinks![Math.floor(row / N) % H]!);
-  const { weights, lse } = softmax(masked, M, rowSinks);
+  // A row of no keys is as one of a single key that is excluded.
+  const noKeys = () => ({ weights: masked, lse: softmax(new Float64Array(B * H * N).fill(LOWEST), 1, rowSinks).lse });
+  const { weights, lse } = M > 0 ? softmax(masked, M, rowSinks) : noKeys();
   const factors = rest.factors();
   const kept = factors ? weights.map((weight, i) => weight * factors[i]!) : weights;
   const out: HostTensor = { data: context(problem, kept, data.v), shape: [B, H, N, Dv] };

@@ -19,8 +19,11 @@ export function merge(parts: readonly { out: HostInput; lse: HostInput }[]): { o
   }));
   const { shape } = data[0]!.out;
   for (const [i, { out, lse }] of data.entries()) {
-    if (out.shape.length !== 4)
-      throw new AttentionError('shape', `reference.merge: parts[${i}].out is ${quote(out.shape)}: need rank 4, [B,H,N,Dv]`);
+    if (out.shape.length !== 4 || out.shape[3] === 0)
+      throw new AttentionError(
+        'shape',
+        `reference.merge: parts[${i}].out is ${quote(out.shape)}: need rank 4, [B,H,N,Dv], and Dv at least 1`,
+      );
     if (quote(out.shape) !== quote(shape) || quote(lse.shape) !== quote(shape.slice(0, 3))) {
       throw new AttentionError(
         'shape',
