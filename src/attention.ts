@@ -14,14 +14,12 @@ import { Cache } from './cache.ts';
 import { checkDevice, destroyQuietly, Lifeline, requestDevice } from './device.ts';
 import { AttentionError, quote } from './errors.ts';
 import type { HostData } from './host-array.ts';
-import { flashMergeDispatch, normalizeParts, type Part } from './kernels/flash_merge.ts';
-import { normalizeProjection, projectDispatch } from './kernels/project.ts';
+import type { MergePart } from './merge.ts';
 import type { AttentionOptions, AttentionProblem } from './options.ts';
 import { type AttentionPlan, type AttentionTensors, Plan, type PlanContext, planKey } from './plan.ts';
 import { checkKeys, normalize, OPTIONS, type Problem } from './problem.ts';
 import { ABSENT_OUTPUT_BYTES, type Absent, bindingOf, checkBinding, Program, type Step } from './program.ts';
 import { checkLayout, type DType, type GpuTensor, type HostTensor } from './tensor.ts';
-import { chooseProjectTiles, deviceFacts } from './tiles.ts';
 import { checkTuning, describeAdapter, NO_TUNING, type Tuning, tuningClass, withTuning } from './tuning.ts';
 
 const PLANS = 16; // compiled problems that calls keep, each with a uniform buffer of about 1 KB
@@ -143,16 +141,7 @@ export class DeviceAttention implements Attention, PlanContext {
   }
 
   async project(x: GpuTensor, weights: GpuTensor, bias?: GpuTensor): Promise<GpuTensor> {
-    const caller = 'project';
-    this.lifeline.check(caller);
-    const alignment = this.device.limits.minStorageBufferOffsetAlignment;
-    const projection = normalizeProjection(x, weights, bias);
-    const inputs = { x, w: weights, ...(bias && { bias }) };
-    for (const [name, tensor] of Object.entries(inputs)) this.checkInput(`${caller}: ${name === 'w' ? 'weights' : name}`, tensor);
-    const { variant, reason } = chooseProjectTiles(projection, deviceFacts(this.device, false));
-    const step = { ...projectDispatch(projection, variant, alignment), reason };
-    const made = await this.runStep(caller, step, inputs, { y: { shape: projection.outShape, dtype: 'f32' } });
-    return made.y!;
+    return this.later('project', import('./projection.ts'), ({ projectRows }) => projectRows(this, x, weights, bias));
   }
 
   async plan(problem: AttentionProblem): Promise<AttentionPlan> {
@@ -164,47 +153,19 @@ export class DeviceAttention implements Attention, PlanContext {
   }
 
   async backward(gradient: GpuTensor, forward: ForwardResult, options: BackwardOptions = {}): Promise<AttentionGradients> {
-    this.lifeline.check('backward');
-    const { attentionGradients } = await import('./backward.ts');
-    return attentionGradients(this, gradient, forward, options);
+    return this.later('backward', import('./backward.ts'), ({ attentionGradients }) =>
+      attentionGradients(this, gradient, forward, options),
+    );
   }
 
   async projectBackward(gradient: GpuTensor, x: GpuTensor, weights: GpuTensor): Promise<ProjectionGradients> {
-    this.lifeline.check('projectBackward');
-    const { projectionGradients } = await import('./project-backward.ts');
-    return projectionGradients(this, gradient, x, weights);
+    return this.later('projectBackward', import('./project-backward.ts'), ({ projectionGradients }) =>
+      projectionGradients(this, gradient, x, weights),
+    );
   }
 
-  async merge(parts: readonly { out: GpuTensor; lse: GpuTensor }[]): Promise<{ out: GpuTensor; lse: GpuTensor }> {
-    const caller = 'merge';
-    this.lifeline.check(caller);
-    const { limits, features } = this.device;
-    const [first, ...others] = normalizeParts(parts) as [Part, ...Part[]];
-    for (const [i, part] of parts.entries()) {
-      for (const [name, tensor] of Object.entries({ out: part.out, lse: part.lse }))
-        this.checkInput(`${caller}: parts[${i}].${name}`, tensor);
-    }
-    if (first.out.dtype === 'f16' && !features.has('shader-f16'))
-      throw new AttentionError('unsupported', `${caller}: parts are f16: this device lacks the feature shader-f16`);
-    // Two parts at a time; what is merged so far stays f32 until the last.
-    let merged = { layout: first, tensors: parts[0]! };
-    for (const [i, part] of (others.length > 0 ? others : [undefined]).entries()) {
-      const isLast = i + 1 >= others.length;
-      const dtype = isLast ? first.out.dtype : 'f32';
-      const step = {
-        ...flashMergeDispatch(merged.layout, part, dtype, limits.minStorageBufferOffsetAlignment, limits.maxComputeWorkgroupsPerDimension),
-        reason: 'merge',
-      };
-      const other = part && parts[i + 1]!;
-      const inputs = { a_out: merged.tensors.out, a_lse: merged.tensors.lse, ...(other && { b_out: other.out, b_lse: other.lse }) };
-      const outputs = { out: { shape: first.out.shape, dtype }, lse: { shape: first.lse.shape, dtype: 'f32' as const } };
-      const made = await this.runStep(caller, step, inputs, outputs).finally(() => {
-        if (i > 0) for (const { buffer } of Object.values(merged.tensors)) this.pool.recycle(buffer);
-      });
-      const tensors = { out: made.out!, lse: made.lse! };
-      merged = { layout: normalizeParts([tensors])[0]!, tensors };
-    }
-    return merged.tensors;
+  async merge(parts: readonly MergePart[]): Promise<MergePart> {
+    return this.later('merge', import('./merge.ts'), ({ mergeParts }) => mergeParts(this, parts));
   }
 
   async tune(problem: AttentionProblem): Promise<Tuning> {
@@ -225,6 +186,11 @@ export class DeviceAttention implements Attention, PlanContext {
     this.lifeline.end('this Attention was destroyed');
     this.pool.destroy();
     if (this.ownsDevice) destroyQuietly(this.device);
+  }
+
+  /** A call whose code is loaded first. It ends with this Attention, as every wait does. */
+  private async later<Code, Result>(caller: string, loading: Promise<Code>, call: (code: Code) => Promise<Result>): Promise<Result> {
+    return this.lifeline.wait(caller, loading.then(call));
   }
 
   /** @throws AttentionError for what cannot be bound here */

@@ -10,7 +10,7 @@ export interface HostTensor {
 }
 
 /**
- * How a tensor lies in a buffer.
+ * How a tensor lies in a buffer. A size may be 0: then it has no elements.
  * `offset` is in bytes, a multiple of 4, default 0. `strides` are in elements, row-major if absent; the last is 1;
  * 0 repeats the same elements along a dimension (broadcast) and is for inputs only.
  */
