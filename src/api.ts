@@ -1,5 +1,5 @@
 /** The public surface of an Attention. */
-import type { HostData } from './host-data.ts';
+import type { HostData } from './host-array.ts';
 import type { AttentionOptions, AttentionProblem } from './options.ts';
 import type { AttentionPlan } from './plan.ts';
 import type { DType, GpuTensor, HostTensor } from './tensor.ts';
@@ -60,12 +60,21 @@ export interface Attention {
   /** Resolves when the device is lost. */
   readonly lost: Promise<GPUDeviceLostInfo>;
   /**
-   * A tensor with this data: Float32Array, Float64Array or number[] → f32; or, when asked, f16 (rounded to
-   * nearest even); Uint16Array → f16 bits; Uint8Array → bool (non-zero = attend); Uint32Array → u32.
-   * @param shape as many elements as `data` has
-   * @throws AttentionError 'shape', 'dtype', 'limit', 'device-lost'
+   * A tensor with a copy of this data. What it becomes, and in brackets what else when asked:
+   *
+   *     Float32Array, Float64Array               f32 (f16: rounded to nearest even)
+   *     Float16Array; Uint16Array, f16's bits    f16 (f32; u32: the whole numbers)
+   *     Int8Array, Uint8Array, …ClampedArray     bool, non-zero = attend (u32)
+   *     Int16Array, Int32Array, Uint32Array,     u32, from 0 to 2³² − 1 (bool)
+   *       BigInt64Array, BigUint64Array
+   *     numbers                                  f32 (f16; u32; bool: 0 and 1)
+   *     booleans; bigints                        bool; u32 (bool)
+   *
+   * Arrays may be nested, the innermost typed arrays, of another realm, or backed by a SharedArrayBuffer.
+   * @param shape as many elements as `data` has; default: that of the nested arrays, or the length
+   * @throws AttentionError 'shape', 'dtype', 'option' for a number that the type cannot hold, 'limit', 'device-lost'
    */
-  upload(data: HostData, shape: readonly number[], dtype?: DType): GpuTensor;
+  upload(data: HostData, shape?: readonly number[], dtype?: DType): GpuTensor;
   /**
    * A view's elements, dense and row-major: Float32Array (of u32: Float64Array, which holds every one).
    * @throws AttentionError 'shape', 'dtype', 'option', 'out-of-memory', 'device-lost'
@@ -74,8 +83,9 @@ export interface Attention {
   /** A tensor with undefined content. Default f32. @throws AttentionError 'shape', 'dtype', 'limit', 'device-lost' */
   empty(shape: readonly number[], dtype?: DType): GpuTensor;
   /**
-   * Gives the tensors' buffers back to the pool. A released tensor cannot be used any more. Its views must not be: they are an error until the buffer is
-   * in use again, and then see what is there.
+   * Gives the tensors' buffers back to the pool. A tensor is known by its buffer and layout: a proxy of it, as in a reactive store, and a whole copy are the
+   * tensor. A released tensor cannot be used any more, nor can its copies and views: that is an error. Only a view that names the buffer by hand is taken for
+   * one of the buffer's next tensor.
    * @throws AttentionError 'option' for what was not made here, a view, a plan's tensor or one released before; 'shape', 'dtype', 'device-lost'
    */
   release(...tensors: GpuTensor[]): void;

@@ -10,17 +10,15 @@ import type {
 } from './api.ts';
 import { BufferPool } from './buffers.ts';
 import { Cache } from './cache.ts';
-import { checkDevice, Lifeline, requestDevice } from './device.ts';
+import { checkDevice, destroyQuietly, Lifeline, requestDevice } from './device.ts';
 import { AttentionError, quote } from './errors.ts';
-import type { HostData } from './host-data.ts';
-import { flashMergeDispatch, normalizeParts, type Part } from './kernels/flash_merge.ts';
-import { normalizeProjection, projectDispatch } from './kernels/project.ts';
+import type { HostData } from './host-array.ts';
+import type { MergePart } from './merge.ts';
 import type { AttentionOptions, AttentionProblem } from './options.ts';
 import { type AttentionPlan, type AttentionTensors, Plan, type PlanContext, type Prepared, prepare } from './plan.ts';
 import { checkKeys, normalize, OPTIONS, type Problem } from './problem.ts';
-import { type Absent, bindingOf, checkBinding, Program, programKey, type Step, Uniforms } from './program.ts';
+import { ABSENT_OUTPUT_BYTES, type Absent, bindingOf, checkBinding, Program, programKey, type Step, Uniforms } from './program.ts';
 import { checkLayout, type DType, type GpuTensor, type HostTensor } from './tensor.ts';
-import { chooseProjectTiles, deviceFacts } from './tiles.ts';
 import { checkTuning, describeAdapter, NO_TUNING, type Tuning, tuningClass, withTuning } from './tuning.ts';
 
 const PROGRAMS = 64; // compiled sequences of kernels that calls keep, with the bind groups of their last few tensors
@@ -77,10 +75,13 @@ export class DeviceAttention implements Attention, PlanContext {
     this.pool = new BufferPool(this.lifeline);
     this.uniforms = new Uniforms('createAttention', this.pool, MOST_STEPS);
     const { STORAGE } = GPUBufferUsage;
-    this.absent = { input: this.pool.allocate('createAttention', 16, STORAGE), output: this.pool.allocate('createAttention', 16, STORAGE) };
+    this.absent = {
+      input: this.pool.allocate('createAttention', 16, STORAGE),
+      output: this.pool.allocate('createAttention', ABSENT_OUTPUT_BYTES, STORAGE),
+    };
   }
 
-  upload(data: HostData, shape: readonly number[], dtype?: DType): GpuTensor {
+  upload(data: HostData, shape?: readonly number[], dtype?: DType): GpuTensor {
     this.lifeline.check('upload');
     return this.pool.upload(data, shape, dtype);
   }
@@ -153,16 +154,7 @@ export class DeviceAttention implements Attention, PlanContext {
   }
 
   async project(x: GpuTensor, weights: GpuTensor, bias?: GpuTensor): Promise<GpuTensor> {
-    const caller = 'project';
-    this.lifeline.check(caller);
-    const alignment = this.device.limits.minStorageBufferOffsetAlignment;
-    const projection = normalizeProjection(x, weights, bias);
-    const inputs = { x, w: weights, ...(bias && { bias }) };
-    for (const [name, tensor] of Object.entries(inputs)) this.checkInput(`${caller}: ${name === 'w' ? 'weights' : name}`, tensor);
-    const { variant, reason } = chooseProjectTiles(projection, deviceFacts(this.device, false));
-    const step = { ...projectDispatch(projection, variant, alignment), reason };
-    const made = await this.runStep(caller, step, inputs, { y: { shape: projection.outShape, dtype: 'f32' } });
-    return made.y!;
+    return this.later('project', import('./projection.ts'), ({ projectRows }) => projectRows(this, x, weights, bias));
   }
 
   async plan(problem: AttentionProblem): Promise<AttentionPlan> {
@@ -174,53 +166,27 @@ export class DeviceAttention implements Attention, PlanContext {
   }
 
   async backward(gradient: GpuTensor, forward: ForwardResult, options: BackwardOptions = {}): Promise<AttentionGradients> {
-    this.lifeline.check('backward');
-    const { attentionGradients } = await import('./backward.ts');
-    return attentionGradients(this, gradient, forward, options);
+    return this.later('backward', import('./backward.ts'), ({ attentionGradients }) =>
+      attentionGradients(this, gradient, forward, options),
+    );
   }
 
   async projectBackward(gradient: GpuTensor, x: GpuTensor, weights: GpuTensor): Promise<ProjectionGradients> {
-    this.lifeline.check('projectBackward');
-    const { projectionGradients } = await import('./project-backward.ts');
-    return projectionGradients(this, gradient, x, weights);
+    return this.later('projectBackward', import('./project-backward.ts'), ({ projectionGradients }) =>
+      projectionGradients(this, gradient, x, weights),
+    );
   }
 
-  async merge(parts: readonly { out: GpuTensor; lse: GpuTensor }[]): Promise<{ out: GpuTensor; lse: GpuTensor }> {
-    const caller = 'merge';
-    this.lifeline.check(caller);
-    const { limits, features } = this.device;
-    const [first, ...others] = normalizeParts(parts) as [Part, ...Part[]];
-    for (const [i, part] of parts.entries()) {
-      for (const [name, tensor] of Object.entries({ out: part.out, lse: part.lse }))
-        this.checkInput(`${caller}: parts[${i}].${name}`, tensor);
-    }
-    if (first.out.dtype === 'f16' && !features.has('shader-f16'))
-      throw new AttentionError('unsupported', `${caller}: parts are f16: this device lacks the feature shader-f16`);
-    // Two parts at a time; what is merged so far stays f32 until the last.
-    let merged = { layout: first, tensors: parts[0]! };
-    for (const [i, part] of (others.length > 0 ? others : [undefined]).entries()) {
-      const isLast = i + 1 >= others.length;
-      const dtype = isLast ? first.out.dtype : 'f32';
-      const step = {
-        ...flashMergeDispatch(merged.layout, part, dtype, limits.minStorageBufferOffsetAlignment, limits.maxComputeWorkgroupsPerDimension),
-        reason: 'merge',
-      };
-      const other = part && parts[i + 1]!;
-      const inputs = { a_out: merged.tensors.out, a_lse: merged.tensors.lse, ...(other && { b_out: other.out, b_lse: other.lse }) };
-      const outputs = { out: { shape: first.out.shape, dtype }, lse: { shape: first.lse.shape, dtype: 'f32' as const } };
-      const made = await this.runStep(caller, step, inputs, outputs).finally(() => {
-        if (i > 0) for (const { buffer } of Object.values(merged.tensors)) this.pool.recycle(buffer);
-      });
-      const tensors = { out: made.out!, lse: made.lse! };
-      merged = { layout: normalizeParts([tensors])[0]!, tensors };
-    }
-    return merged.tensors;
+  async merge(parts: readonly MergePart[]): Promise<MergePart> {
+    return this.later('merge', import('./merge.ts'), ({ mergeParts }) => mergeParts(this, parts));
   }
 
   async tune(problem: AttentionProblem): Promise<Tuning> {
     this.lifeline.check('tune');
     const normal = normalize('tune', problem);
-    const { algorithm, variant } = normal;
+    const { algorithm, variant, B, H, N, M } = normal;
+    if (B * H * N * M === 0)
+      throw new AttentionError('shape', `tune: B is ${B}, H ${H}, N ${N} and M ${M}: need one query and one key to measure`);
     if (algorithm !== 'auto' || Object.keys(variant).length > 0)
       throw new AttentionError('option', `tune: algorithm is ${quote(algorithm)}, variant ${quote(variant)}: tune finds both`);
     const { measure } = await import('./tune.ts');
@@ -232,7 +198,12 @@ export class DeviceAttention implements Attention, PlanContext {
   destroy(): void {
     this.lifeline.end('this Attention was destroyed');
     this.pool.destroy();
-    if (this.ownsDevice) this.device.destroy();
+    if (this.ownsDevice) destroyQuietly(this.device);
+  }
+
+  /** A call whose code is loaded first. It ends with this Attention, as every wait does. */
+  private async later<Code, Result>(caller: string, loading: Promise<Code>, call: (code: Code) => Promise<Result>): Promise<Result> {
+    return this.lifeline.wait(caller, loading.then(call));
   }
 
   /** @throws AttentionError for what cannot be bound here */

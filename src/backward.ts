@@ -69,7 +69,7 @@ export class BackwardPlan {
     this.kernels = steps.map(({ kernel, variant, reason }) => ({ name: kernel.name, variant: { ...variant }, reason }));
     this.workspaceBytes = workspaceOf(problem).bytes;
     const tensors = [...INPUTS, ...OUTPUTS].map((name) => [name, problem[name]] as const);
-    this.expected = { ...Object.fromEntries(tensors), workspace: workspaceOf(problem) };
+    this.expected = { ...Object.fromEntries(tensors), workspace: this.workspaceBytes > 0 ? workspaceOf(problem) : undefined };
   }
 
   /** With a program of its own. @throws AttentionError as `prepareBackward`; 'compile' */
@@ -113,7 +113,7 @@ function checkAliasing(caller: string, bound: Readonly<Record<string, Required<G
   const isGradient = (name: string) => (OUTPUTS as readonly string[]).includes(name);
   for (const [output, a] of Object.entries(bound).filter(([name]) => isGradient(name) || name === 'workspace')) {
     for (const [other, b] of Object.entries(bound)) {
-      if (other === output || a.buffer !== b.buffer) continue;
+      if (other === output || a.buffer !== b.buffer || a.size === 0 || b.size === 0) continue;
       const isOverlap = a.offset < b.offset + b.size && b.offset < a.offset + a.size;
       if (isGradient(output) && isGradient(other) && !isOverlap) continue;
       throw new AttentionError(

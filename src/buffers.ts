@@ -1,17 +1,19 @@
 /** GPU buffers of one Attention: tensors up and down, and a pool that hands released buffers out again. */
-import { hasten, type Lifeline } from './device.ts';
+import { destroyQuietly, hasten, type Lifeline, popErrorScope } from './device.ts';
 import { AttentionError, quote } from './errors.ts';
-import { gather, type HostData, toBytes } from './host-data.ts';
+import type { HostData } from './host-array.ts';
+import { gather, toBytes } from './host-data.ts';
 import {
   byteLength,
   checkDType,
   checkLayout,
   checkShape,
   type DType,
-  elementCount,
+  describeLayout,
   type GpuTensor,
   type HostTensor,
   type Layout,
+  sameLayout,
 } from './tensor.ts';
 
 const POOL_BUFFERS = 32; // released buffers kept at most
@@ -21,8 +23,13 @@ interface Allocation {
   readonly buffer: GPUBuffer;
   readonly size: number;
   readonly usage: GPUBufferUsageFlags;
+  generation: number; // another each time that the pool hands the buffer out
+  issued?: Layout | undefined; // of the tensor that a caller has, and may release
   error?: string; // why the device could not make it, once that is known
 }
+
+/** A tensor carries its buffer's generation; so do its copies, proxies and views. A view that was written by hand has none. */
+const GENERATION = Symbol('generation');
 
 /** Which pool a buffer came from: to tell a tensor of another Attention from a caller's own buffer. */
 const owners = /* @__PURE__ */ new WeakMap<GPUBuffer, BufferPool>();
@@ -31,23 +38,18 @@ export class BufferPool {
   readonly device: GPUDevice;
   private readonly live = new Map<GPUBuffer, Allocation>();
   private readonly free: Allocation[] = []; // the longest unused first
-  private readonly issued = new WeakSet<GpuTensor>(); // tensors that callers have, and may release
-  private readonly released = new WeakSet<GpuTensor>(); // their buffers may be somebody else's by now
+  private generations = 0;
   private readonly unsettled = new Set<Promise<unknown>>();
 
   constructor(private readonly lifeline: Lifeline) {
     this.device = lifeline.device;
   }
 
-  upload(data: HostData, shape: readonly number[], dtype?: DType): GpuTensor {
-    checkShape('upload: shape', shape);
+  upload(data: HostData, shape?: readonly number[], dtype?: DType): GpuTensor {
     if (dtype !== undefined) checkDType('upload: dtype', dtype);
-    const host = toBytes(data, dtype);
-    if (data.length !== elementCount(shape)) {
-      throw new AttentionError('shape', `upload: ${data.length} elements for shape ${quote(shape)}: need ${elementCount(shape)}`);
-    }
-    const tensor = this.tensor('upload', shape, host.dtype);
-    this.write(tensor.buffer, 0, host.bytes);
+    const host = toBytes(data, shape, dtype);
+    const tensor = this.tensor('upload', host.shape, host.dtype);
+    this.write(tensor.buffer, 0, host.bytes, 'upload');
     return tensor;
   }
 
@@ -55,6 +57,11 @@ export class BufferPool {
     const what = 'download: tensor';
     const layout = checkLayout(what, tensor, 'input');
     this.check(what, tensor, layout, 'COPY_SRC');
+    if (layout.bytes === 0) return { data: gather(new ArrayBuffer(0), layout), shape: layout.shape };
+    return this.lifeline.wait('download', this.read(what, tensor, layout));
+  }
+
+  private async read(what: string, tensor: GpuTensor, layout: Layout): Promise<HostTensor> {
     const staging = this.allocate(what, layout.bytes, GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST);
     try {
       await this.submit('download', [tensor, { ...tensor, buffer: staging }], (encoder) =>
@@ -67,25 +74,36 @@ export class BufferPool {
         throw new AttentionError('out-of-memory', `${what} ${quote(layout.shape)}: ${error.message}`, { cause: error });
       throw error;
     } finally {
-      staging.unmap();
-      this.recycle(staging);
+      this.unmap(staging);
     }
+  }
+
+  /** Takes a mapped buffer back. One of a lost device may refuse to be unmapped. */
+  private unmap(staging: GPUBuffer): void {
+    try {
+      staging.unmap();
+    } catch (error) {
+      this.discard(staging);
+      throw error;
+    }
+    this.recycle(staging);
   }
 
   /** A dense tensor with undefined content, for a caller who may release it. `what` opens the error messages. */
   tensor(what: string, shape: readonly number[], dtype?: DType): GpuTensor {
     const tensor = this.kept(what, shape, dtype);
-    this.issued.add(tensor);
+    this.live.get(tensor.buffer)!.issued = checkLayout(what, tensor, 'output');
     return tensor;
   }
 
-  /** The same for the library's own use: only `recycle` takes its buffer back, or `end` where a caller may have seen the tensor. */
+  /** The same for the library's own use: only `recycle` takes its buffer back. */
   kept(what: string, shape: readonly number[], dtype: DType = 'f32'): GpuTensor {
     checkShape(`${what}: shape`, shape);
     checkDType(`${what}: dtype`, dtype);
     const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
     const buffer = this.allocate(`${what}: ${quote(shape)}`, byteLength(shape, dtype), usage);
-    return { buffer, shape: [...shape], dtype };
+    const made = { buffer, shape: [...shape], dtype, [GENERATION]: this.live.get(buffer)!.generation };
+    return made;
   }
 
   /** A buffer of at least `bytes` with undefined content. */
@@ -96,7 +114,9 @@ export class BufferPool {
       throw new AttentionError('limit', `${what} needs ${bytes} bytes: maxBufferSize of this device is ${maxBufferSize}`);
     const size = Math.min(roundUp(bytes), maxBufferSize - (maxBufferSize % 4));
     const index = this.free.findLastIndex((allocation) => allocation.size === size && allocation.usage === usage);
-    const allocation = index >= 0 ? this.free.splice(index, 1)[0]! : this.create(size, usage);
+    const allocation = index >= 0 ? this.free.splice(index, 1)[0]! : this.lifeline.now(what, () => this.create(size, usage));
+    allocation.generation = ++this.generations;
+    allocation.issued = undefined;
     this.live.set(allocation.buffer, allocation);
     return allocation.buffer;
   }
@@ -105,8 +125,8 @@ export class BufferPool {
     this.device.pushErrorScope('out-of-memory');
     this.device.pushErrorScope('validation');
     const buffer = this.device.createBuffer({ label: `attention ${size} bytes`, size, usage });
-    const scopes = Promise.all([this.device.popErrorScope(), this.device.popErrorScope()]);
-    const allocation: Allocation = { buffer, size, usage };
+    const scopes = Promise.all([popErrorScope(this.device), popErrorScope(this.device)]);
+    const allocation: Allocation = { buffer, size, usage, generation: 0 };
     const settled: Promise<void> = scopes
       .then((errors) => {
         const error = errors.find((found) => found !== null);
@@ -136,53 +156,48 @@ export class BufferPool {
     this.live.delete(buffer);
     if (allocation.error !== undefined) return;
     if (allocation.size > POOL_BYTES) {
-      buffer.destroy();
+      destroyQuietly(buffer);
       return;
     }
     this.free.push(allocation);
     let bytes = this.free.reduce((sum, { size }) => sum + size, 0);
     while (this.free.length > POOL_BUFFERS || bytes > POOL_BYTES) {
       const oldest = this.free.shift()!;
-      oldest.buffer.destroy();
+      destroyQuietly(oldest.buffer);
       bytes -= oldest.size;
     }
-  }
-
-  /** Takes a tensor back for good: to use it is an error from now on. */
-  end(tensor: GpuTensor): void {
-    this.issued.delete(tensor);
-    this.released.add(tensor);
-    this.recycle(tensor.buffer);
   }
 
   /** Destroys a buffer that recorded commands may still use: submitting them then is an error, not a wrong result. */
   discard(buffer: GPUBuffer): void {
     this.live.delete(buffer);
-    buffer.destroy();
+    destroyQuietly(buffer);
   }
 
-  /** Gives tensors back that were made here; all of them or, when one cannot be, none. */
+  /** Gives tensors back that were made here; all of them or, when one cannot be, none. Buffer and layout tell which tensor it is: a copy is the tensor too. */
   release(tensors: readonly GpuTensor[]): void {
     for (const tensor of tensors) {
-      const layout = checkLayout('release: tensor', tensor, 'input');
-      this.check('release: tensor', tensor, layout);
-      if (!this.live.has(tensor.buffer)) {
-        throw new AttentionError('option', `release: tensor ${quote(layout.shape)} lies in a buffer that this Attention did not make`);
-      }
-      if (!this.issued.has(tensor))
-        throw new AttentionError(
-          'option',
-          `release: ${quote(layout.shape)} is a view, or belongs to a plan: release the tensor that it is a view of, or destroy the plan`,
-        );
+      const what = 'release: tensor';
+      const layout = checkLayout(what, tensor, 'input');
+      this.check(what, tensor, layout);
+      const allocation = this.live.get(tensor.buffer);
+      const own = `${what} ${describeLayout(layout)}`;
+      if (!allocation) throw new AttentionError('option', `${own} lies in a buffer that this Attention did not make`);
+      const { issued } = allocation;
+      if (!issued) throw new AttentionError('option', `${own} belongs to a plan, a layer or a model: destroy that instead`);
+      if (!sameLayout(layout, issued, Number.POSITIVE_INFINITY))
+        throw new AttentionError('option', `${own} is a view of ${describeLayout(issued)}: release the tensor that it is a view of`);
     }
-    for (const tensor of tensors) this.end(tensor);
+    for (const { buffer } of tensors) this.recycle(buffer);
   }
 
   /** Writes to a buffer that may not exist: that it could not be allocated is told when it is used. */
-  write(buffer: GPUBuffer, offset: number, bytes: ArrayBuffer | Uint8Array<ArrayBuffer>): void {
-    this.device.pushErrorScope('validation');
-    this.device.queue.writeBuffer(buffer, offset, bytes);
-    this.device.popErrorScope().catch(() => {}); // the device is lost: every call says so
+  write(buffer: GPUBuffer, offset: number, bytes: ArrayBuffer | Uint8Array<ArrayBuffer>, caller = 'a pending call'): void {
+    this.lifeline.now(caller, () => {
+      this.device.pushErrorScope('validation');
+      this.device.queue.writeBuffer(buffer, offset, bytes);
+    });
+    void popErrorScope(this.device);
   }
 
   /**
@@ -191,14 +206,16 @@ export class BufferPool {
    */
   check(what: string, tensor: GpuTensor, layout: Layout, usage?: 'STORAGE' | 'COPY_SRC'): void {
     const { buffer } = tensor;
-    if (!(buffer instanceof GPUBuffer)) {
-      throw new AttentionError('option', `${what}.buffer is ${quote(buffer)}: need a GPUBuffer`);
+    if (!isBuffer(buffer)) {
+      throw new AttentionError('option', `${what}.buffer is ${quote(buffer)}: need a GPUBuffer, and not a proxy of one`);
     }
     const owner = owners.get(buffer);
     if (owner !== undefined && owner !== this)
       throw new AttentionError('option', `${what} ${quote(layout.shape)} belongs to another Attention`);
-    if (owner === this && (!this.live.has(buffer) || this.released.has(tensor))) {
-      throw new AttentionError('option', `${what} ${quote(layout.shape)} was released`);
+    const { [GENERATION]: generation } = tensor as { [GENERATION]?: number };
+    const current = this.live.get(buffer)?.generation;
+    if (owner === this && (current === undefined || (generation ?? current) !== current)) {
+      throw new AttentionError('option', `${what} ${quote(layout.shape)} was released before`);
     }
     this.checkAllocated(what, tensor);
     if (layout.offset + layout.bytes > buffer.size) {
@@ -222,9 +239,19 @@ export class BufferPool {
   }
 
   destroy(): void {
-    for (const { buffer } of [...this.live.values(), ...this.free]) buffer.destroy();
+    for (const { buffer } of [...this.live.values(), ...this.free]) destroyQuietly(buffer);
     this.live.clear();
     this.free.length = 0;
+  }
+}
+
+/** Also of another realm. A proxy of a buffer has the buffer's class, but no engine takes it. */
+function isBuffer(value: unknown): value is GPUBuffer {
+  try {
+    const isNamed = value instanceof GPUBuffer || Object.prototype.toString.call(value) === '[object GPUBuffer]';
+    return isNamed && typeof (value as GPUBuffer).size === 'number';
+  } catch {
+    return false;
   }
 }
 

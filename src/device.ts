@@ -51,12 +51,27 @@ export async function hasten(device: GPUDevice, outcome: Promise<undefined>, gro
   const settled = outcome.finally(() => {
     isSettled = true;
   });
+  settled.catch(() => {}); // when a submit throws, nobody waits for it
   for (let ms = 1; ms < 100; ms *= growth) {
     await Promise.race([settled, new Promise((resolve) => setTimeout(resolve, ms))]);
     if (isSettled) break;
     device.queue.submit([]);
   }
   return settled;
+}
+
+/** `device.popErrorScope()` as a promise in any case: on a lost device it may throw at once. When nobody waits for it, its failure is no news. */
+export function popErrorScope(device: GPUDevice): Promise<GPUError | null> {
+  const scope = (async () => device.popErrorScope())();
+  scope.catch(() => {});
+  return scope;
+}
+
+/** Destroys what may be gone already: on a lost device the call may throw. */
+export function destroyQuietly(object: { destroy(): void }): void {
+  try {
+    object.destroy();
+  } catch {} // nothing is left of it
 }
 
 /** How long after a failure a lost device may take to say that it is lost. */
@@ -106,23 +121,41 @@ export class Lifeline {
   }
 
   /**
+   * What the engine does at once, without a promise. Some engines throw on a lost device, and before `device.lost` says so: such a failure is 'device-lost' too.
+   * A TypeError or a RangeError is about the arguments.
+   */
+  now<T>(caller: string, body: () => T): T {
+    try {
+      return body();
+    } catch (error) {
+      this.check(caller);
+      const { name, message } = error as Error;
+      if (['AttentionError', 'TypeError', 'RangeError'].includes(name)) throw error;
+      throw new AttentionError('device-lost', `${caller}: the device failed (${name}): ${message}`, { cause: error });
+    }
+  }
+
+  /**
    * Records and submits commands at once, within an error scope of its own; resolves when the device has accepted them.
    * @throws AttentionError 'option' with WebGPU's message, such as for a buffer of another device
    */
   async submit(caller: string, record: (encoder: GPUCommandEncoder) => void): Promise<void> {
     this.check(caller);
+    const error = await this.wait(caller, this.submitNow(caller, record));
+    if (error) throw new AttentionError('option', `${caller}: WebGPU refused the tensors: ${error.message}`, { cause: error });
+  }
+
+  private async submitNow(caller: string, record: (encoder: GPUCommandEncoder) => void): Promise<GPUError | null> {
+    let scope: Promise<GPUError | null> | undefined;
     this.device.pushErrorScope('validation');
-    let scope: Promise<GPUError | null>;
     try {
       const encoder = this.device.createCommandEncoder({ label: caller });
       record(encoder);
       this.device.queue.submit([encoder.finish()]);
     } finally {
-      scope = this.device.popErrorScope();
-      scope.catch(() => {}); // when recording threw, nobody waits for it
+      scope = popErrorScope(this.device);
     }
-    const error = await this.wait(caller, scope);
-    if (error) throw new AttentionError('option', `${caller}: WebGPU refused the tensors: ${error.message}`, { cause: error });
+    return scope;
   }
 
   private error(caller: string): AttentionError {

@@ -32,15 +32,17 @@ export function naming<T>(caller: string, body: () => T): T {
   }
 }
 
-/** A value as an error message quotes it: `[1,8,256,64]`, `"lower"`, `NaN`, `GPUBuffer`. */
+/** A value as an error message quotes it: `[1,8,256,64]`, `"lower"`, `NaN`, `5n`, `Float32Array(3)`, `GPUBuffer`. */
 export function quote(value: unknown): string {
   if (typeof value === 'string') return JSON.stringify(value);
+  if (typeof value === 'bigint') return `${value}n`;
   if (typeof value === 'function') return value.name || 'a function';
   if (Array.isArray(value)) {
     const shown = value.slice(0, 8).map(quote);
     return `[${shown.join(',')}${value.length > 8 ? `,… ${value.length} in all` : ''}]`;
   }
-  if (ArrayBuffer.isView(value)) return `${value.constructor.name}(${(value as Uint8Array).length ?? value.byteLength})`;
+  if (ArrayBuffer.isView(value))
+    return `${Object.prototype.toString.call(value).slice(8, -1)}(${(value as Uint8Array).length ?? value.byteLength})`;
   if (value !== null && typeof value === 'object') {
     const name = value.constructor?.name ?? 'object';
     return name === 'Object' ? `{${Object.keys(value).join(', ')}}` : name;

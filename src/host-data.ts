@@ -1,42 +1,139 @@
 /** Between arrays in the computer's memory and the bytes of a buffer. */
 import { AttentionError, quote } from './errors.ts';
 import { fromHalf, toHalf } from './half.ts';
-import { byteLength, type DType, elementCount, type Layout, rowMajor } from './tensor.ts';
+import { type FloatData, type HostArray, type IntegerArray, isArray, type Nested, readArray, typesOf } from './host-array.ts';
+import { byteLength, checkShape, type DType, elementCount, type HostTensor, type Layout, rowMajor } from './tensor.ts';
 
-/** What `upload` accepts. */
-export type HostData = Float32Array | Float64Array | Uint16Array | Uint32Array | Uint8Array | readonly number[];
+/** Floating-point numbers that a call takes: nested arrays, which tell their shape, or elements in any form with their shape. */
+export type HostInput = FloatData | { readonly data: FloatData; readonly shape: readonly number[] };
 
-/** The bytes of host data as a buffer holds them, a multiple of 4 long, and their element type. */
-export function toBytes(data: HostData, dtype: DType | undefined): { bytes: Uint8Array<ArrayBuffer>; dtype: DType } {
-  const natural = naturalType(data);
-  const type = dtype ?? natural;
-  if (type !== natural && !(natural === 'f32' && type === 'f16')) {
-    throw new AttentionError(
-      'dtype',
-      `upload: dtype is ${quote(dtype)}: ${quote(data)} becomes ${natural}${natural === 'f32' ? ' or f16' : ''}`,
-    );
-  }
-  const bytes = new Uint8Array(byteLength([data.length], type));
-  if (type === 'f32') new Float32Array(bytes.buffer).set(data);
-  else if (type === 'u32') new Uint32Array(bytes.buffer).set(data);
-  else if (type === 'bool') bytes.set(data);
-  else new Uint16Array(bytes.buffer).set(natural === 'f16' ? data : Uint16Array.from(data, toHalf));
-  return { bytes, dtype: type };
+/** Truth values in the computer's memory: true or non-zero = attend. */
+export interface BooleanTensor {
+  readonly data: Nested<boolean> | Int8Array | Uint8Array | Uint8ClampedArray;
+  readonly shape: readonly number[];
 }
 
-function naturalType(data: unknown): DType {
-  if (data instanceof Float32Array || data instanceof Float64Array) return 'f32';
-  if (data instanceof Uint8Array || data instanceof Uint8ClampedArray) return 'bool';
-  if (data instanceof Uint16Array) return 'f16';
-  if (data instanceof Uint32Array) return 'u32';
-  if (!Array.isArray(data))
-    throw new AttentionError(
-      'dtype',
-      `upload: data is ${quote(data)}: need Float32Array, Float64Array, number[], Uint16Array, Uint8Array or Uint32Array`,
-    );
-  const bad = data.findIndex((value) => typeof value !== 'number');
-  if (bad >= 0) throw new AttentionError('dtype', `upload: data[${bad}] is ${quote(data[bad])}: need a number`);
-  return 'f32';
+/** Whole numbers, such as tokens: a list, nested arrays, or elements with their shape. */
+export type Integers = IntegerData | { readonly data: IntegerData; readonly shape: readonly number[] };
+type IntegerData = IntegerArray | Nested<number> | Nested<bigint> | Nested<IntegerArray>;
+
+/** The bytes of host data as a buffer holds them, a multiple of 4 long, and what they are. The shape is the data's own where none is given. */
+export function toBytes(
+  data: unknown,
+  shape: readonly number[] | undefined,
+  dtype: DType | undefined,
+): { bytes: Uint8Array<ArrayBuffer>; dtype: DType; shape: readonly number[] } {
+  const what = 'upload: data';
+  const read = readArray(what, data);
+  const shaped = withShape(what, read, shape === undefined ? read.nesting : shape, 'upload: shape');
+  const [natural, ...others] = typesOf(shaped);
+  const type = dtype ?? natural!;
+  if (type !== natural && !others.includes(type)) {
+    const possible = [natural, ...others].join(' or ');
+    throw new AttentionError('dtype', `upload: dtype is ${quote(dtype)}: ${quote(data)} becomes ${possible}`);
+  }
+  const bytes = new Uint8Array(byteLength(shaped.shape, type));
+  const { kind, values } = shaped;
+  if (type === 'f32') new Float32Array(bytes.buffer).set(values as ArrayLike<number>);
+  else if (type === 'u32') new Uint32Array(bytes.buffer).set(wholeNumbers(what, shaped));
+  else if (type === 'bool') bytes.set(truthValues(what, shaped));
+  else new Uint16Array(bytes.buffer).set(kind === 'Uint16Array' ? (values as Uint16Array) : Uint16Array.from(values as number[], toHalf));
+  return { bytes, dtype: type, shape: shaped.shape };
+}
+
+/** Floating-point numbers and their shape. `what` opens the error messages: `selfAttention: inputs`. @throws AttentionError 'shape', 'dtype' */
+export function readFloats(what: string, value: unknown): HostTensor {
+  const read = readTensor(what, value);
+  if (!typesOf(read).some((type) => type === 'f32' || type === 'f16')) throw wrongKind(what, value, 'numbers, as of a Float32Array');
+  const { kind, shape } = read;
+  const values = read.values as ArrayLike<number>;
+  if (kind === 'Uint16Array') return { data: Float32Array.from(values, fromHalf), shape };
+  if (kind === 'Float16Array') return { data: Float32Array.from(values), shape };
+  const isFloats = ArrayBuffer.isView(values);
+  return { data: isFloats ? (values as unknown as Float32Array) : Float64Array.from(values), shape };
+}
+
+/** A mask: truth values as 0 and 1, or numbers to add. @throws AttentionError 'shape', 'dtype' */
+export function readMask(what: string, value: unknown): { dtype: 'bool' | 'f32'; data: ArrayLike<number>; shape: readonly number[] } {
+  const read = readTensor(what, value);
+  const [natural] = typesOf(read);
+  if (natural === 'bool') return { dtype: 'bool', data: truthValues(what, read), shape: read.shape };
+  const { data, shape } = readFloats(what, value);
+  const isLowest = (number: number) => natural === 'f16' && number <= -65504; // f16's lowest value excludes a key as −∞ does
+  return { dtype: 'f32', data: data.map((number) => (isLowest(number) ? Number.NEGATIVE_INFINITY : number)), shape };
+}
+
+/** Whole numbers and their shape; a negative one as its two's complement. @throws AttentionError 'shape', 'dtype', 'option' */
+export function readIntegers(
+  what: string,
+  value: unknown,
+  least = 0,
+  most = 2 ** 32 - 1,
+): { data: Uint32Array<ArrayBuffer>; shape: readonly number[] } {
+  const read = readTensor(what, value);
+  if (!typesOf(read).includes('u32')) throw wrongKind(what, value, 'whole numbers');
+  return { data: wholeNumbers(what, read, least, most), shape: read.shape };
+}
+
+const wrongKind = (what: string, value: unknown, need: string): AttentionError =>
+  new AttentionError('dtype', `${what} is ${quote(isArray(value) ? value : (value as HostTensor).data)}: need ${need}`);
+
+/** An array with a shape. */
+interface Shaped extends HostArray {
+  readonly shape: readonly number[];
+}
+
+/** An array, or one with its shape beside it. */
+function readTensor(what: string, value: unknown): Shaped {
+  if (isArray(value)) {
+    const read = readArray(what, value);
+    return withShape(what, read, read.nesting, what);
+  }
+  const { data, shape } = (value ?? {}) as Partial<HostTensor>;
+  if (data === undefined) throw new AttentionError('shape', `${what} is ${quote(value)}: need rows of numbers, or { data, shape }`);
+  return withShape(what, readArray(what, data), shape, `${what}.shape`);
+}
+
+/** The array's elements in a given shape, which nested arrays must have already. `name` is the shape's in error messages. */
+function withShape(what: string, array: HostArray, shape: unknown, name: string): Shaped {
+  checkShape(name, shape);
+  const count = array.values.length;
+  if (count !== elementCount(shape))
+    throw new AttentionError('shape', `${what} has ${count} elements for shape ${quote(shape)}: need ${elementCount(shape)}`);
+  const { nesting } = array;
+  if (nesting.length > 1 && (nesting.length !== shape.length || nesting.some((size, axis) => size !== shape[axis])))
+    throw new AttentionError('shape', `${name} is ${quote(shape)}, and ${what} is nested as ${quote(nesting)}: must be equal`);
+  return { ...array, shape };
+}
+
+function wholeNumbers(what: string, array: HostArray, least = 0, most = 2 ** 32 - 1): Uint32Array<ArrayBuffer> {
+  const numbers = new Uint32Array(array.values.length);
+  for (let i = 0; i < numbers.length; i++) {
+    const value = array.values[i]!;
+    const number = Number(value);
+    if (!Number.isInteger(number) || number < least || number > most)
+      throw new AttentionError('option', `${what}${placeOf(array, i)} is ${quote(value)}: need an integer from ${least} to ${most}`);
+    numbers[i] = number;
+  }
+  return numbers;
+}
+
+/** 1 and 0. Integers: anything but 0 is true. Plain numbers are 0 or 1: others look like a mask that is meant to be added. */
+function truthValues(what: string, array: HostArray): Uint8Array {
+  const truth = new Uint8Array(array.values.length);
+  for (let i = 0; i < truth.length; i++) {
+    const value = array.values[i]!;
+    if (array.kind === 'number' && value !== 0 && value !== 1)
+      throw new AttentionError('option', `${what}${placeOf(array, i)} is ${quote(value)}: need 0 or 1 for dtype 'bool'`);
+    truth[i] = Number(Boolean(value));
+  }
+  return truth;
+}
+
+/** Where an element stands, as JavaScript says it: `[3]`, or `[1][0]` in nested arrays. */
+function placeOf({ nesting }: HostArray, i: number): string {
+  const strides = rowMajor(nesting);
+  return nesting.map((size, axis) => `[${Math.floor(i / strides[axis]!) % size}]`).join('');
 }
 
 /** The elements of a view, read from the bytes between its first and its last one, dense and row-major. */

@@ -10,7 +10,8 @@ export type {
 } from './api.ts';
 export { createAttention } from './attention.ts';
 export { AttentionError, type AttentionErrorCode } from './errors.ts';
-export type { HostData } from './host-data.ts';
+export type { FloatArray, FloatData, HalfArray, HostData, IntegerArray, Nested } from './host-array.ts';
+export type { HostInput, Integers } from './host-data.ts';
 export type { Algorithm, AttentionOptions, AttentionProblem, BackwardLayouts, Dropout, ScoresForm } from './options.ts';
 export type { AttentionPlan, AttentionTensors, BackwardTensors } from './plan.ts';
 export { type SelfAttentionOptions, selfAttention } from './self-attention.ts';

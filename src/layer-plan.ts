@@ -1,7 +1,7 @@
 /** A layer compiled for inputs of one shape: its tensors, and the dispatches of both directions. */
 import { AttentionError, quote } from './errors.ts';
+import { type HostInput, readFloats } from './host-data.ts';
 import type { AttentionPlan, AttentionTensors, BackwardTensors } from './plan.ts';
-import { checkHostTensor } from './reference/host.ts';
 import { type Operation, Parts, product, rowsOf, type Sequence, submit, transposed } from './sequence.ts';
 import type { GpuTensor, HostTensor } from './tensor.ts';
 import type { PlannedKernel, TrainablePlan } from './trainable.ts';
@@ -108,11 +108,11 @@ export class LayerPlan implements TrainablePlan {
     dInputs.encode(pass);
   }
 
-  async forward(x: HostTensor): Promise<HostTensor> {
+  async forward(x: HostInput): Promise<HostTensor> {
     return this.run('forward', 'x', this.x, x, this.y, (pass) => this.encode(pass));
   }
 
-  async backward(dY: HostTensor): Promise<HostTensor> {
+  async backward(dY: HostInput): Promise<HostTensor> {
     this.check('backward');
     if (!this.dY || !this.dX) throw new AttentionError('option', 'backward: this plan was made without backward: true');
     return this.run('backward', 'dY', this.dY, dY, this.dX, (pass) => this.encodeBackward(pass));
@@ -135,16 +135,16 @@ export class LayerPlan implements TrainablePlan {
     caller: string,
     name: string,
     to: GpuTensor,
-    given: HostTensor,
+    given: HostInput,
     from: GpuTensor,
     encode: (pass: GPUComputePassEncoder) => void,
   ): Promise<HostTensor> {
     this.check(caller);
-    const data = checkHostTensor(`${caller}: ${name}`, given);
-    if (quote(given.shape) !== quote(to.shape))
-      throw new AttentionError('shape', `${caller}: ${name} is ${quote(given.shape)}, the plan has ${quote(to.shape)}`);
+    const { data, shape } = readFloats(`${caller}: ${name}`, given);
+    if (quote(shape) !== quote(to.shape))
+      throw new AttentionError('shape', `${caller}: ${name} is ${quote(shape)}, the plan has ${quote(to.shape)}`);
     const { on } = this.layer;
-    on.pool.write(to.buffer, 0, Float32Array.from(data).buffer);
+    on.pool.write(to.buffer, 0, Float32Array.from(data).buffer, caller);
     const [, result] = await Promise.all([submit(on, caller, this.own, encode), on.download(from)]); // at once: the next call writes over it
     return result;
   }

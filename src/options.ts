@@ -53,7 +53,7 @@ export interface AttentionOptions<Tensor = GpuTensor> {
    * scores; an element ≤ −3e38 (f16: ≤ −65504), so −∞ and the frameworks' lowest value, excludes the key as `false` does.
    */
   mask?: Tensor;
-  /** u32 [B]: keys from this index on do not exist and are never loaded; above M counts as M. (ONNX nonpad_kv_seqlen) */
+  /** u32 [B] or [B,1]: keys from this index on do not exist and are never loaded; above M counts as M. (ONNX nonpad_kv_seqlen) */
   keyLengths?: Tensor;
   /** f32 [H]: adds −slope · |n + causalOffset − m| to the scores. (FlashAttention) */
   alibiSlopes?: Tensor;

@@ -93,13 +93,13 @@ export class ParameterSet {
   }
 
   write(name: string, data: ArrayLike<number>): void {
-    this.on.pool.write(this.values.buffer, 4 * this.places.get(name)!.first, Float32Array.from(data).buffer);
+    this.on.pool.write(this.values.buffer, 4 * this.places.get(name)!.first, Float32Array.from(data).buffer, 'load');
   }
 
   /** Forgets the gradients so far: the next update is the first. */
   restart(): void {
     this.step = 0;
-    this.on.pool.write(this.moments.buffer, 0, new ArrayBuffer(4 * elementCount(this.moments.shape)));
+    this.on.pool.write(this.moments.buffer, 0, new ArrayBuffer(4 * elementCount(this.moments.shape)), 'load');
   }
 
   async read(of: 'values' | 'gradients'): Promise<ReadonlyMap<string, Float32Array>> {
@@ -115,7 +115,7 @@ export class ParameterSet {
       const slot = this.nextSlot;
       this.nextSlot = (slot + 1) % SLOTS;
       const { params, grid } = adamDispatch(range, this.total, this.step, options);
-      this.on.pool.write(this.uniforms, slot * this.stride, packParams(params));
+      this.on.pool.write(this.uniforms, slot * this.stride, packParams(params), 'encodeUpdate');
       pass.setBindGroup(0, this.groups[slot]!);
       pass.dispatchWorkgroups(...grid);
     }

@@ -1,4 +1,5 @@
 /** Compute pipelines by device, kernel and variant: each is compiled once. */
+import { popErrorScope } from './device.ts';
 import { AttentionError } from './errors.ts';
 import { type Binding, describeVariant, type Kernel, type Variant } from './kernels/kernel.ts';
 import { specialize } from './specialize.ts';
@@ -50,7 +51,7 @@ async function compile(device: GPUDevice, kernel: Kernel, variant: Variant, labe
   }));
   const layout = device.createPipelineLayout({ label, bindGroupLayouts: [device.createBindGroupLayout({ label, entries })] });
   const pipeline = device.createComputePipelineAsync({ label, layout, compute: { module, entryPoint: 'main' } });
-  const scope = device.popErrorScope();
+  const scope = popErrorScope(device);
   try {
     const [compiled, error] = await Promise.all([pipeline, scope]);
     if (error) throw error;

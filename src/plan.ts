@@ -23,7 +23,7 @@ export interface AttentionTensors {
   readonly lse?: GpuTensor; // [B,H,N]
   readonly scores?: GpuTensor; // [B,H,N,M]
   readonly mask?: GpuTensor;
-  readonly keyLengths?: GpuTensor; // [B]
+  readonly keyLengths?: GpuTensor; // [B] or [B,1]
   readonly alibiSlopes?: GpuTensor; // [H]
   readonly sinks?: GpuTensor; // [H]
   /** At least `workspaceBytes`, usage STORAGE. Needed where that is above 0. */
@@ -218,7 +218,7 @@ function checkAliasing(bound: Readonly<Record<string, Required<GPUBufferBinding>
   const isRead = resource === 'heads' || resource === 'splits'; // the workspace, by the kernel that writes lse
   for (const [output, a] of Object.entries(bound).filter(([name]) => OUTPUTS.includes(name))) {
     for (const [other, b] of Object.entries(bound)) {
-      if (other === output || a.buffer !== b.buffer) continue;
+      if (other === output || a.buffer !== b.buffer || a.size === 0 || b.size === 0) continue;
       const isOverlap = a.offset < b.offset + b.size && b.offset < a.offset + a.size;
       const isReadBack = (output === 'out' && READ_BACK.includes(other)) || (isRead && output === 'lse' && other === 'workspace');
       if (!OUTPUTS.includes(other) || isReadBack || isOverlap) {

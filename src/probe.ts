@@ -1,4 +1,5 @@
 /** What a device does that no limit or feature tells. */
+import { destroyQuietly } from './device.ts';
 import { quadProbe } from './kernels/quad_probe.ts';
 import { getPipeline } from './pipelines.ts';
 
@@ -12,11 +13,20 @@ export function hasOrderedQuads(device: GPUDevice): Promise<boolean> {
   return known;
 }
 
+const label = 'quad_probe';
+
 async function probe(device: GPUDevice): Promise<boolean> {
   const pipeline = await getPipeline(device, quadProbe, {});
-  const label = 'quad_probe';
   const out = device.createBuffer({ label, size: 4, usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC });
   const staging = device.createBuffer({ label, size: 4, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST });
+  try {
+    return await isOrdered(device, pipeline, out, staging);
+  } finally {
+    for (const buffer of [out, staging]) destroyQuietly(buffer);
+  }
+}
+
+async function isOrdered(device: GPUDevice, pipeline: GPUComputePipeline, out: GPUBuffer, staging: GPUBuffer): Promise<boolean> {
   const encoder = device.createCommandEncoder({ label });
   const pass = encoder.beginComputePass({ label });
   pass.setPipeline(pipeline);
@@ -29,7 +39,5 @@ async function probe(device: GPUDevice): Promise<boolean> {
   encoder.copyBufferToBuffer(out, 0, staging, 0, 4);
   device.queue.submit([encoder.finish()]);
   await staging.mapAsync(GPUMapMode.READ);
-  const disordered = new Uint32Array(staging.getMappedRange())[0];
-  for (const buffer of [out, staging]) buffer.destroy();
-  return disordered === 0;
+  return new Uint32Array(staging.getMappedRange())[0] === 0;
 }

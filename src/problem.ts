@@ -103,7 +103,9 @@ function checkTensors(caller: string, problem: AttentionProblem): Pick<Problem, 
   };
   if (kB !== B) need('B must be equal', 'k', k, 'q', q);
   if (kD !== D) need('D must be equal', 'k', k, 'q', q);
-  if (H % Hk !== 0) need(`the ${Hk} key heads must divide the ${H} query heads`, 'k', k, 'q', q);
+  if (D === 0) throw new AttentionError('shape', `${caller}: q is ${quote(q.shape)}: D must be at least 1`);
+  if (v.shape[3] === 0) throw new AttentionError('shape', `${caller}: v is ${quote(v.shape)}: Dv must be at least 1`);
+  if (Hk === 0 ? H !== 0 : H % Hk !== 0) need(`the ${Hk} key heads must divide the ${H} query heads`, 'k', k, 'q', q);
   if (v.shape[0] !== B) need('B must be equal', 'v', v, 'q', q);
   if (v.shape[1] !== Hk) need('the key and value heads must be equal', 'v', v, 'k', k);
   if (v.shape[2] !== M) need('M must be equal', 'v', v, 'k', k);
@@ -208,13 +210,24 @@ function checkMask(caller: string, tensor: TensorLayout, shape: readonly number[
   return { ...mask, shape: padded, strides };
 }
 
-/** Checks a tensor of rank 1; `true` is a dense one. */
+/** Key lengths as ONNX writes them, [B,1], are [B] too. */
+export function withoutLastOne(layout: Layout): Layout {
+  const { shape, strides } = layout;
+  if (shape.length !== 2 || shape[1] !== 1) return layout;
+  return { ...layout, shape: [shape[0]!], strides: [shape[0] === 1 ? 1 : strides[0]!] };
+}
+
+/** Checks a tensor of rank 1, or key lengths of [B,1]; `true` is a dense one. */
 function checkVector(caller: string, name: string, tensor: true | TensorLayout, letter: string, length: number, dtype: DType): Layout {
   const dense: TensorLayout = { shape: [length], dtype, strides: rowMajor([length]) };
-  const layout = checkLayout(`${caller}: ${name}`, tensor === true ? dense : tensor, 'input');
+  const given = checkLayout(`${caller}: ${name}`, tensor === true ? dense : tensor, 'input');
+  const layout = letter === 'B' ? withoutLastOne(given) : given;
   if (layout.shape.length !== 1 || layout.shape[0] !== length) {
-    throw new AttentionError('shape', `${caller}: ${name} is ${quote(layout.shape)}: need [${letter}] = [${length}]`);
+    const or = letter === 'B' ? ` or [${length},1]` : '';
+    throw new AttentionError('shape', `${caller}: ${name} is ${quote(given.shape)}: need [${letter}] = [${length}]${or}`);
   }
+  if (length > 1 && layout.strides[0] !== 1)
+    throw new AttentionError('shape', `${caller}: ${name} is ${describeLayout(given)}: need elements one behind the other`);
   requireDType(`${caller}: ${name}`, layout, [dtype]);
   return layout;
 }

@@ -14,7 +14,12 @@ export interface Step extends Dispatch {
 /** What to bind, by resource name. */
 export type Resources = Readonly<Record<string, GPUBufferBinding | undefined>>;
 
-/** What is bound for a tensor that is absent: zeros for an input; for an output a buffer that nobody reads. */
+/** Bytes from one absent output of a dispatch to the next, which WebGPU forbids to share a place; 256 is the largest alignment of an offset. */
+const ABSENT_STRIDE = 256;
+/** Bytes of the buffer for absent outputs: no kernel that may lack one writes more than three. */
+export const ABSENT_OUTPUT_BYTES = 3 * ABSENT_STRIDE;
+
+/** What is bound for a tensor that is absent, or has no elements: zeros for an input; for an output a buffer that nobody reads. */
 export interface Absent {
   readonly input: GPUBuffer;
   readonly output: GPUBuffer;
@@ -90,14 +95,18 @@ export class Program {
     const { maxComputeWorkgroupsPerDimension: limit } = this.pool.device.limits;
     const grids = steps.map((step) => foldGrid('encode', step, limit));
     if (this.isShared) this.uniforms.write(steps);
-    const bound = steps.flatMap(({ kernel, params, resources: names }, i) =>
-      kernel.bindings.map(({ name, access }): GPUBufferBinding => {
+    const bound = steps.flatMap(({ kernel, params, resources: names }, i) => {
+      let outputs = 0;
+      return kernel.bindings.map(({ name, access }): GPUBufferBinding => {
         if (access === 'uniform') return { buffer: this.uniforms.buffer, offset: i * this.uniforms.stride, size: 4 * params.length };
-        return resources[names?.[name] ?? name] ?? { buffer: access === 'read' ? absent.input : absent.output };
-      }),
-    );
+        const given = resources[names?.[name] ?? name];
+        if (given && given.size !== 0) return given;
+        return access === 'read' ? { buffer: absent.input } : { buffer: absent.output, offset: ABSENT_STRIDE * outputs++, size: 16 };
+      });
+    });
     const groups = this.bindGroups(steps, bound);
     for (const [i, grid] of grids.entries()) {
+      if (!grid.every((size) => size > 0)) continue; // nothing to compute
       pass.setPipeline(this.pipelines[i]!);
       pass.setBindGroup(0, groups[i]!);
       pass.dispatchWorkgroups(...grid);
@@ -132,8 +141,8 @@ export class Program {
  * @throws AttentionError 'limit' when there are more workgroups than 32 bits can number
  */
 export function foldGrid(caller: string, { kernel, grid }: Dispatch, limit: number): Grid {
-  if (grid.every((size) => size <= limit)) return grid;
   const count = grid[0] * grid[1] * grid[2];
+  if (count === 0 || grid.every((size) => size <= limit)) return grid;
   const z = Math.ceil(count / limit ** 2);
   const y = Math.ceil(count / (z * limit));
   const x = Math.ceil(count / (z * y)); // so that few are left over
@@ -142,10 +151,10 @@ export function foldGrid(caller: string, { kernel, grid }: Dispatch, limit: numb
   return [x, y, z];
 }
 
-/** Where a tensor is bound: at the multiple of the alignment below its offset. */
+/** Where a tensor is bound: at the multiple of the alignment below its offset. One without elements has size 0, and is bound as one that is absent. */
 export function bindingOf(buffer: GPUBuffer, { offset, bytes }: Layout, alignment: number): Required<GPUBufferBinding> {
   const rest = offset % alignment;
-  return { buffer, offset: offset - rest, size: rest + bytes };
+  return { buffer, offset: offset - rest, size: bytes === 0 ? 0 : rest + bytes };
 }
 
 /** Throws unless a tensor fits one storage binding. */

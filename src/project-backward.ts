@@ -6,8 +6,9 @@ import { AttentionError, quote } from './errors.ts';
 import { type Matrix, normalizeProjection, productDispatch, rowStride } from './kernels/project.ts';
 import { requireDType } from './problem.ts';
 import type { Step } from './program.ts';
+import { chooseProjectTiles } from './project-tiles.ts';
 import { checkLayout, type GpuTensor, type Layout } from './tensor.ts';
-import { chooseProjectTiles, deviceFacts } from './tiles.ts';
+import { deviceFacts } from './tiles.ts';
 
 /** One product: its step, which tensor each binding stands for, and the shape of what it gives. */
 interface Product {

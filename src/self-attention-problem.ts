@@ -1,11 +1,13 @@
 /** The contract of selfAttention, for the GPU and the reference alike: rows and weight matrices checked and normalised once. */
 import { AttentionError, quote } from './errors.ts';
+import { isArray } from './host-array.ts';
+import { type HostInput, readFloats } from './host-data.ts';
 import type { Dropout } from './options.ts';
 import { checkDropout, checkKeys, isFiniteF32 } from './problem.ts';
-import { checkShape, elementCount, type HostTensor } from './tensor.ts';
+import type { HostTensor } from './tensor.ts';
 
-/** A matrix as rows of numbers, or as a tensor. */
-export type Rows = readonly (readonly number[])[] | HostTensor;
+/** A matrix as rows of numbers, or as elements with their shape. */
+export type Rows = HostInput;
 
 /** Options of `selfAttention`. Weight matrices are [in, width]: q = x · queryWeights. */
 export interface SelfAttentionOptions {
@@ -18,7 +20,7 @@ export interface SelfAttentionOptions {
   /** [H·Dv, out]: applied to the heads' contexts side by side; absent: the identity */
   outputWeights?: Rows;
   /** [out], added to the context vectors, after outputWeights */
-  outputBias?: readonly number[] | HostTensor;
+  outputBias?: HostInput;
   /** How many heads share the width; must divide it. Default 1. */
   heads?: number;
   /** Default 1 without query, key and value weights (the simplified self-attention), else 1/√(head size). */
@@ -138,46 +140,15 @@ const identity = (width: number): HostTensor => ({
   shape: [width, width],
 });
 
-/** Rows of numbers, or a host tensor, as a host tensor of one of the ranks. */
-function toTensor(name: string, value: Rows | readonly number[], ranks: readonly number[]): HostTensor {
+/** What a caller gave as a host tensor of one of the ranks. */
+function toTensor(name: string, value: HostInput, ranks: readonly number[]): HostTensor {
+  const what = `selfAttention: ${name}`;
+  const tensor = readFloats(what, value);
+  const { shape } = tensor;
   const fail = (need: string): never => {
-    throw new AttentionError('shape', `selfAttention: ${name} is ${quote(value)}: need ${need}`);
+    throw new AttentionError('shape', `${what} is ${quote(isArray(value) ? value : shape)}: need ${need}`);
   };
-  if (Array.isArray(value)) return ranks[0] === 1 ? fromNumbers(name, value) : fromRows(name, value as readonly (readonly number[])[]);
-  const tensor = value as HostTensor;
-  if (tensor === null || typeof tensor !== 'object' || !(tensor.data instanceof Float32Array || tensor.data instanceof Float64Array)) {
-    return fail('rows of numbers, or { data: Float32Array or Float64Array, shape }');
-  }
-  checkShape(`selfAttention: ${name}.shape`, tensor.shape);
-  if (!ranks.includes(tensor.shape.length)) {
-    throw new AttentionError('shape', `selfAttention: ${name} is ${quote(tensor.shape)}: need rank ${ranks.join(' or ')}`);
-  }
-  if (tensor.data.length !== elementCount(tensor.shape)) {
-    throw new AttentionError(
-      'shape',
-      `selfAttention: ${name} has ${tensor.data.length} elements for shape ${quote(tensor.shape)}: need ${elementCount(tensor.shape)}`,
-    );
-  }
+  if (!ranks.includes(shape.length)) fail(`rank ${ranks.join(' or ')}, not ${shape.length}`);
+  if (shape[shape.length - 1] === 0) fail('at least one number a row');
   return tensor;
-}
-
-function fromNumbers(name: string, numbers: readonly number[]): HostTensor {
-  if (numbers.length === 0) throw new AttentionError('shape', `selfAttention: ${name} is []: need at least one number`);
-  const bad = numbers.findIndex((number) => typeof number !== 'number');
-  if (bad >= 0) throw new AttentionError('dtype', `selfAttention: ${name}[${bad}] is ${quote(numbers[bad])}: need a number`);
-  return { data: Float64Array.from(numbers), shape: [numbers.length] };
-}
-
-function fromRows(name: string, rows: readonly (readonly number[])[]): HostTensor {
-  const width = Array.isArray(rows[0]) ? rows[0].length : 0;
-  if (width === 0)
-    throw new AttentionError('shape', `selfAttention: ${name} is ${quote(rows)}: need at least one row of at least one number`);
-  for (const [i, row] of rows.entries()) {
-    if (!Array.isArray(row) || row.length !== width) {
-      throw new AttentionError('shape', `selfAttention: ${name}[${i}] is ${quote(row)}: every row needs ${width} numbers`);
-    }
-    const bad = row.findIndex((number) => typeof number !== 'number');
-    if (bad >= 0) throw new AttentionError('dtype', `selfAttention: ${name}[${i}][${bad}] is ${quote(row[bad])}: need a number`);
-  }
-  return { data: Float64Array.from(rows.flat()), shape: [rows.length, width] };
 }

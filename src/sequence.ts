@@ -3,8 +3,9 @@ import type { DeviceAttention } from './attention.ts';
 import type { Dispatch } from './kernels/kernel.ts';
 import { type Matrix, productDispatch, rowStride } from './kernels/project.ts';
 import { bindingOf, checkBinding, Program, type Resources, type Step } from './program.ts';
+import { chooseProjectTiles } from './project-tiles.ts';
 import { checkLayout, type DType, type GpuTensor, type Layout } from './tensor.ts';
-import { chooseProjectTiles, deviceFacts } from './tiles.ts';
+import { deviceFacts } from './tiles.ts';
 
 /** A dispatch, and its tensors by binding name. */
 export interface Operation {
@@ -96,7 +97,7 @@ export class Parts {
     checkBinding(what, checkLayout(what, { shape, dtype }, 'output'), device.limits);
     const tensor = pool.kept(what, shape, dtype);
     this.tensors.push(tensor);
-    this.ends.push(() => pool.end(tensor));
+    this.ends.push(() => pool.recycle(tensor.buffer));
     return tensor;
   }
 

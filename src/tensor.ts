@@ -3,14 +3,14 @@ import { AttentionError, quote } from './errors.ts';
 /** Element types in GPU memory. A `bool` is one byte: 0 or not. */
 export type DType = 'f32' | 'f16' | 'bool' | 'u32';
 
-/** A tensor in the computer's memory: row-major. The reference returns Float64Array, the GPU path Float32Array; both accept both. */
+/** A tensor in the computer's memory, as calls return it: row-major. The reference returns Float64Array, the GPU path Float32Array. Calls take any `HostInput`. */
 export interface HostTensor {
   readonly data: Float32Array | Float64Array;
   readonly shape: readonly number[];
 }
 
 /**
- * How a tensor lies in a buffer.
+ * How a tensor lies in a buffer. A size may be 0: then it has no elements.
  * `offset` is in bytes, a multiple of 4, default 0. `strides` are in elements, row-major if absent; the last is 1;
  * 0 repeats the same elements along a dimension (broadcast) and is for inputs only.
  */
@@ -32,7 +32,7 @@ export interface Layout {
   readonly dtype: DType;
   readonly offset: number; // bytes
   readonly strides: readonly number[]; // elements
-  readonly bytes: number; // from offset to the end of the last element, rounded up to 4
+  readonly bytes: number; // from offset to the end of the last element, rounded up to 4; 0 where there is no element
 }
 
 /** Bytes of an element. */
@@ -42,21 +42,21 @@ const MAX_ELEMENTS = 2 ** 32; // kernels index with u32
 export const elementCount = (shape: readonly number[]): number => shape.reduce((product, size) => product * size, 1);
 export const byteLength = (shape: readonly number[], dtype: DType): number => Math.ceil((elementCount(shape) * BYTES[dtype]) / 4) * 4;
 
-/** Strides, in elements, of a dense row-major tensor. */
+/** Strides, in elements, of a dense row-major tensor. A size of 0 counts as 1, as in PyTorch. */
 export function rowMajor(shape: readonly number[]): number[] {
   const strides = new Array<number>(shape.length).fill(1);
-  for (let i = shape.length - 2; i >= 0; i--) strides[i] = strides[i + 1]! * shape[i + 1]!;
+  for (let i = shape.length - 2; i >= 0; i--) strides[i] = strides[i + 1]! * Math.max(1, shape[i + 1]!);
   return strides;
 }
 
-/** Checks that every size is a whole number from 1 on. `what` opens the error message: `upload: shape`. */
+/** Checks that every size is a whole number from 0 on. `what` opens the error message: `upload: shape`. */
 export function checkShape(what: string, shape: unknown): asserts shape is readonly number[] {
   if (!Array.isArray(shape) || shape.length === 0) {
     throw new AttentionError('shape', `${what} is ${quote(shape)}: need an array of sizes, such as [1,8,256,64]`);
   }
   for (const size of shape) {
-    if (!Number.isSafeInteger(size) || size < 1)
-      throw new AttentionError('shape', `${what} is ${quote(shape)}: every size must be an integer ≥ 1`);
+    if (!Number.isSafeInteger(size) || size < 0)
+      throw new AttentionError('shape', `${what} is ${quote(shape)}: every size must be an integer ≥ 0`);
   }
   if (elementCount(shape) > MAX_ELEMENTS) {
     throw new AttentionError(
@@ -79,7 +79,7 @@ export function checkLayout(what: string, tensor: TensorLayout, use: 'input' | '
   }
   const strides = tensor.strides ?? rowMajor(shape);
   checkStrides(what, shape, strides, use);
-  const last = shape.reduce((sum, size, i) => sum + (size - 1) * strides[i]!, 0);
+  const last = elementCount(shape) === 0 ? -1 : shape.reduce((sum, size, i) => sum + (size - 1) * strides[i]!, 0);
   if (offset / BYTES[dtype] + last >= MAX_ELEMENTS) {
     throw new AttentionError(
       'limit',
@@ -108,7 +108,7 @@ function checkStrides(
   if (strides.some((stride) => !Number.isSafeInteger(stride) || stride < 0)) return fail('every stride must be an integer ≥ 0');
   const last = shape.length - 1;
   if (shape[last]! > 1 && strides[last] !== 1) return fail('the last one must be 1');
-  if (use === 'input') return;
+  if (use === 'input' || elementCount(shape) === 0) return;
   // In an output no two elements may share a place: ordered by stride, each dimension must clear the ones inside it.
   let span = 1;
   const order = shape.map((size, i) => ({ size, stride: strides[i] as number })).filter(({ size }) => size > 1);
@@ -124,7 +124,7 @@ export function sameLayout(a: Layout, b: Layout, offsetAlignment: number): boole
     a.dtype === b.dtype &&
     a.offset % offsetAlignment === b.offset % offsetAlignment &&
     a.shape.length === b.shape.length &&
-    a.shape.every((size, i) => size === b.shape[i] && (size === 1 || a.strides[i] === b.strides[i]))
+    a.shape.every((size, i) => size === b.shape[i] && (size === 1 || a.bytes === 0 || a.strides[i] === b.strides[i]))
   );
 }
 

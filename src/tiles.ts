@@ -2,9 +2,8 @@
 import { AttentionError, quote } from './errors.ts';
 import { skipsZeros } from './kernels/context.ts';
 import type { Variant } from './kernels/kernel.ts';
-import { type Projection, projectBytes } from './kernels/project.ts';
 import type { Problem } from './problem.ts';
-import { checkExplicitTiles, checkFits, force } from './tile-checks.ts';
+import { checkExplicitTiles, force } from './tile-checks.ts';
 
 /** What tile sizes depend on. */
 export interface DeviceFacts {
@@ -67,7 +66,7 @@ export function chooseExplicitTiles(problem: Problem, facts: DeviceFacts): Tiles
   const { N, M, Dv, q, k } = problem;
   const scores = matmulTile(N, M, facts);
   const context = matmulTile(N, Dv, facts);
-  const tiles = facts.isSoftware ? Math.min(MOST_TILES, Math.ceil(M / scores.size)) : 1;
+  const tiles = facts.isSoftware ? Math.min(MOST_TILES, Math.ceil(Math.max(M, 1) / scores.size)) : 1;
   const storage = { Q: q.dtype, K: k.dtype };
   const chosen = {
     scores: {
@@ -90,14 +89,6 @@ export function chooseExplicitTiles(problem: Problem, facts: DeviceFacts): Tiles
   return checkExplicitTiles(force(chosen, problem), facts);
 }
 
-/** Tiles of a linear projection. */
-export function chooseProjectTiles({ rows, outWidth }: Pick<Projection, 'rows' | 'outWidth'>, facts: DeviceFacts): Choice {
-  const { size, reason, ...blocks } = matmulTile(rows, outWidth, facts);
-  const variant = { TILE_N: size, TILE_O: size, TILE_I: 16, ROWS: blocks.rows, COLS: blocks.cols };
-  checkFits('project', size ** 2 / (16 * blocks.rows * blocks.cols), projectBytes(variant), facts);
-  return { variant, reason };
-}
-
 /** Lanes and rows a workgroup, for a kernel whose invocations share rows of `length`. */
 export function chooseRowTiles(length: number, facts: DeviceFacts): Choice {
   const lanes = rowLanes(length, facts);
@@ -110,7 +101,11 @@ export function chooseRowTiles(length: number, facts: DeviceFacts): Choice {
  * matrices. A device on the CPU loads slowly, and keeps sums in memory in any case: with 4 × 2 blocks SwiftShader takes 13% less time than with 2 × 2
  * (N = M = 512, 24 Nov 2026), with 4 × 4 as long. Intel's compiler spills 44 to 116 registers with two blocks and more, none with one (Mesa 26.1).
  */
-function matmulTile(height: number, width: number, facts: DeviceFacts): { size: number; rows: number; cols: number; reason: string } {
+export function matmulTile(
+  height: number,
+  width: number,
+  facts: DeviceFacts,
+): { size: number; rows: number; cols: number; reason: string } {
   const [size, rows, cols] =
     Math.min(height, width) <= 32 ? [16, 1, 1] : facts.isSoftware ? [64, 4, 2] : facts.vendor === 'intel' ? [32, 1, 1] : [64, 2, 2];
   return { size, rows, cols, reason: `tiles of ${size} for ${height}×${width}, ${rows}×${cols} blocks an invocation` };

@@ -3,6 +3,7 @@ import { type AdamOptions, normalizeAdam } from './adam-options.ts';
 import type { Attention } from './api.ts';
 import { DeviceAttention } from './attention.ts';
 import { AttentionError, quote } from './errors.ts';
+import type { HostInput } from './host-data.ts';
 import { LayerPlan } from './layer-plan.ts';
 import { ParameterSet } from './parameters.ts';
 import { submit } from './sequence.ts';
@@ -76,7 +77,7 @@ export class Layer implements TrainableSelfAttention {
     return this.read('gradients');
   }
 
-  load(parameters: Partial<SelfAttentionParameters>): void {
+  load(parameters: Partial<Record<keyof SelfAttentionParameters, HostInput>>): void {
     this.check('load');
     const { width } = this;
     const checked = checkParameters('load', parameters, Object.fromEntries(MATRICES.map((name) => [name, [width, width]])));

@@ -1,9 +1,9 @@
 /** The contract of trainable attention, for the GPU and the reference alike: options checked, and what a seed begins with. */
 import { ADAM_KEYS, type AdamOptions, normalizeAdam } from './adam-options.ts';
 import { AttentionError, quote } from './errors.ts';
+import { type HostInput, type Integers, readFloats, readIntegers } from './host-data.ts';
 import { checkKeys, isFiniteF32 } from './problem.ts';
 import { normals, random } from './random.ts';
-import { checkHostTensor } from './reference/host.ts';
 import { elementCount, type HostTensor } from './tensor.ts';
 import type { TrainablePlanOptions } from './trainable.ts';
 
@@ -117,25 +117,23 @@ export function initialTables(options: Required<WordModelOptions>): Pick<WordMod
   };
 }
 
-/** Sentences' tokens, or their targets: whole numbers below `vocabulary`; among targets −1 stands for none. */
+/** Sentences' tokens, or their targets: whole numbers below `vocabulary`; among targets −1 stands for none. One list, or rows of `length`. */
 export function checkTokens(
   caller: string,
   name: 'tokens' | 'targets',
-  values: ArrayLike<number>,
-  count: number,
+  given: Integers,
+  { batch, length }: { batch: number; length: number },
   vocabulary: number,
 ): Uint32Array<ArrayBuffer> {
-  if (values === null || typeof values !== 'object' || values.length !== count) {
-    const got = values?.length === undefined ? quote(values) : `${values.length} numbers`;
-    throw new AttentionError('shape', `${caller}: ${name} is ${got}: need ${count}, one a word`);
-  }
-  const least = name === 'targets' ? -1 : 0;
-  for (let i = 0; i < count; i++) {
-    const value = values[i]!;
-    if (!Number.isInteger(value) || value < least || value >= vocabulary)
-      throw new AttentionError('option', `${caller}: ${name}[${i}] is ${quote(value)}: need an integer from ${least} to ${vocabulary - 1}`);
-  }
-  return Uint32Array.from(values);
+  const what = `${caller}: ${name}`;
+  const { data, shape } = readIntegers(what, given, name === 'targets' ? -1 : 0, vocabulary - 1);
+  const isFlat = shape.length === 1 && data.length === batch * length;
+  if (!isFlat && quote(shape) !== quote([batch, length]))
+    throw new AttentionError(
+      'shape',
+      `${what} has shape ${quote(shape)}: need ${batch * length}, one a word, or ${quote([batch, length])}`,
+    );
+  return data;
 }
 
 export interface PlanSizes {
@@ -161,14 +159,14 @@ export function normalizePlan(caller: string, options: TrainablePlanOptions): Pl
 /** The data of parameters that a caller gives. @throws AttentionError 'option', 'shape', 'dtype' */
 export function checkParameters(
   caller: string,
-  parameters: Partial<Record<string, HostTensor>>,
+  parameters: Partial<Record<string, HostInput>>,
   shapes: Readonly<Record<string, readonly number[]>>,
 ): readonly (readonly [name: string, data: ArrayLike<number>])[] {
   checkKeys(caller, parameters, Object.keys(shapes));
   return Object.entries(parameters).map(([name, tensor]) => {
-    const data = checkHostTensor(`${caller}: ${name}`, tensor!);
-    if (quote(tensor!.shape) !== quote(shapes[name]))
-      throw new AttentionError('shape', `${caller}: ${name} is ${quote(tensor!.shape)}: need ${quote(shapes[name])}`);
+    const { data, shape } = readFloats(`${caller}: ${name}`, tensor!);
+    if (quote(shape) !== quote(shapes[name]))
+      throw new AttentionError('shape', `${caller}: ${name} is ${quote(shape)}: need ${quote(shapes[name])}`);
     return [name, data] as const;
   });
 }

@@ -1,6 +1,7 @@
 /** Attention with weights that learn. What it runs on is loaded when it is first used. */
 import type { AdamOptions } from './adam-options.ts';
 import type { Attention } from './api.ts';
+import type { HostInput, Integers } from './host-data.ts';
 import type { GpuTensor, HostTensor } from './tensor.ts';
 import type {
   SelfAttentionParameters,
@@ -47,9 +48,9 @@ export interface TrainablePlan {
   /** Records dX and the parameters' gradients, from dY and what the last `encode` left. @throws AttentionError 'option' without `backward`, 'device-lost' */
   encodeBackward(pass: GPUComputePassEncoder): void;
   /** Uploads x, runs `encode`, downloads y. @throws AttentionError 'shape', 'dtype', 'out-of-memory', 'device-lost' */
-  forward(x: HostTensor): Promise<HostTensor>;
+  forward(x: HostInput): Promise<HostTensor>;
   /** Uploads dY, runs `encodeBackward`, downloads dX. @throws as `forward` and `encodeBackward` */
-  backward(dY: HostTensor): Promise<HostTensor>;
+  backward(dY: HostInput): Promise<HostTensor>;
   /** Frees the plan's buffers; the layer stays. */
   destroy(): void;
 }
@@ -61,7 +62,7 @@ export interface Trainable<Parameters, Options> {
   /** Of the last backward pass; 0 before the first. @throws AttentionError 'device-lost' */
   gradients(): Promise<Parameters>;
   /** Sets some or all parameters; Adam begins anew. @throws AttentionError 'option', 'shape', 'dtype' */
-  load(parameters: Partial<Parameters>): void;
+  load(parameters: Partial<Record<keyof Parameters, HostInput>>): void;
   /**
    * Records one step of Adam. Its numbers are written with `queue.writeBuffer` when it is recorded, to one of 64 places in turn: submit before the
    * 65th dispatch. @throws AttentionError 'option', 'device-lost'
@@ -103,18 +104,18 @@ export interface WordPlan {
   encodeBackward(pass: GPUComputePassEncoder): void;
   /**
    * Uploads sentences, runs `encode`, downloads what came out.
-   * @param tokens  batch · length integers from 0 to below `vocabulary`
+   * @param tokens  batch · length integers from 0 to below `vocabulary`, in one list or in rows of `length`
    * @param targets as many, −1 where there is none. Default: none at all
    * @throws AttentionError 'shape', 'option', 'out-of-memory', 'device-lost'
    */
-  forward(tokens: ArrayLike<number>, targets?: ArrayLike<number>): Promise<WordOutput>;
+  forward(tokens: Integers, targets?: Integers): Promise<WordOutput>;
   /**
    * One step of training in one submission: forward, backward, Adam.
    * @param tokens, targets as `forward` takes them
    * @returns the losses' sum divided by `batch`, before the step
    * @throws AttentionError 'option', also without `backward`, 'shape', 'out-of-memory', 'device-lost'
    */
-  train(tokens: ArrayLike<number>, targets: ArrayLike<number>, options?: WordAdamOptions): Promise<number>;
+  train(tokens: Integers, targets: Integers, options?: WordAdamOptions): Promise<number>;
   /** Frees the plan's buffers; the model stays. */
   destroy(): void;
 }

@@ -1,6 +1,6 @@
 /** Measures the variants that fit a problem on the device at hand. Loaded when somebody tunes. */
 import type { BufferPool } from './buffers.ts';
-import { hasten } from './device.ts';
+import { destroyQuietly, hasten } from './device.ts';
 import { AttentionError } from './errors.ts';
 import type { Variant } from './kernels/kernel.ts';
 import { type AttentionTensors, Plan, type PlanContext } from './plan.ts';
@@ -142,8 +142,7 @@ class Clock {
   }
 
   destroy(): void {
-    this.querySet.destroy();
-    this.resolved.destroy();
+    for (const object of [this.querySet, this.resolved]) destroyQuietly(object);
     this.pool.recycle(this.stamps.buffer);
   }
 }

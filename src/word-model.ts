@@ -1,6 +1,7 @@
 /** The smallest model around a layer of trainable self-attention: words in, the next word's logits and losses out. Loaded when it is first used. */
 import type { Attention } from './api.ts';
 import { AttentionError, quote } from './errors.ts';
+import type { HostInput } from './host-data.ts';
 import { ParameterSet } from './parameters.ts';
 import { Parts, submit } from './sequence.ts';
 import type { GpuTensor, HostTensor } from './tensor.ts';
@@ -81,7 +82,7 @@ export class Words implements WordModel {
     return this.join(this.layer.gradients(), 'gradients');
   }
 
-  load(parameters: Partial<WordModelParameters>): void {
+  load(parameters: Partial<Record<keyof WordModelParameters, HostInput>>): void {
     this.check('load');
     const { width } = this.layer;
     const all = { ...this.shapes, ...Object.fromEntries(MATRICES.map((name) => [name, [width, width]])) };

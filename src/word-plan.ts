@@ -1,6 +1,7 @@
 /** A word model compiled for a number of sentences: its layer's plan, and what comes before and after it. */
 import { dense } from './bind.ts';
 import { AttentionError } from './errors.ts';
+import type { Integers } from './host-data.ts';
 import { crossEntropyDispatch } from './kernels/cross_entropy.ts';
 import { embeddingDispatch } from './kernels/embedding.ts';
 import { embeddingBackwardDispatch } from './kernels/embedding_backward.ts';
@@ -97,7 +98,7 @@ export class WordModelPlan implements WordPlan {
     dEmbed.encode(pass);
   }
 
-  async forward(tokens: ArrayLike<number>, targets?: ArrayLike<number>): Promise<WordOutput> {
+  async forward(tokens: Integers, targets?: Integers): Promise<WordOutput> {
     const none = { length: this.batch * this.model.length };
     this.write('forward', tokens, targets ?? Array.from(none, () => -1));
     const { on } = this.model.layer;
@@ -107,7 +108,7 @@ export class WordModelPlan implements WordPlan {
     return { logits, losses, ...(weights && { weights }) };
   }
 
-  async train(tokens: ArrayLike<number>, targets: ArrayLike<number>, options: WordAdamOptions = {}): Promise<number> {
+  async train(tokens: Integers, targets: Integers, options: WordAdamOptions = {}): Promise<number> {
     const caller = 'train';
     normalizeWordAdam(caller, options);
     if (!this.sequences.dClassify) throw new AttentionError('option', `${caller}: this plan was made without backward: true`);
@@ -134,14 +135,14 @@ export class WordModelPlan implements WordPlan {
     if (this.isDestroyed) throw new AttentionError('device-lost', `${caller}: this plan was destroyed`);
   }
 
-  private write(caller: string, tokens: ArrayLike<number>, targets: ArrayLike<number>): void {
+  private write(caller: string, tokens: Integers, targets: Integers): void {
     this.check(caller);
     const { vocabulary, length, layer } = this.model;
-    const check = (name: 'tokens' | 'targets', values: ArrayLike<number>) =>
-      checkTokens(caller, name, values, this.batch * length, vocabulary).buffer;
+    const sizes = { batch: this.batch, length };
+    const check = (name: 'tokens' | 'targets', values: Integers) => checkTokens(caller, name, values, sizes, vocabulary).buffer;
     const bytes = { tokens: check('tokens', tokens), targets: check('targets', targets) };
-    layer.on.pool.write(this.tokens.buffer, 0, bytes.tokens);
-    layer.on.pool.write(this.targets.buffer, 0, bytes.targets);
+    layer.on.pool.write(this.tokens.buffer, 0, bytes.tokens, caller);
+    layer.on.pool.write(this.targets.buffer, 0, bytes.targets, caller);
   }
 }
 

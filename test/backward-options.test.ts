@@ -55,8 +55,9 @@ const INPUTS: Inputs = {
 /** Forward and backward on the GPU: the gradients' numbers by name. */
 async function gradientsOn(on: Attention, inputs: Inputs, options: ReferenceBackwardOptions, tier?: BackwardTier, maskType?: 'f16') {
   const made: GpuTensor[] = [];
-  const upload = ({ data, shape }: { data: ArrayLike<unknown>; shape: readonly number[] }, dtype?: 'f16') => {
-    made.push(on.upload(data as Float32Array<ArrayBuffer>, shape, dtype));
+  const upload = (tensor: unknown, dtype?: 'f16') => {
+    const { data, shape } = tensor as HostTensor;
+    made.push(on.upload(data, shape, dtype));
     return made.at(-1)!;
   };
   const { mask, keyLengths, alibiSlopes, sinks, maskGradient, ...rest } = options;

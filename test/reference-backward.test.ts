@@ -46,15 +46,15 @@ test.each(pairs)('%s and %s', (a, b) => {
     const { out } = scaledDotProductAttention(q!, k!, v!, options);
     return Array.from(out.data, (value, i) => value * gradient!.data[i]!).reduce((sum, term) => sum + term, 0);
   };
-  const hasMaskGradient = options.mask !== undefined && options.mask.data instanceof Float64Array;
+  const hasMaskGradient = (options.mask as HostTensor | undefined)?.data instanceof Float64Array;
   const { out, lse } = scaledDotProductAttention(q!, k!, v!, options);
   const gradients = backward(gradient!, { q: q!, k: k!, v: v!, out, lse: lse! }, { ...options, maskGradient: hasMaskGradient });
-  const inputs = {
+  const inputs: Record<string, HostTensor> = {
     q: q!,
     k: k!,
     v: v!,
     ...(hasMaskGradient && { mask: options.mask as HostTensor }),
-    ...(options.sinks && { sinks: options.sinks }),
+    ...(options.sinks && { sinks: options.sinks as HostTensor }),
   };
   expect(Object.keys(gradients).sort()).toEqual(Object.keys(inputs).sort());
   for (const [name, input] of Object.entries(inputs)) {

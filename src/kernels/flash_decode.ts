@@ -24,7 +24,7 @@ export const flashDecode: Kernel = {
 };
 
 /** Rows that share a key head: the queries of its query heads. */
-export const rowsOf = ({ H, Hk, N }: Problem): number => (H / Hk) * N;
+export const rowsOf = ({ H, Hk, N }: Problem): number => (Hk === 0 ? 0 : (H / Hk) * N);
 
 /** @param variant its SPLITS is no `const` of the shader: one pipeline serves every number of keys */
 export function flashDecodeDispatch(problem: Problem, { SPLITS, ...variant }: Variant, alignment: number): Dispatch {

@@ -32,6 +32,8 @@ export function normalizeParts(parts: readonly { out: TensorLayout; lse: TensorL
   const [first] = checked as [Part];
   if (first.out.shape.length !== 4)
     throw new AttentionError('shape', `merge: parts[0].out is ${quote(first.out.shape)}: need rank 4, [B,H,N,Dv]`);
+  if (first.out.shape[3] === 0)
+    throw new AttentionError('shape', `merge: parts[0].out is ${quote(first.out.shape)}: Dv must be at least 1`);
   const rows = first.out.shape.slice(0, 3);
   for (const [i, { out, lse }] of checked.entries()) {
     if (quote(out.shape) !== quote(first.out.shape) || out.dtype !== first.out.dtype) {

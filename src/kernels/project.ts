@@ -38,7 +38,7 @@ export function normalizeProjection(x: TensorLayout, w: TensorLayout, bias: Tens
   }
   rowStride(`${caller}: x`, checked.x);
   const { shape } = checked.x;
-  return { ...checked, rows: elementCount(shape) / width, width, outWidth, outShape: [...shape.slice(0, -1), outWidth] };
+  return { ...checked, rows: elementCount(shape.slice(0, -1)), width, outWidth, outShape: [...shape.slice(0, -1), outWidth] };
 }
 
 /** How far apart the rows of a tensor are. Dimensions of size 1 have no say. @throws AttentionError 'shape' unless all are equally far apart */

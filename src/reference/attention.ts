@@ -1,21 +1,22 @@
 import { AttentionError, quote } from '../errors.ts';
+import type { Nested } from '../host-array.ts';
+import { type BooleanTensor, type HostInput, type Integers, readFloats, readIntegers, readMask } from '../host-data.ts';
 import type { AttentionOptions } from '../options.ts';
 import { checkKeys, normalize, OPTIONS, type Problem } from '../problem.ts';
 import type { HostTensor } from '../tensor.ts';
 import { context } from './context.ts';
 import { dropoutKeep } from './dropout.ts';
-import { type BooleanTensor, checkHostMask, checkHostTensor, checkIntegers, type Integers } from './host.ts';
-import { type ScoresInputs, scores } from './scores.ts';
+import { LOWEST, type ScoresInputs, scores } from './scores.ts';
 import { softmax } from './softmax.ts';
 
 /** The options of `scaledDotProductAttention`, with host tensors. */
-export interface ReferenceOptions extends Omit<AttentionOptions<HostTensor>, 'mask' | 'keyLengths' | 'variant'> {
-  /** Rank 1 to 4, broadcast to [B,H,N,M]: Uint8Array or booleans, true = attend; or numbers, added to the scores. */
-  mask?: HostTensor | BooleanTensor;
-  /** [B]: keys from this index on do not exist. */
-  keyLengths?: Integers;
+export interface ReferenceOptions extends Omit<AttentionOptions<HostInput>, 'mask' | 'keyLengths' | 'variant'> {
+  /** Rank 1 to 4, broadcast to [B,H,N,M]: booleans or bytes, true = attend; or numbers, added to the scores. */
+  mask?: HostInput | Nested<boolean> | BooleanTensor;
+  /** [B] or [B,1], or one number where B is 1: keys from this index on do not exist. */
+  keyLengths?: Integers | number | bigint;
   /** [B,H,N,M]: which weights `dropout` keeps, in place of what its seed draws. */
-  keep?: BooleanTensor;
+  keep?: BooleanTensor | Nested<boolean>;
 }
 
 /** Each tensor's data is a Float64Array. */
@@ -33,12 +34,14 @@ export interface ReferenceOutput {
  * @param options as on the GPU; `algorithm` has no effect
  * @throws AttentionError 'shape', 'dtype', 'option' or 'limit', as on the GPU
  */
-export function scaledDotProductAttention(q: HostTensor, k: HostTensor, v: HostTensor, options: ReferenceOptions = {}): ReferenceOutput {
+export function scaledDotProductAttention(q: HostInput, k: HostInput, v: HostInput, options: ReferenceOptions = {}): ReferenceOutput {
   const { problem, data, ...rest } = prepare('reference.scaledDotProductAttention', q, k, v, options);
   const { B, H, N, M, Dv, returnScores } = problem;
   const masked = scores(problem, data);
   const rowSinks = rest.sinks && Float64Array.from({ length: B * H * N }, (_, row) => rest.sinks![Math.floor(row / N) % H]!);
-  const { weights, lse } = softmax(masked, M, rowSinks);
+  // A row of no keys is as one of a single key that is excluded.
+  const noKeys = () => ({ weights: masked, lse: softmax(new Float64Array(B * H * N).fill(LOWEST), 1, rowSinks).lse });
+  const { weights, lse } = M > 0 ? softmax(masked, M, rowSinks) : noKeys();
   const factors = rest.factors();
   const kept = factors ? weights.map((weight, i) => weight * factors[i]!) : weights;
   const out: HostTensor = { data: context(problem, kept, data.v), shape: [B, H, N, Dv] };
@@ -57,48 +60,55 @@ export function scaledDotProductAttention(q: HostTensor, k: HostTensor, v: HostT
 export interface Prepared {
   readonly problem: Problem;
   readonly data: ScoresInputs & { readonly v: ArrayLike<number> };
+  readonly maskShape: readonly number[] | undefined; // as the caller gave it
   readonly sinks: ArrayLike<number> | undefined; // [H]
   /** [B,H,N,M]: what dropout multiplies weights by, 0 or 1 / (1 − probability); undefined without dropout. */
   factors(): Float64Array | undefined;
 }
 
 /** @throws AttentionError that names `caller` */
-export function prepare(caller: string, q: HostTensor, k: HostTensor, v: HostTensor, options: ReferenceOptions): Prepared {
+export function prepare(caller: string, q: HostInput, k: HostInput, v: HostInput, options: ReferenceOptions): Prepared {
   checkKeys(caller, options, [...OPTIONS, 'keep']);
   const { mask: maskOption, keyLengths: lengthsOption, alibiSlopes: slopesOption, sinks: sinksOption, keep: keepOption, ...rest } = options;
   const { variant }: AttentionOptions = rest;
   if (variant !== undefined)
     throw new AttentionError('option', `${caller}: variant is ${quote(variant)}: it forces GPU tiles, the reference has none`);
-  const mask = given(maskOption, (tensor) => ({ ...checkHostMask(`${caller}: mask`, tensor), shape: tensor.shape }));
-  const lengths = given(lengthsOption, (integers) => checkIntegers(`${caller}: keyLengths`, integers));
-  const data = { q: checkHostTensor(`${caller}: q`, q), k: checkHostTensor(`${caller}: k`, k), v: checkHostTensor(`${caller}: v`, v) };
-  const alibiSlopes = given(slopesOption, (tensor) => checkHostTensor(`${caller}: alibiSlopes`, tensor));
-  const sinks = given(sinksOption, (tensor) => checkHostTensor(`${caller}: sinks`, tensor));
+  const isScalar = typeof lengthsOption === 'number' || typeof lengthsOption === 'bigint';
+  const mask = given(maskOption, (tensor) => readMask(`${caller}: mask`, tensor));
+  const lengths = given(lengthsOption, (lengths) => readIntegers(`${caller}: keyLengths`, isScalar ? [lengths] : lengths));
+  const tensors = { q: readFloats(`${caller}: q`, q), k: readFloats(`${caller}: k`, k), v: readFloats(`${caller}: v`, v) };
+  const alibiSlopes = given(slopesOption, (tensor) => readFloats(`${caller}: alibiSlopes`, tensor));
+  const sinks = given(sinksOption, (tensor) => readFloats(`${caller}: sinks`, tensor));
   const layout = ({ shape }: HostTensor) => ({ shape, dtype: 'f32' as const });
   const problem = normalize(caller, {
     ...rest,
-    ...{ q: layout(q), k: layout(k), v: layout(v) },
+    ...{ q: layout(tensors.q), k: layout(tensors.k), v: layout(tensors.v) },
     ...(mask && { mask: { shape: mask.shape, dtype: mask.dtype } }),
     ...(lengths && { keyLengths: { shape: lengths.shape, dtype: 'u32' as const } }),
-    ...(slopesOption && { alibiSlopes: layout(slopesOption) }),
-    ...(sinksOption && { sinks: layout(sinksOption) }),
+    ...(alibiSlopes && { alibiSlopes: layout(alibiSlopes) }),
+    ...(sinks && { sinks: layout(sinks) }),
   });
   const keep = given(keepOption, (tensor) => checkKeep(`${caller}: keep`, tensor, problem));
   return {
     problem,
-    data: { ...data, mask: mask?.data, keyLengths: lengths?.data, alibiSlopes },
-    sinks,
+    maskShape: mask?.shape,
+    data: {
+      ...{ q: tensors.q.data, k: tensors.k.data, v: tensors.v.data },
+      ...{ mask: mask?.data, keyLengths: lengths?.data, alibiSlopes: alibiSlopes?.data },
+    },
+    sinks: sinks?.data,
     factors: () => dropoutFactors(problem, keep),
   };
 }
 
 const given = <T, R>(value: T | undefined, check: (value: T) => R): R | undefined => (value === undefined ? undefined : check(value));
 
-function checkKeep(what: string, keep: BooleanTensor, { B, H, N, M, dropout }: Problem): ArrayLike<number> {
-  const { dtype, data } = checkHostMask(what, keep);
-  if (dtype !== 'bool') throw new AttentionError('dtype', `${what} is ${quote(keep.data)}: need Uint8Array or booleans`);
-  if (quote(keep.shape) !== quote([B, H, N, M]))
-    throw new AttentionError('shape', `${what} is ${quote(keep.shape)}: need [B,H,N,M] = ${quote([B, H, N, M])}`);
+function checkKeep(what: string, keep: BooleanTensor | Nested<boolean>, { B, H, N, M, dropout }: Problem): ArrayLike<number> {
+  const { dtype, data, shape } = readMask(what, keep);
+  if (dtype !== 'bool')
+    throw new AttentionError('dtype', `${what} is ${quote((keep as BooleanTensor).data ?? keep)}: need Uint8Array or booleans`);
+  if (quote(shape) !== quote([B, H, N, M]))
+    throw new AttentionError('shape', `${what} is ${quote(shape)}: need [B,H,N,M] = ${quote([B, H, N, M])}`);
   if (!dropout) throw new AttentionError('option', `${what} is given, dropout is ${quote(dropout)}: need a probability above 0`);
   return data;
 }

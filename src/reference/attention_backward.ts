@@ -1,17 +1,17 @@
 import { AttentionError, quote } from '../errors.ts';
+import { type HostInput, readFloats } from '../host-data.ts';
 import { checkKeys, OPTIONS, type Problem } from '../problem.ts';
 import { elementCount, type HostTensor } from '../tensor.ts';
 import { prepare, type ReferenceOptions } from './attention.ts';
-import { checkHostTensor } from './host.ts';
 import { isExcluded, LOWEST, scores } from './scores.ts';
 
 /** What the forward pass read and wrote. */
 export interface ReferenceForward {
-  readonly q: HostTensor; // [B,H,N,D]
-  readonly k: HostTensor; // [B,Hk,M,D]
-  readonly v: HostTensor; // [B,Hk,M,Dv]
-  readonly out: HostTensor; // [B,H,N,Dv]
-  readonly lse: HostTensor; // [B,H,N]
+  readonly q: HostInput; // [B,H,N,D]
+  readonly k: HostInput; // [B,Hk,M,D]
+  readonly v: HostInput; // [B,Hk,M,Dv]
+  readonly out: HostInput; // [B,H,N,Dv]
+  readonly lse: HostInput; // [B,H,N]
 }
 
 /** The options of the forward pass, and which gradients to make beside those of q, k and v. */
@@ -43,7 +43,7 @@ export interface ReferenceGradients {
  * @returns q, k and v; mask if asked for; sinks if there are some
  * @throws AttentionError 'shape', 'dtype' or 'option', as on the GPU
  */
-export function backward(gradient: HostTensor, forward: ReferenceForward, options: ReferenceBackwardOptions = {}): ReferenceGradients {
+export function backward(gradient: HostInput, forward: ReferenceForward, options: ReferenceBackwardOptions = {}): ReferenceGradients {
   const caller = 'reference.backward';
   checkKeys(caller, options, [...OPTIONS, 'keep', 'maskGradient']);
   if (forward === null || typeof forward !== 'object')
@@ -51,13 +51,13 @@ export function backward(gradient: HostTensor, forward: ReferenceForward, option
   const { maskGradient = false, ...rest } = options;
   if (typeof maskGradient !== 'boolean')
     throw new AttentionError('option', `${caller}: maskGradient is ${quote(maskGradient)}: need true or false`);
-  const { problem, data, sinks, factors } = prepare(caller, forward.q, forward.k, forward.v, rest);
-  const { B, H, N, M, Dv, mask: maskLayout, returnScores } = problem;
-  const read = (name: string, tensor: HostTensor, shape: readonly number[]) => {
-    const values = checkHostTensor(`${caller}: ${name}`, tensor);
+  const { problem, data, sinks, factors, maskShape } = prepare(caller, forward.q, forward.k, forward.v, rest);
+  const { B, H, Hk, N, M, D, Dv, mask: maskLayout, returnScores } = problem;
+  const read = (name: string, given: HostInput, shape: readonly number[]) => {
+    const tensor = readFloats(`${caller}: ${name}`, given);
     if (quote(tensor.shape) !== quote(shape))
       throw new AttentionError('shape', `${caller}: ${name} is ${quote(tensor.shape)}: need ${quote(shape)}`);
-    return values;
+    return tensor.data;
   };
   if (returnScores !== undefined)
     throw new AttentionError('option', `${caller}: returnScores is ${quote(returnScores)}: scores have no gradient here`);
@@ -78,11 +78,11 @@ export function backward(gradient: HostTensor, forward: ReferenceForward, option
   const kept = R ? weights.map((weight, i) => weight * R[i]!) : weights;
   const capped = problem.softcap > 0 ? scores(problem, data, 'softcapped') : undefined;
   const dA = capped ? dS.map((value, i) => (value === 0 ? 0 : value * (1 - (capped[i]! / problem.softcap) ** 2))) : dS;
-  const like = (tensor: HostTensor, values: Float64Array): HostTensor => ({ data: values, shape: [...tensor.shape] });
+  const [q, k] = queryAndKeyGradients(problem, dA, data.q, data.k);
   return {
-    ...queryAndKeyGradients(problem, dA, data.q, data.k, (q, k) => ({ q: like(forward.q, q), k: like(forward.k, k) })),
-    v: like(forward.v, valueGradient(problem, kept, dOut)),
-    ...(maskGradient && { mask: like(rest.mask as HostTensor, maskSum(problem, dS, (rest.mask as HostTensor).shape)) }),
+    ...{ q: { data: q, shape: [B, H, N, D] }, k: { data: k, shape: [B, Hk, M, D] } },
+    v: { data: valueGradient(problem, kept, dOut), shape: [B, Hk, M, Dv] },
+    ...(maskGradient && maskShape && { mask: { data: maskSum(problem, dS, maskShape), shape: [...maskShape] } }),
     ...(sinks && { sinks: { data: sinkGradient(problem, sinks, lse, delta), shape: [H] } }),
   };
 }
@@ -134,13 +134,12 @@ function valueGradient(problem: Problem, weights: Float64Array, dOut: ArrayLike<
   return gradient;
 }
 
-function queryAndKeyGradients<R>(
+function queryAndKeyGradients(
   problem: Problem,
   dScores: Float64Array,
   q: ArrayLike<number>,
   k: ArrayLike<number>,
-  result: (q: Float64Array, k: Float64Array) => R,
-): R {
+): [q: Float64Array, k: Float64Array] {
   const { D, scale } = problem;
   const [dQ, dK] = [new Float64Array(q.length), new Float64Array(k.length)];
   forEachPair(problem, (row, key, pair) => {
@@ -151,7 +150,7 @@ function queryAndKeyGradients<R>(
       dK[key * D + d]! += factor * q[row * D + d]!;
     }
   });
-  return result(dQ, dK);
+  return [dQ, dK];
 }
 
 /** The mask's gradient: dS summed over the axes that the mask repeats. */

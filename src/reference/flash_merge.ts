@@ -1,6 +1,6 @@
 import { AttentionError, quote } from '../errors.ts';
+import { type HostInput, readFloats } from '../host-data.ts';
 import type { HostTensor } from '../tensor.ts';
-import { checkHostTensor } from './host.ts';
 import { isExcluded, LOWEST } from './scores.ts';
 
 /**
@@ -10,37 +10,39 @@ import { isExcluded, LOWEST } from './scores.ts';
  * @returns the same for all keys together
  * @throws AttentionError 'shape', 'dtype'
  */
-export function merge(parts: readonly { out: HostTensor; lse: HostTensor }[]): { out: HostTensor; lse: HostTensor } {
+export function merge(parts: readonly { out: HostInput; lse: HostInput }[]): { out: HostTensor; lse: HostTensor } {
   if (!Array.isArray(parts) || parts.length === 0)
     throw new AttentionError('shape', `reference.merge: parts is ${quote(parts)}: need at least one`);
-  const data = parts.map((part, i) => {
-    const given = {
-      out: checkHostTensor(`reference.merge: parts[${i}].out`, part?.out),
-      lse: checkHostTensor(`reference.merge: parts[${i}].lse`, part?.lse),
-    };
-    if (part.out.shape.length !== 4)
-      throw new AttentionError('shape', `reference.merge: parts[${i}].out is ${quote(part.out.shape)}: need rank 4, [B,H,N,Dv]`);
-    if (quote(part.out.shape) !== quote(parts[0].out.shape) || quote(part.lse.shape) !== quote(part.out.shape.slice(0, 3))) {
+  const data = parts.map((part, i) => ({
+    out: readFloats(`reference.merge: parts[${i}].out`, part?.out),
+    lse: readFloats(`reference.merge: parts[${i}].lse`, part?.lse),
+  }));
+  const { shape } = data[0]!.out;
+  for (const [i, { out, lse }] of data.entries()) {
+    if (out.shape.length !== 4 || out.shape[3] === 0)
       throw new AttentionError(
         'shape',
-        `reference.merge: parts[${i}] is ${quote(part.out.shape)} and ${quote(part.lse.shape)}, parts[0].out is ${quote(parts[0].out.shape)}`,
+        `reference.merge: parts[${i}].out is ${quote(out.shape)}: need rank 4, [B,H,N,Dv], and Dv at least 1`,
+      );
+    if (quote(out.shape) !== quote(shape) || quote(lse.shape) !== quote(shape.slice(0, 3))) {
+      throw new AttentionError(
+        'shape',
+        `reference.merge: parts[${i}] is ${quote(out.shape)} and ${quote(lse.shape)}, parts[0].out is ${quote(shape)}`,
       );
     }
-    return given;
-  });
-  const { shape } = parts[0].out;
+  }
   const Dv = shape[3]!;
-  const rows = data[0]!.lse.length;
+  const rows = data[0]!.lse.data.length;
   const out = new Float64Array(rows * Dv);
   const lse = new Float64Array(rows).fill(LOWEST);
   for (let row = 0; row < rows; row++) {
-    const largest = data.reduce((max, part) => Math.max(max, part.lse[row]!), LOWEST);
-    const shares = data.map((part) => (isExcluded(part.lse[row]!) ? 0 : Math.exp(part.lse[row]! - largest)));
+    const largest = data.reduce((max, part) => Math.max(max, part.lse.data[row]!), LOWEST);
+    const shares = data.map((part) => (isExcluded(part.lse.data[row]!) ? 0 : Math.exp(part.lse.data[row]! - largest)));
     const total = shares.reduce((sum, share) => sum + share, 0);
     if (total === 0) continue;
     for (const [i, share] of shares.entries()) {
       if (share === 0) continue;
-      for (let e = 0; e < Dv; e++) out[row * Dv + e]! += (share / total) * data[i]!.out[row * Dv + e]!;
+      for (let e = 0; e < Dv; e++) out[row * Dv + e]! += (share / total) * data[i]!.out.data[row * Dv + e]!;
     }
     lse[row] = largest + Math.log(total);
   }

@@ -1,5 +1,6 @@
 export type { AdamOptions } from '../adam-options.ts';
 export { AttentionError, type AttentionErrorCode } from '../errors.ts';
+export type { BooleanTensor, HostInput, Integers } from '../host-data.ts';
 export type { Dropout, ScoresForm } from '../options.ts';
 export type { Rows, SelfAttentionOptions, SelfAttentionResult } from '../self-attention-problem.ts';
 export type { HostTensor } from '../tensor.ts';
@@ -18,7 +19,6 @@ export {
   type ReferenceGradients,
 } from './attention_backward.ts';
 export { merge } from './flash_merge.ts';
-export type { BooleanTensor, Integers } from './host.ts';
 export { selfAttention } from './self-attention.ts';
 export { naiveSoftmax, normalizeBySum, type Precision, softmax } from './softmax.ts';
 export { TrainableReference } from './trainable.ts';

@@ -1,5 +1,6 @@
 import { type AdamOptions, normalizeAdam } from '../adam-options.ts';
 import { AttentionError, quote } from '../errors.ts';
+import { type HostInput, readFloats } from '../host-data.ts';
 import type { HostTensor } from '../tensor.ts';
 import {
   checkParameters,
@@ -12,7 +13,6 @@ import {
 import { adam, type Moments } from './adam.ts';
 import { scaledDotProductAttention } from './attention.ts';
 import { backward } from './attention_backward.ts';
-import { checkHostTensor } from './host.ts';
 import { project, projectBackward } from './project.ts';
 import { swapMiddle } from './self-attention.ts';
 
@@ -43,7 +43,7 @@ export class ReferenceParameters<Name extends string> {
   }
 
   /** Adam begins anew. @throws AttentionError 'option', 'shape', 'dtype' */
-  load(tensors: Partial<Record<Name, HostTensor>>): void {
+  load(tensors: Partial<Record<Name, HostInput>>): void {
     for (const [name, data] of checkParameters('load', tensors, this.shapes)) this.values[name as Name].set(data);
     for (const { mean, square } of Object.values<Moments>(this.moments)) {
       mean.fill(0);
@@ -98,22 +98,22 @@ export class TrainableReference {
   }
 
   /** Sets some or all parameters; Adam begins anew. @throws AttentionError 'option', 'shape', 'dtype' */
-  load(parameters: Partial<SelfAttentionParameters>): void {
+  load(parameters: Partial<Record<keyof SelfAttentionParameters, HostInput>>): void {
     this.weights.load(parameters);
   }
 
   /**
-   * @param x [B,N,width]
+   * @param given x [B,N,width]
    * @returns y of x's shape, and the attention weights [B,H,N,N]
    * @throws AttentionError 'shape', 'dtype'
    */
-  forward(x: HostTensor): { readonly y: HostTensor; readonly weights: HostTensor } {
+  forward(given: HostInput): { readonly y: HostTensor; readonly weights: HostTensor } {
     const { width, heads, isCausal } = this.options;
-    const data = this.check('forward: x', x);
+    const x = this.read('forward: x', given);
     const [B, N] = x.shape as [number, number];
     const { queryWeights, keyWeights, valueWeights, outputWeights } = this.weights.values;
     const heading = (matrix: Float64Array): HostTensor => {
-      const rows = project(data, matrix, undefined, width, width);
+      const rows = project(x.data, matrix, undefined, width, width);
       return { data: swapMiddle(rows, B, N, heads, width / heads), shape: [B, heads, N, width / heads] };
     };
     const [q, k, v] = [heading(queryWeights), heading(keyWeights), heading(valueWeights)];
@@ -123,17 +123,17 @@ export class TrainableReference {
     return { y: { data: project(context, outputWeights, undefined, width, width), shape: x.shape }, weights: scores! };
   }
 
-  /** @param dY the gradient of what the last `forward` gave; @returns that of its x. @throws AttentionError 'option' before a forward pass, 'shape', 'dtype' */
-  backward(dY: HostTensor): HostTensor {
+  /** @param given dY, the gradient of what the last `forward` gave; @returns that of its x. @throws AttentionError 'option' before a forward pass, 'shape', 'dtype' */
+  backward(given: HostInput): HostTensor {
     if (!this.pass) throw new AttentionError('option', 'backward: there was no forward pass yet');
     const { width, heads, isCausal } = this.options;
     const { x, context, ...forward } = this.pass;
-    const dy = this.check('backward: dY', dY);
+    const dY = this.read('backward: dY', given);
     if (quote(dY.shape) !== quote(x.shape))
       throw new AttentionError('shape', `backward: dY is ${quote(dY.shape)}, x was ${quote(x.shape)}`);
     const [B, N] = x.shape as [number, number];
     const { values, gradients } = this.weights;
-    const output = projectBackward(dy, context, values.outputWeights, width, width);
+    const output = projectBackward(dY.data, context, values.outputWeights, width, width);
     gradients.outputWeights.set(output.weights);
     const ofHeads = { data: swapMiddle(output.x, B, N, heads, width / heads), shape: forward.out.shape };
     const { q, k, v } = backward(ofHeads, forward, { isCausal });
@@ -152,10 +152,10 @@ export class TrainableReference {
     this.weights.update(() => normal);
   }
 
-  private check(what: string, tensor: HostTensor): ArrayLike<number> {
-    const data = checkHostTensor(what, tensor);
+  private read(what: string, given: HostInput): HostTensor {
+    const tensor = readFloats(what, given);
     if (tensor.shape.length !== 3 || tensor.shape[2] !== this.options.width)
       throw new AttentionError('shape', `${what} is ${quote(tensor.shape)}: need [batch, length, ${this.options.width}]`);
-    return data;
+    return tensor;
   }
 }

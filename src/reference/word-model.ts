@@ -1,3 +1,4 @@
+import { type HostInput, type Integers, readIntegers } from '../host-data.ts';
 import type { HostTensor } from '../tensor.ts';
 import {
   checkParameters,
@@ -49,7 +50,7 @@ export class WordModelReference {
   }
 
   /** Sets some or all parameters; Adam begins anew. @throws AttentionError 'option', 'shape', 'dtype' */
-  load(parameters: Partial<WordModelParameters>): void {
+  load(parameters: Partial<Record<keyof WordModelParameters, HostInput>>): void {
     const { width } = this.options;
     const own = this.tables.tensors('values');
     const shapes = { ...mapShapes(own), ...Object.fromEntries(MATRICES.map((name) => [name, [width, width]])) };
@@ -64,11 +65,9 @@ export class WordModelReference {
    * @param targets as many, −1 where there is none. Default: none at all
    * @throws AttentionError 'shape', 'option'
    */
-  forward(tokens: ArrayLike<number>, targets?: ArrayLike<number>): ReferenceWordOutput {
-    const none = { length: tokens?.length ?? 0 };
-    const { logits, losses, weights } = this.run('forward', tokens, targets ?? Array.from(none, () => -1));
+  forward(tokens: Integers, targets?: Integers): ReferenceWordOutput {
+    const { batch, logits, losses, weights } = this.run('forward', tokens, targets);
     const { length, vocabulary } = this.options;
-    const batch = tokens.length / length;
     return {
       logits: { data: logits, shape: [batch, length, vocabulary] },
       losses: { data: losses, shape: [batch, length] },
@@ -77,14 +76,14 @@ export class WordModelReference {
   }
 
   /** One step of training: forward, backward, Adam. @returns the losses' sum divided by the batch, before the step. @throws AttentionError 'shape', 'option' */
-  train(tokens: ArrayLike<number>, targets: ArrayLike<number>, options: WordAdamOptions = {}): number {
+  train(tokens: Integers, targets: Integers, options: WordAdamOptions = {}): number {
     const { positionRate, ...adam } = normalizeWordAdam('train', options);
-    const { y, losses, dLogits } = this.run('train', tokens, targets);
+    const { batch, read, y, losses, dLogits } = this.run('train', tokens, targets);
     const { width, vocabulary, length } = this.options;
     const { values, gradients } = this.tables;
     const classes = projectBackward(dLogits, y.data, values.classWeights, width, vocabulary);
     const { data: dX } = this.layer.backward({ data: classes.x, shape: y.shape });
-    const embedded = embeddingBackward(dX, tokens, vocabulary, length);
+    const embedded = embeddingBackward(dX, read, vocabulary, length);
     gradients.classWeights.set(classes.weights);
     gradients.classBias.set(classes.bias);
     gradients.tokens.set(embedded.table);
@@ -92,21 +91,22 @@ export class WordModelReference {
     this.layer.update(adam);
     const slower = { ...adam, learningRate: positionRate * adam.learningRate };
     this.tables.update((name) => (name === 'positions' ? slower : adam));
-    return losses.reduce((sum, loss) => sum + loss, 0) / (tokens.length / length);
+    return losses.reduce((sum, loss) => sum + loss, 0) / batch;
   }
 
-  private run(caller: string, tokens: ArrayLike<number>, targets: ArrayLike<number>) {
+  private run(caller: string, tokens: Integers, targets: Integers | undefined) {
     const { width, vocabulary, length } = this.options;
-    const batch = (tokens?.length ?? 0) / length;
+    const count = readIntegers(`${caller}: tokens`, tokens).data.length;
+    const batch = count / length;
     checkWhole(caller, `tokens.length / ${length}`, batch);
-    const read = checkTokens(caller, 'tokens', tokens, batch * length, vocabulary);
-    const right = checkTokens(caller, 'targets', targets, batch * length, vocabulary);
+    const read = checkTokens(caller, 'tokens', tokens, { batch, length }, vocabulary);
+    const right = checkTokens(caller, 'targets', targets ?? new Array<number>(count).fill(-1), { batch, length }, vocabulary);
     const { values } = this.tables;
     const x = { data: embedding(read, values.tokens, values.positions, width), shape: [batch, length, width] };
     const { y, weights } = this.layer.forward(x);
     const logits = project(y.data, values.classWeights, values.classBias, width, vocabulary);
     const { losses, gradient } = crossEntropy(logits, right, vocabulary, batch);
-    return { y, weights, logits, losses, dLogits: gradient };
+    return { batch, read, y, weights, logits, losses, dLogits: gradient };
   }
 }
 

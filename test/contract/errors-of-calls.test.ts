@@ -23,13 +23,13 @@ const LATER: Case[] = [
 
 const TENSORS: Case[] = [
   ['too few elements', 'shape', '3 elements for shape [2,2]', () => attention.upload([1, 2, 3], [2, 2])],
-  ['no shape', 'shape', 'undefined', () => attention.upload([1], undefined as never)],
+  ['a shape of null', 'shape', 'null', () => attention.upload([1], null as never)],
   ['data that is none', 'dtype', '"12"', () => attention.upload('12' as never, [2])],
   ['an array of strings', 'dtype', '"b"', () => attention.upload([1, 'b'] as never, [2])],
   ['floats as u32', 'dtype', '"u32"', () => attention.upload(new Float32Array(2), [2], 'u32')],
-  ['BigInt64Array', 'dtype', 'BigInt64Array', () => attention.upload(new BigInt64Array(2) as never, [2])],
+  ['BigInt64Array as floats', 'dtype', 'BigInt64Array(2) becomes u32 or bool', () => attention.upload(new BigInt64Array(2), [2], 'f32')],
   ['an unknown dtype', 'dtype', '"bf16"', () => attention.empty([2], 'bf16' as never)],
-  ['an empty tensor of size 0', 'shape', '[0]', () => attention.empty([0])],
+  ['a negative size', 'shape', '[2,-1]', () => attention.empty([2, -1])],
   ['a tensor beyond maxBufferSize', 'limit', 'maxBufferSize', () => attention.empty([2 ** 30])],
   ['a projection of another width', 'shape', '[5,2]', () => attention.project(v, { ...q, shape: [5, 2] })],
   ['a projection with another bias', 'shape', '[3]', () => attention.project(q, { ...k, shape: [5, 2] }, { ...v, shape: [3] })],

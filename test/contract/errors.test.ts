@@ -11,7 +11,7 @@ const SHAPES: Case[] = [
   ['q of rank 3', 'shape', '[8,3,5]', () => sdpa({ ...q, shape: [8, 3, 5] }, k, v)],
   ['k of rank 5', 'shape', '[1,2,2,6,5]', () => sdpa(q, { ...k, shape: [1, 2, 2, 6, 5] }, v)],
   ['an empty shape', 'shape', '[]', () => sdpa({ ...q, shape: [] }, k, v)],
-  ['a size of 0', 'shape', '[2,4,0,5]', () => sdpa({ ...q, shape: [2, 4, 0, 5] }, k, v)],
+  ['heads of size 0', 'shape', '[2,4,3,0]: D must be', () => sdpa({ ...q, shape: [2, 4, 3, 0] }, { ...k, shape: [2, 2, 6, 0] }, v)],
   ['a negative size', 'shape', '-3', () => sdpa({ ...q, shape: [2, 4, -3, 5] }, k, v)],
   ['a fractional size', 'shape', '2.5', () => sdpa({ ...q, shape: [2, 4, 2.5, 5] }, k, v)],
   ['a size that is NaN', 'shape', 'NaN', () => sdpa({ ...q, shape: [2, 4, Number.NaN, 5] }, k, v)],
@@ -166,7 +166,18 @@ const OPTIONS: Case[] = [
   ['a mask that does not broadcast', 'shape', '[5]', () => sdpa(q, k, v, { mask: { ...q, shape: [5] } })],
   ['a mask of rank 5', 'shape', '[1,1,1,1,6]', () => sdpa(q, k, v, { mask: { ...q, shape: [1, 1, 1, 1, 6] } })],
   ['key lengths for another B', 'shape', '[3]', () => sdpa(q, k, v, { keyLengths: { ...q, dtype: 'u32', shape: [3] } })],
-  ['key lengths of rank 2', 'shape', '[2,1]', () => sdpa(q, k, v, { keyLengths: { ...q, dtype: 'u32', shape: [2, 1] } })],
+  [
+    'key lengths of [1,B]',
+    'shape',
+    '[1,2]: need [B] = [2] or [2,1]',
+    () => sdpa(q, k, v, { keyLengths: { ...q, dtype: 'u32', shape: [1, 2] } }),
+  ],
+  [
+    'key lengths that are a column of a matrix',
+    'shape',
+    'strides [4,1]',
+    () => sdpa(q, k, v, { keyLengths: { ...q, dtype: 'u32', shape: [2, 1], strides: [4, 1] } }),
+  ],
   [
     'scores beyond a binding',
     'limit',

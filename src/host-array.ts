@@ -1,0 +1,131 @@
+/** What people's arrays are. An array's own tag decides, which is the same in every realm (iframe, worker, vm); no constructor is asked. */
+import { AttentionError, quote } from './errors.ts';
+import type { DType } from './tensor.ts';
+
+/** A Float16Array. TypeScript's own name for it needs a `lib` that not everybody has. */
+export interface HalfArray extends ArrayLike<number> {
+  readonly BYTES_PER_ELEMENT: number;
+  readonly [Symbol.toStringTag]: 'Float16Array';
+}
+
+/** Floating-point numbers; in a Uint16Array the bits of f16. */
+export type FloatArray = Float32Array | Float64Array | HalfArray | Uint16Array;
+
+export type IntegerArray =
+  | Int8Array
+  | Uint8Array
+  | Uint8ClampedArray
+  | Int16Array
+  | Uint16Array
+  | Int32Array
+  | Uint32Array
+  | BigInt64Array
+  | BigUint64Array;
+
+/** A list, or rows of lists to any depth; all rows of a depth have the same length. */
+export type Nested<T> = readonly T[] | readonly Nested<T>[];
+
+/** Floating-point numbers in any form. */
+export type FloatData = FloatArray | Nested<number> | Nested<FloatArray>;
+
+/** What `upload` accepts. */
+export type HostData = FloatData | IntegerArray | Nested<IntegerArray> | Nested<boolean> | Nested<bigint>;
+
+/** The types that elements can become, by the tag of their typed array or by what `typeof` says of them. The first is what they become when nothing is asked. */
+const TYPES = {
+  Float32Array: ['f32', 'f16'],
+  Float64Array: ['f32', 'f16'],
+  Float16Array: ['f16', 'f32'],
+  Uint16Array: ['f16', 'u32'], // the bits of f16; or, when asked, whole numbers
+  Int8Array: ['bool', 'u32'],
+  Uint8Array: ['bool', 'u32'],
+  Uint8ClampedArray: ['bool', 'u32'],
+  Int16Array: ['u32', 'bool'],
+  Int32Array: ['u32', 'bool'],
+  Uint32Array: ['u32', 'bool'],
+  BigInt64Array: ['u32', 'bool'],
+  BigUint64Array: ['u32', 'bool'],
+  number: ['f32', 'f16', 'u32', 'bool'],
+  boolean: ['bool'],
+  bigint: ['u32', 'bool'],
+} as const satisfies Record<string, readonly [DType, ...DType[]]>;
+
+type Kind = keyof typeof TYPES;
+
+/** An array after its elements were checked to be of one kind. */
+export interface HostArray {
+  readonly kind: Kind;
+  readonly values: ArrayLike<number | boolean | bigint>; // row-major
+  readonly nesting: readonly number[]; // its own shape: one length where it is flat
+}
+
+/** The element types that an array can become, the natural one first. */
+export const typesOf = ({ kind }: HostArray): readonly DType[] => TYPES[kind];
+
+/** Whether a value is an array of some kind, be it one that is refused, and not an object around one. */
+export const isArray = (value: unknown): boolean => Array.isArray(value) || ArrayBuffer.isView(value) || tagOf(value) !== undefined;
+
+/**
+ * Reads an array, typed or not, nested or not. `what` names it in error messages: `upload: data`.
+ * @throws AttentionError 'dtype' for what is no array or for an element of another kind than the first, 'shape' for rows of different lengths
+ */
+export function readArray(what: string, data: unknown): HostArray {
+  const tag = tagOf(data);
+  if (tag !== undefined) return { kind: tag, values: data as Float32Array, nesting: [(data as Float32Array).length] };
+  if (!Array.isArray(data)) {
+    const known = Object.keys(TYPES).filter((name) => name.endsWith('Array'));
+    throw new AttentionError('dtype', `${what} is ${quote(data)}: need arrays of numbers, nested or not, or one of ${known.join(', ')}`);
+  }
+  const first = firstElements(data);
+  const { kind, nesting } = first;
+  const rows: ArrayLike<number>[] = [];
+  collect(what, data, 0, first, rows);
+  if (rows.length === 1) return { kind, nesting, values: rows[0]! };
+  const values: number[] = [];
+  for (const row of rows) for (let i = 0; i < row.length; i++) values.push(row[i]!);
+  return { kind, nesting, values };
+}
+
+/** The tag of a typed array, undefined for everything else. A stand-in for the Float16Array that an engine lacks has a tag, but is no view. */
+function tagOf(value: unknown): Kind | undefined {
+  if (!ArrayBuffer.isView(value)) return Object.prototype.toString.call(value) === '[object Float16Array]' ? 'Float16Array' : undefined;
+  const tag: unknown = Reflect.get(Object.getPrototypeOf(Uint8Array.prototype), Symbol.toStringTag, value);
+  return typeof tag === 'string' && Object.hasOwn(TYPES, tag) ? (tag as Kind) : undefined;
+}
+
+/** What all rows must be like: how the array is nested, and of what kind its elements are. */
+interface First {
+  readonly kind: Kind;
+  readonly nesting: readonly number[];
+  readonly isTyped: boolean; // the innermost rows are typed arrays
+}
+
+function firstElements(data: readonly unknown[]): First {
+  const nesting: number[] = [];
+  let level: unknown = data;
+  for (; Array.isArray(level); level = level[0]) nesting.push(level.length);
+  const tag = tagOf(level);
+  if (tag !== undefined) return { kind: tag, nesting: [...nesting, (level as Float32Array).length], isTyped: true };
+  const kind = typeof level;
+  return { kind: kind === 'boolean' || kind === 'bigint' ? kind : 'number', nesting, isTyped: false };
+}
+
+/** Appends the innermost rows of `level`, which lies `depth` deep, after a check that they are as the first ones are. */
+function collect(what: string, level: unknown, depth: number, first: First, rows: ArrayLike<number>[]): void {
+  const { kind, nesting, isTyped } = first;
+  const isInnermost = depth === nesting.length - 1;
+  const isRow = isInnermost && isTyped ? tagOf(level) === kind : Array.isArray(level);
+  if (!isRow || (level as unknown[]).length !== nesting[depth]) {
+    const elements = isTyped ? `elements of a ${kind}` : `${kind}s`;
+    const need = `${nesting[depth]} ${isInnermost ? elements : 'rows'}`;
+    throw new AttentionError('shape', `${what} is ${quote(level)}: every row needs ${need}`);
+  }
+  const row = level as readonly number[];
+  if (!isInnermost) {
+    for (let i = 0; i < row.length; i++) collect(`${what}[${i}]`, row[i], depth + 1, first, rows);
+    return;
+  }
+  const bad = isTyped ? -1 : row.findIndex((value) => typeof value !== kind);
+  if (bad >= 0) throw new AttentionError('dtype', `${what}[${bad}] is ${quote(row[bad])}: need a ${kind}`);
+  rows.push(row);
+}
