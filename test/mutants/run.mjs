@@ -3,6 +3,7 @@ import { fork } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { runnerImport } from 'vite';
 import { MUTANTS, mutate } from './mutants.mjs';
 
 const AT_ONCE = 2; // most of the time goes into compiling shaders, which takes one core
@@ -15,6 +16,7 @@ if (wrong !== undefined) {
   console.error(`no mutant ${wrong}: need numbers from 0 to ${MUTANTS.length - 1}`);
   process.exit(1);
 }
+(await runnerImport(join(root, 'test/rig/guard.ts'))).module.endWithCommand();
 const waiting = [...chosen];
 for (const i of chosen) mutate(readFileSync(join(root, `shaders/${MUTANTS[i].file}.wgsl`), 'utf8'), MUTANTS[i]); // throws where nothing changes
 let survived = 0;

@@ -13,6 +13,7 @@ const SUMMARY = /^(\d+) passed, (\d+) failed, (\d+) skipped$/gm;
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const { module: chromes } = await runnerImport(join(root, 'test/rig/find-chrome.ts'));
+(await runnerImport(join(root, 'test/rig/guard.ts'))).module.endWithCommand();
 const { PUPPETEER_EXECUTABLE_PATH: named, ...env } = process.env;
 if (!env.npm_lifecycle_event) env.ATTENTION_COMMAND = String(process.pid); // without which the tests end: see guard.ts
 const total = { passed: 0, failed: 0, skipped: 0 };

@@ -1,6 +1,7 @@
 /** `npm run test:rig`: each of these faults must end a test run with exit status 1 and a clear message, in bounded time. */
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
+import { runnerImport } from 'vite';
 
 const LIMIT_MS = 120_000;
 const FAULTS = [
@@ -10,6 +11,7 @@ const FAULTS = [
   { name: 'crashed-tab', message: /\[browser\] Page crashed/ },
 ];
 
+(await runnerImport(fileURLToPath(new URL('../guard.ts', import.meta.url)))).module.endWithCommand();
 let failed = 0;
 for (const { name, message } of FAULTS) {
   const start = Date.now();
