@@ -4,17 +4,22 @@
 //   weights [B,H,N,M], dense     v [B,Hk,M,Dv]     key_lengths [B]
 //   out     [B,H,N,Dv]
 //
-// A workgroup computes a tile of TILE_N queries × TILE_DV elements of one head. It walks over the keys in steps of TILE_M that it keeps
-// in workgroup memory; an invocation holds 4·ROWS × 4·COLS sums in registers. Keys that no query of the tile sees are not loaded.
+// A workgroup computes a tile of TILE_N rows × TILE_DV elements; rows are the queries of HEADS heads that read one key head, head by head. It walks
+// over the keys in steps of TILE_M that it keeps in workgroup memory; an invocation holds 4·ROWS × 4·COLS sums in registers. Keys that no query of
+// the tile sees are not loaded. For few rows DIRECT leaves weights and values in their buffers: few invocations share them. SLOTS groups of
+// invocations take steps of their own then, and add up their sums at the end.
 // Source: A. Vaswani et al., Attention Is All You Need, arXiv 1706.03762, section 3.2.1.
 
 alias K = f32; // storage of v
 alias Q = f32; // storage of out
-const TILE_N: u32 = 16; // queries a workgroup
+const TILE_N: u32 = 16; // rows a workgroup
 const TILE_DV: u32 = 16; // elements of a head a workgroup
 const TILE_M: u32 = 16; // keys a step
-const ROWS: u32 = 1; // blocks of 4 queries an invocation: 1, 2 or 4
+const ROWS: u32 = 1; // blocks of 4 rows an invocation: 1, 2 or 4
 const COLS: u32 = 1; // blocks of 4 elements an invocation: 1, 2 or 4
+const HEADS: u32 = 1; // query heads a workgroup: a divisor of H / Hk
+const DIRECT: bool = false; // weights and values are loaded when they are needed, not kept in workgroup memory
+const SLOTS: u32 = 1; // steps at once; 1 without DIRECT
 const SKIP_ZEROS: bool = true; // a weight of 0 skips its value: for problems that exclude elements, so that what lies there does not matter
 const DROPOUT: bool = false;
 const SIZE_X: u32 = TILE_DV / (4 * COLS);
@@ -22,6 +27,7 @@ const SIZE_Y: u32 = TILE_N / (4 * ROWS);
 
 const_assert TILE_N % (4 * ROWS) == 0 && TILE_DV % (4 * COLS) == 0;
 const_assert ((ROWS <= 2 || ROWS == 4) && (COLS <= 2 || COLS == 4)); // in brackets: Firefox 153 ends the expression at the first closing one
+const_assert DIRECT || SLOTS == 1;
 
 struct Params {
   grid_x: u32, // workgroups that the work takes in x, y and z; the dispatch folds a grid that is too long for one dimension
@@ -58,8 +64,9 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> out: array<Q>;
 @group(0) @binding(4) var<uniform> params: Params;
 
-var<workgroup> w_tile: array<vec4f, TILE_M * TILE_N / 4>; // [TILE_M][TILE_N / 4]
-var<workgroup> v_tile: array<vec4f, TILE_M * TILE_DV / 4>; // [TILE_M][TILE_DV / 4]
+var<workgroup> w_tile: array<vec4f, select(TILE_M * TILE_N / 4, 1, DIRECT)>; // [TILE_M][TILE_N / 4]
+var<workgroup> v_tile: array<vec4f, select(TILE_M * TILE_DV / 4, 1, DIRECT)>; // [TILE_M][TILE_DV / 4]
+var<workgroup> partial: array<vec4f, select(1, SLOTS * SIZE_Y * SIZE_X, SLOTS > 1)>; // [SLOTS][SIZE_Y][SIZE_X]
 
 fn key_length(b: u32) -> u32 {
   if (params.has_key_lengths == 0) {
@@ -89,19 +96,30 @@ fn philox(counter: vec4u) -> vec4u {
   return c;
 }
 
-/// A weight after dropout. `head` is b · H + h.
-fn load_weight(head: u32, n: u32, m: u32, end: u32) -> f32 {
-  var weight = weights[(head * params.n + min(n, params.n - 1)) * params.m + min(m, end - 1)];
+/// The query of a row, and its head counted from the workgroup's first. Past the last row the last one again.
+fn query_of(row: u32) -> vec2u {
+  let known = min(row, HEADS * params.n - 1);
+  if (HEADS == 1) {
+    return vec2u(known, 0);
+  }
+  return vec2u(known % params.n, known / params.n);
+}
+
+/// A weight after dropout. `head` is b · H + h of the workgroup's first.
+fn load_weight(head: u32, row: u32, m: u32, end: u32) -> f32 {
+  var weight = weights[(head * params.n + min(row, HEADS * params.n - 1)) * params.m + min(m, end - 1)];
   if (DROPOUT) {
-    let word = philox(vec4u(m / 4, n, head, 0))[m % 4];
+    let query = query_of(row);
+    let word = philox(vec4u(m / 4, query.x, head + query.y, 0))[m % 4];
     weight = select(weight * params.keep_factor, 0.0, word < params.drop_below);
   }
   return select(0.0, weight, m < end);
 }
 
-fn load_v(base: u32, m: u32, e: u32, end: u32) -> f32 {
-  let element = v[base + min(m, end - 1) * params.v_m + min(e, params.dv - 1)];
-  return select(0.0, f32(element), m < end);
+/// 4 elements of value m from e on.
+fn load_values(base: u32, m: u32, e: u32, end: u32) -> vec4f {
+  let at = vec4u(base + min(m, end - 1) * params.v_m) + min(vec4u(e) + vec4u(0, 1, 2, 3), vec4u(params.dv - 1));
+  return select(vec4f(), vec4f(f32(v[at.x]), f32(v[at.y]), f32(v[at.z]), f32(v[at.w])), m < end);
 }
 
 fn add_product(sum: vec4f, weight: f32, values: vec4f) -> vec4f {
@@ -112,27 +130,58 @@ fn add_product(sum: vec4f, weight: f32, values: vec4f) -> vec4f {
   return result;
 }
 
+/// The weights of 4 rows for key m.
+fn load_weights(head: u32, row: u32, m: u32, end: u32) -> vec4f {
+  return vec4f(load_weight(head, row, m, end), load_weight(head, row + 1, m, end), load_weight(head, row + 2, m, end), load_weight(head, row + 3, m, end));
+}
+
+/// One step of a tile: TILE_M keys.
+struct Keys {
+  head: u32, // b · H + h of the workgroup's first
+  v_base: u32,
+  first_row: u32,
+  first_e: u32,
+  first_m: u32,
+  end: u32,
+}
+
+/// The weights of a block of 4 rows for the m-th of the step's keys.
+fn weight_block(keys: Keys, block: u32, m: u32) -> vec4f {
+  if (DIRECT) {
+    return load_weights(keys.head, keys.first_row + 4 * block, keys.first_m + m, keys.end);
+  }
+  return w_tile[m * (TILE_N / 4) + block];
+}
+
+/// A block of 4 elements of the m-th of the step's values.
+fn value_block(keys: Keys, block: u32, m: u32) -> vec4f {
+  if (DIRECT) {
+    return load_values(keys.v_base, keys.first_m + m, keys.first_e + 4 * block, keys.end);
+  }
+  return v_tile[m * (TILE_DV / 4) + block];
+}
+
 /// COLS blocks of 4 elements, SIZE_X blocks apart.
-fn load_values(first: u32) -> array<vec4f, 4> {
+fn value_blocks(keys: Keys, first: u32, m: u32) -> array<vec4f, 4> {
   var values = array<vec4f, 4>();
-  values[0] = v_tile[first];
+  values[0] = value_block(keys, first, m);
   if (COLS > 1) {
-    values[1] = v_tile[first + SIZE_X];
+    values[1] = value_block(keys, first + SIZE_X, m);
   }
   if (COLS > 2) {
-    values[2] = v_tile[first + 2 * SIZE_X];
-    values[3] = v_tile[first + 3 * SIZE_X];
+    values[2] = value_block(keys, first + 2 * SIZE_X, m);
+    values[3] = value_block(keys, first + 3 * SIZE_X, m);
   }
   return values;
 }
 
-/// A block of 4 × 4 sums: one column vector a query.
+/// A block of 4 × 4 sums: one column vector a row.
 fn add_products(sums: mat4x4f, w: vec4f, values: vec4f) -> mat4x4f {
   return mat4x4f(
     add_product(sums[0], w.x, values), add_product(sums[1], w.y, values), add_product(sums[2], w.z, values), add_product(sums[3], w.w, values));
 }
 
-/// Adds the products of the weights of 4 queries with all values. Lines in place of a loop: the indices are literals once it is inlined.
+/// Adds the products of the weights of 4 rows with all values. Lines in place of a loop: the indices are literals once it is inlined.
 fn add_row(sums: ptr<function, array<mat4x4f, ROWS * COLS>>, row: u32, w: vec4f, values: array<vec4f, 4>) {
   (*sums)[row * COLS] = add_products((*sums)[row * COLS], w, values[0]);
   if (COLS > 1) {
@@ -144,19 +193,33 @@ fn add_row(sums: ptr<function, array<mat4x4f, ROWS * COLS>>, row: u32, w: vec4f,
   }
 }
 
-fn store(base: u32, n: u32, e: u32, values: vec4f) {
-  let end = select(0u, min(params.dv, e + 4), n < params.n);
+/// The sum of the slots' values, in slot 0.
+fn over_slots(value: vec4f, slot: u32, place: u32) -> vec4f {
+  partial[slot * SIZE_X * SIZE_Y + place] = value;
+  workgroupBarrier();
+  var sum = vec4f();
+  for (var other = select(SLOTS, 0, slot == 0); other < SLOTS; other++) {
+    sum += partial[other * SIZE_X * SIZE_Y + place];
+  }
+  workgroupBarrier();
+  return sum;
+}
+
+fn store(first: u32, row: u32, e: u32, values: vec4f) {
+  let query = query_of(row);
+  let base = first + query.y * params.out_h + query.x * params.out_n;
+  let end = select(0u, min(params.dv, e + 4), row < HEADS * params.n);
   if (e < end) {
-    out[base + n * params.out_n + e] = Q(values.x);
+    out[base + e] = Q(values.x);
   }
   if (e + 1 < end) {
-    out[base + n * params.out_n + e + 1] = Q(values.y);
+    out[base + e + 1] = Q(values.y);
   }
   if (e + 2 < end) {
-    out[base + n * params.out_n + e + 2] = Q(values.z);
+    out[base + e + 2] = Q(values.z);
   }
   if (e + 3 < end) {
-    out[base + n * params.out_n + e + 3] = Q(values.w);
+    out[base + e + 3] = Q(values.w);
   }
 }
 
@@ -167,7 +230,7 @@ fn grid_place(workgroup: vec3u, counts: vec3u) -> vec3u {
   return vec3u(index % params.grid_x, row % params.grid_y, row / params.grid_y);
 }
 
-@compute @workgroup_size(SIZE_X, SIZE_Y)
+@compute @workgroup_size(SIZE_X, SIZE_Y, SLOTS)
 fn main(
   @builtin(workgroup_id) workgroup: vec3u,
   @builtin(num_workgroups) counts: vec3u,
@@ -178,54 +241,62 @@ fn main(
   if (group.z >= params.grid_z) {
     return;
   }
-  let b = group.z / params.heads;
-  let h = group.z % params.heads;
-  let first_n = group.y * TILE_N;
+  let head = group.z * HEADS;
+  let b = head / params.heads;
+  let h = head % params.heads;
+  let first_row = group.y * TILE_N;
   let first_e = group.x * TILE_DV;
   let v_base = params.v_offset + b * params.v_b + (h * params.key_heads / params.heads) * params.v_h;
 
   let length = key_length(b);
   let offset = select(params.causal_offset, i32(length) - i32(params.n), params.is_lower_right != 0);
-  // The keys that some query of the tile sees.
-  let first_position = i32(first_n) + offset;
-  let last_position = i32(min(first_n + TILE_N, params.n) - 1) + offset;
+  // The keys that some query of the tile's rows sees: with several heads any query.
+  let first_position = select(i32(first_row), 0, HEADS > 1) + offset;
+  let last_position = i32(min(select(first_row + TILE_N, params.n, HEADS > 1), params.n) - 1) + offset;
   let begin = u32(clamp(first_position - params.left, 0, i32(length)));
   let end = u32(clamp(last_position + params.right + 1, 0, i32(length)));
 
   var sums: array<mat4x4f, ROWS * COLS>; // [ROWS][COLS]
-  for (var first_m = begin; first_m < end; first_m += TILE_M) {
-    for (var i = lane; i < TILE_M * TILE_N / 4; i += SIZE_X * SIZE_Y) {
+  for (var first_m = begin; first_m < end; first_m += TILE_M * SLOTS) {
+    for (var i = lane; !DIRECT && i < TILE_M * TILE_N / 4; i += SIZE_X * SIZE_Y) {
       let m = first_m + i % TILE_M;
-      let n = first_n + 4 * (i / TILE_M);
-      w_tile[(i % TILE_M) * (TILE_N / 4) + i / TILE_M] = vec4f(
-        load_weight(group.z, n, m, end), load_weight(group.z, n + 1, m, end), load_weight(group.z, n + 2, m, end), load_weight(group.z, n + 3, m, end));
+      w_tile[(i % TILE_M) * (TILE_N / 4) + i / TILE_M] = load_weights(head, first_row + 4 * (i / TILE_M), m, end);
     }
-    for (var i = lane; i < TILE_M * TILE_DV / 4; i += SIZE_X * SIZE_Y) {
+    for (var i = lane; !DIRECT && i < TILE_M * TILE_DV / 4; i += SIZE_X * SIZE_Y) {
       let m = first_m + i / (TILE_DV / 4);
-      let e = first_e + 4 * (i % (TILE_DV / 4));
-      v_tile[i] = vec4f(load_v(v_base, m, e, end), load_v(v_base, m, e + 1, end), load_v(v_base, m, e + 2, end), load_v(v_base, m, e + 3, end));
+      v_tile[i] = load_values(v_base, m, first_e + 4 * (i % (TILE_DV / 4)), end);
     }
-    workgroupBarrier();
+    if (!DIRECT) {
+      workgroupBarrier();
+    }
+    let keys = Keys(head, v_base, first_row, first_e, first_m + TILE_M * local.z, end);
     for (var m = 0u; m < TILE_M; m++) {
-      let first = m * (TILE_N / 4) + local.y;
-      let values = load_values(m * (TILE_DV / 4) + local.x);
-      add_row(&sums, 0, w_tile[first], values);
+      let values = value_blocks(keys, local.x, m);
+      add_row(&sums, 0, weight_block(keys, local.y, m), values);
       if (ROWS > 1) {
-        add_row(&sums, 1, w_tile[first + SIZE_Y], values);
+        add_row(&sums, 1, weight_block(keys, local.y + SIZE_Y, m), values);
       }
       if (ROWS > 2) {
-        add_row(&sums, 2, w_tile[first + 2 * SIZE_Y], values);
-        add_row(&sums, 3, w_tile[first + 3 * SIZE_Y], values);
+        add_row(&sums, 2, weight_block(keys, local.y + 2 * SIZE_Y, m), values);
+        add_row(&sums, 3, weight_block(keys, local.y + 3 * SIZE_Y, m), values);
       }
     }
-    workgroupBarrier();
+    if (!DIRECT) {
+      workgroupBarrier();
+    }
   }
 
   let base = params.out_offset + b * params.out_b + h * params.out_h;
   var finished = sums; // a copy: an array that is indexed with a variable anywhere stays in memory everywhere
   for (var i = 0u; i < ROWS * COLS * 4; i++) { // a loop, so that what it does is compiled once
-    let n = first_n + 4 * (i / (4 * COLS) * SIZE_Y + local.y) + i % 4;
+    let row = first_row + 4 * (i / (4 * COLS) * SIZE_Y + local.y) + i % 4;
     let e = first_e + 4 * (i / 4 % COLS * SIZE_X + local.x);
-    store(base, n, e, finished[i / 4][i % 4]);
+    var values = finished[i / 4][i % 4];
+    if (SLOTS > 1) {
+      values = over_slots(values, local.z, local.y * SIZE_X + local.x);
+    }
+    if (local.z == 0) {
+      store(base, row, e, values);
+    }
   }
 }

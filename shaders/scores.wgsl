@@ -4,18 +4,21 @@
 //   q      [B,H,N,D]     k [B,Hk,M,D]     mask broadcast to [B,H,N,M]     key_lengths [B]     alibi_slopes [H]
 //   scores [B,H,N,M], dense; an excluded element is LOWEST
 //
-// A workgroup computes TILES tiles of TILE_N queries × TILE_M keys of one head. In each it walks over D in steps of TILE_D that it keeps in
-// workgroup memory, transposed; an invocation holds 4·ROWS × 4·COLS sums in registers, so that a loaded value feeds 4 to 16 of them.
+// A workgroup computes TILES tiles of TILE_N rows × TILE_M keys; rows are the queries of HEADS heads that read one key head, head by head. In each
+// tile it walks over D in steps of TILE_D that it keeps in workgroup memory, transposed; an invocation holds 4·ROWS × 4·COLS sums in registers, so
+// that a loaded value feeds 4 to 16 of them. For few rows DIRECT leaves the keys in their buffer: no other invocation loads them.
 // Source: A. Vaswani et al., Attention Is All You Need, arXiv 1706.03762, section 3.2.1.
 
 alias Q = f32; // storage of q
 alias K = f32; // storage of k
-const TILE_N: u32 = 16; // queries a workgroup
+const TILE_N: u32 = 16; // rows a workgroup
 const TILE_M: u32 = 16; // keys a tile
 const TILE_D: u32 = 16; // elements of a head a step
 const TILES: u32 = 1; // a workgroup: browsers zero its memory first, which takes a device on the CPU as long as a tile
-const ROWS: u32 = 1; // blocks of 4 queries an invocation: 1, 2 or 4
+const ROWS: u32 = 1; // blocks of 4 rows an invocation: 1, 2 or 4
 const COLS: u32 = 1; // blocks of 4 keys an invocation: 1, 2 or 4
+const HEADS: u32 = 1; // query heads a workgroup: a divisor of H / Hk
+const DIRECT: bool = false; // keys are loaded when they are needed, not kept in workgroup memory
 const SIZE_X: u32 = TILE_M / (4 * COLS);
 const SIZE_Y: u32 = TILE_N / (4 * ROWS);
 const LOWEST: f32 = -3.4028234663852886e38; // the lowest finite f32
@@ -72,7 +75,7 @@ struct Params {
 @group(0) @binding(6) var<uniform> params: Params;
 
 var<workgroup> q_tile: array<vec4f, TILE_D * TILE_N / 4>; // [TILE_D][TILE_N / 4]
-var<workgroup> k_tile: array<vec4f, TILE_D * TILE_M / 4>; // [TILE_D][TILE_M / 4]
+var<workgroup> k_tile: array<vec4f, select(TILE_D * TILE_M / 4, 1, DIRECT)>; // [TILE_D][TILE_M / 4]
 
 fn key_length(b: u32) -> u32 {
   if (params.has_key_lengths == 0) {
@@ -81,37 +84,61 @@ fn key_length(b: u32) -> u32 {
   return min(key_lengths[params.key_lengths_offset + b], params.m);
 }
 
-fn load_q(base: u32, n: u32, d: u32) -> f32 {
-  let element = q[base + min(n, params.n - 1) * params.q_n + min(d, params.d - 1)];
+/// The query of a row, and its head counted from the workgroup's first. Past the last row the last one again.
+fn query_of(row: u32) -> vec2u {
+  let known = min(row, HEADS * params.n - 1);
+  if (HEADS == 1) {
+    return vec2u(known, 0);
+  }
+  return vec2u(known % params.n, known / params.n);
+}
+
+fn load_q(base: u32, row: u32, d: u32) -> f32 {
+  let query = query_of(row);
+  let element = q[base + query.y * params.q_h + query.x * params.q_n + min(d, params.d - 1)];
   return select(0.0, f32(element) * params.scale_before, d < params.d);
 }
 
-fn load_k(base: u32, m: u32, d: u32, length: u32) -> f32 {
-  let element = k[base + min(m, length - 1) * params.k_m + min(d, params.d - 1)];
-  return select(0.0, f32(element), d < params.d);
+/// Where the rows of 4 keys from m on begin; past the last key it is the last one again.
+fn key_rows(base: u32, m: u32, length: u32) -> vec4u {
+  return vec4u(base) + min(vec4u(m) + vec4u(0, 1, 2, 3), vec4u(length - 1)) * params.k_m;
+}
+
+/// Element d of 4 keys.
+fn load_keys(rows: vec4u, d: u32) -> vec4f {
+  let e = rows + vec4u(min(d, params.d - 1));
+  return select(vec4f(), vec4f(f32(k[e.x]), f32(k[e.y]), f32(k[e.z]), f32(k[e.w])), d < params.d);
+}
+
+/// A block of 4 keys, in the step from first_d on the d-th of their elements.
+fn key_block(rows: vec4u, block: u32, first_d: u32, d: u32) -> vec4f {
+  if (DIRECT) {
+    return load_keys(rows, first_d + d);
+  }
+  return k_tile[d * (TILE_M / 4) + block];
 }
 
 /// COLS blocks of 4 keys, SIZE_X blocks apart.
-fn load_keys(first: u32) -> array<vec4f, 4> {
+fn key_blocks(rows: array<vec4u, 4>, first: u32, first_d: u32, d: u32) -> array<vec4f, 4> {
   var keys = array<vec4f, 4>();
-  keys[0] = k_tile[first];
+  keys[0] = key_block(rows[0], first, first_d, d);
   if (COLS > 1) {
-    keys[1] = k_tile[first + SIZE_X];
+    keys[1] = key_block(rows[1], first + SIZE_X, first_d, d);
   }
   if (COLS > 2) {
-    keys[2] = k_tile[first + 2 * SIZE_X];
-    keys[3] = k_tile[first + 3 * SIZE_X];
+    keys[2] = key_block(rows[2], first + 2 * SIZE_X, first_d, d);
+    keys[3] = key_block(rows[3], first + 3 * SIZE_X, first_d, d);
   }
   return keys;
 }
 
-/// A block of 4 × 4 sums: one column vector a query.
+/// A block of 4 × 4 sums: one column vector a row.
 fn add_products(sums: mat4x4f, rows: vec4f, cols: vec4f) -> mat4x4f {
   return mat4x4f(
     fma(vec4f(rows.x), cols, sums[0]), fma(vec4f(rows.y), cols, sums[1]), fma(vec4f(rows.z), cols, sums[2]), fma(vec4f(rows.w), cols, sums[3]));
 }
 
-/// Adds the products of a block of 4 queries with all keys. Lines in place of a loop: the indices are literals once it is inlined.
+/// Adds the products of a block of 4 rows with all keys. Lines in place of a loop: the indices are literals once it is inlined.
 fn add_row(sums: ptr<function, array<mat4x4f, ROWS * COLS>>, row: u32, queries: vec4f, keys: array<vec4f, 4>) {
   (*sums)[row * COLS] = add_products((*sums)[row * COLS], queries, keys[0]);
   if (COLS > 1) {
@@ -160,17 +187,19 @@ fn masked(s: f32, index: u32) -> f32 {
   return s;
 }
 
-/// Which head a workgroup works on, and what its queries see.
+/// Which heads a workgroup works on, and what their queries see.
 struct Place {
   b: u32,
-  h: u32,
+  h: u32, // the first
   length: u32, // keys that exist
   offset: i32, // position of query 0 among the keys
-  slope: f32, // ALiBi's
 }
 
-/// The scores of query n against 4 keys from first_m on; what it does not see is LOWEST.
-fn row_scores(dots: vec4f, place: Place, n: u32, first_m: u32) -> vec4f {
+/// The scores of a row against 4 keys from first_m on; what it does not see is LOWEST.
+fn row_scores(dots: vec4f, place: Place, row: u32, first_m: u32) -> vec4f {
+  let query = query_of(row);
+  let n = query.x;
+  let h = place.h + query.y;
   let position = i32(n) + place.offset;
   let last = min(position + params.right, i32(place.length) - 1);
   let keys = vec4i(vec4u(first_m) + vec4u(0, 1, 2, 3));
@@ -178,28 +207,32 @@ fn row_scores(dots: vec4f, place: Place, n: u32, first_m: u32) -> vec4f {
   var s = dots * params.scale_after;
   // A loop without a turn where only the position counts: a device on the CPU runs the body of an if in any case.
   let is_changed = params.mask_kind != 0 || params.softcap > 0.0 || params.has_alibi != 0;
-  let mask_row = params.mask_offset + place.b * params.mask_b + place.h * params.mask_h + min(n, params.n - 1) * params.mask_n;
+  var slope = 0.0;
+  if (params.has_alibi != 0) {
+    slope = alibi_slopes[params.alibi_offset + h];
+  }
+  let mask_row = params.mask_offset + place.b * params.mask_b + h * params.mask_h + n * params.mask_n;
   for (var j = select(4u, 0u, is_changed); j < 4; j++) {
     let m = min(first_m + j, params.m - 1);
-    s[j] = masked(scaled(dots[j]) - place.slope * f32(abs(position - i32(m))), mask_row + m * params.mask_m);
+    s[j] = masked(scaled(dots[j]) - slope * f32(abs(position - i32(m))), mask_row + m * params.mask_m);
   }
   return select(vec4f(LOWEST), s, is_seen);
 }
 
-fn store(place: Place, n: u32, m: u32, s: vec4f) {
-  let row = ((place.b * params.heads + place.h) * params.n + n) * params.m;
-  let end = select(0u, min(params.m, m + 4), n < params.n);
+fn store(place: Place, row: u32, m: u32, s: vec4f) {
+  let first = ((place.b * params.heads + place.h) * params.n + row) * params.m;
+  let end = select(0u, min(params.m, m + 4), row < HEADS * params.n);
   if (m < end) {
-    scores[row + m] = s.x;
+    scores[first + m] = s.x;
   }
   if (m + 1 < end) {
-    scores[row + m + 1] = s.y;
+    scores[first + m + 1] = s.y;
   }
   if (m + 2 < end) {
-    scores[row + m + 2] = s.z;
+    scores[first + m + 2] = s.z;
   }
   if (m + 3 < end) {
-    scores[row + m + 3] = s.w;
+    scores[first + m + 3] = s.w;
   }
 }
 
@@ -221,22 +254,18 @@ fn main(
   if (group.z >= params.grid_z) {
     return;
   }
-  let b = group.z / params.heads;
-  let h = group.z % params.heads;
-  let first_n = group.y * TILE_N;
+  let b = group.z * HEADS / params.heads;
+  let h = group.z * HEADS % params.heads;
+  let first_row = group.y * TILE_N;
   let length = key_length(b);
   let offset = select(params.causal_offset, i32(length) - i32(params.n), params.is_lower_right != 0);
   let q_base = params.q_offset + b * params.q_b + h * params.q_h;
   let k_base = params.k_offset + b * params.k_b + (h * params.key_heads / params.heads) * params.k_h;
 
-  var slope = 0.0;
-  if (params.has_alibi != 0) {
-    slope = alibi_slopes[params.alibi_offset + h];
-  }
-
-  let place = Place(b, h, length, offset, slope);
-  let first_position = i32(first_n) + offset;
-  let last_position = i32(min(first_n + TILE_N, params.n) - 1) + offset;
+  let place = Place(b, h, length, offset);
+  // The queries of the tile's rows: with several heads any of them.
+  let first_position = select(i32(first_row), 0, HEADS > 1) + offset;
+  let last_position = i32(min(select(first_row + TILE_N, params.n, HEADS > 1), params.n) - 1) + offset;
   for (var tile = 0u; tile < TILES; tile++) {
     let first_m = (group.x * TILES + tile) * TILE_M;
     // A tile that no query sees is not computed.
@@ -244,23 +273,31 @@ fn main(
 
     var sums = array<mat4x4f, ROWS * COLS>(); // [ROWS][COLS], initialised by hand: see flash_forward.wgsl
     if (is_seen) {
+      var rows = array<vec4u, 4>(); // of the invocation's own keys
+      rows[0] = key_rows(k_base, first_m + 4 * local.x, length);
+      if (COLS > 1) {
+        rows[1] = key_rows(k_base, first_m + 4 * (local.x + SIZE_X), length);
+      }
+      if (COLS > 2) {
+        rows[2] = key_rows(k_base, first_m + 4 * (local.x + 2 * SIZE_X), length);
+        rows[3] = key_rows(k_base, first_m + 4 * (local.x + 3 * SIZE_X), length);
+      }
       for (var first_d = 0u; first_d < params.d; first_d += TILE_D) {
         for (var i = lane; i < TILE_D * TILE_N / 4; i += SIZE_X * SIZE_Y) {
           let d = first_d + i % TILE_D;
-          let n = first_n + 4 * (i / TILE_D);
+          let row = first_row + 4 * (i / TILE_D);
           q_tile[(i % TILE_D) * (TILE_N / 4) + i / TILE_D] =
-            vec4f(load_q(q_base, n, d), load_q(q_base, n + 1, d), load_q(q_base, n + 2, d), load_q(q_base, n + 3, d));
+            vec4f(load_q(q_base, row, d), load_q(q_base, row + 1, d), load_q(q_base, row + 2, d), load_q(q_base, row + 3, d));
         }
-        for (var i = lane; i < TILE_D * TILE_M / 4; i += SIZE_X * SIZE_Y) {
+        for (var i = lane; !DIRECT && i < TILE_D * TILE_M / 4; i += SIZE_X * SIZE_Y) {
           let d = first_d + i % TILE_D;
           let m = first_m + 4 * (i / TILE_D);
-          k_tile[(i % TILE_D) * (TILE_M / 4) + i / TILE_D] = vec4f(
-            load_k(k_base, m, d, length), load_k(k_base, m + 1, d, length), load_k(k_base, m + 2, d, length), load_k(k_base, m + 3, d, length));
+          k_tile[(i % TILE_D) * (TILE_M / 4) + i / TILE_D] = load_keys(key_rows(k_base, m, length), d);
         }
         workgroupBarrier();
         for (var d = 0u; d < TILE_D; d++) {
           let first = d * (TILE_N / 4) + local.y;
-          let keys = load_keys(d * (TILE_M / 4) + local.x);
+          let keys = key_blocks(rows, local.x, first_d, d);
           add_row(&sums, 0, q_tile[first], keys);
           if (ROWS > 1) {
             add_row(&sums, 1, q_tile[first + SIZE_Y], keys);
@@ -276,9 +313,9 @@ fn main(
 
     var finished = sums; // a copy: an array that is indexed with a variable anywhere stays in memory everywhere
     for (var i = 0u; i < ROWS * COLS * 4; i++) { // a loop, so that what it does is compiled once
-      let n = first_n + 4 * (i / (4 * COLS) * SIZE_Y + local.y) + i % 4;
+      let row = first_row + 4 * (i / (4 * COLS) * SIZE_Y + local.y) + i % 4;
       let m = first_m + 4 * (i / 4 % COLS * SIZE_X + local.x);
-      store(place, n, m, row_scores(finished[i / 4][i % 4], place, n, m));
+      store(place, row, m, row_scores(finished[i / 4][i % 4], place, row, m));
     }
   }
 }

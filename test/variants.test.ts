@@ -25,6 +25,7 @@ import { scores } from '../src/kernels/scores.ts';
 import { softmax } from '../src/kernels/softmax.ts';
 import { enabled, specialized } from '../src/pipelines.ts';
 import { hasOrderedQuads } from '../src/probe.ts';
+import type { Problem } from '../src/problem.ts';
 import { chooseProjectTiles } from '../src/project-tiles.ts';
 import { chooseExplicitTiles, type DeviceFacts, deviceFacts } from '../src/tiles.ts';
 import { chooseBackwardTiles } from '../src/tiles-backward.ts';
@@ -78,6 +79,13 @@ function addBackward(add: Add, facts: DeviceFacts): void {
   add(flashBackwardSinks, {});
 }
 
+function addExplicit(add: Add, problem: Problem, facts: DeviceFacts): void {
+  const tiles = chooseExplicitTiles(problem, facts);
+  add(scores, tiles.scores.variant);
+  add(softmax, tiles.softmax.variant);
+  add(context, tiles.context.variant);
+}
+
 function addForward(add: Add, facts: DeviceFacts): void {
   for (const rows of [1, 4, 16]) {
     for (const D of WIDTHS) {
@@ -86,6 +94,7 @@ function addForward(add: Add, facts: DeviceFacts): void {
         const { kernel, variant } = chooseFusedTiles(problem, facts);
         expect(kernel).toBe('flash_decode');
         add(flashDecode, flashDecodeDispatch(problem, variant, 256).variant);
+        addExplicit(add, problem, facts);
       }
     }
   }
@@ -95,10 +104,7 @@ function addForward(add: Add, facts: DeviceFacts): void {
       for (const options of [{}, { isCausal: true, dropout: { probability: 0.5, seed: 1 } }, ...scoreOptions]) {
         for (const dtype of ['f32', 'f16'] as const) {
           const problem = problemOf({ N: length, M: length, D: width, Dv: width }, options, dtype);
-          const tiles = chooseExplicitTiles(problem, facts);
-          add(scores, tiles.scores.variant);
-          add(softmax, tiles.softmax.variant);
-          add(context, tiles.context.variant);
+          addExplicit(add, problem, facts);
           const { kernel, variant } = chooseFusedTiles(problem, facts);
           if (kernel !== 'flash_decode') add(FUSED[kernel], variant);
         }

@@ -21,12 +21,12 @@ export const context: Kernel = {
 };
 
 export function contextDispatch(problem: Problem, variant: Variant, alignment: number): Dispatch {
-  const { TILE_N, TILE_DV } = numbers<'TILE_N' | 'TILE_DV'>(variant);
+  const { TILE_N, TILE_DV, HEADS } = numbers<'TILE_N' | 'TILE_DV' | 'HEADS'>(variant);
   const { B, H, Hk, N, M, Dv, v, out, keyLengths } = problem;
   return gridDispatch(
     context,
     variant,
-    [Math.ceil(Dv / TILE_DV), Math.ceil(N / TILE_N), B * H],
+    [Math.ceil(Dv / TILE_DV), Math.ceil((N * HEADS) / TILE_N), (B * H) / HEADS],
     [
       ['heads', 'u32', H],
       ['key_heads', 'u32', Hk],
@@ -50,9 +50,11 @@ export const skipsZeros = (problem: Problem): boolean => problem.mask !== undefi
 export const hasTail = ({ M, keyLengths }: Problem, keys: number): boolean => keyLengths !== undefined || M % keys !== 0;
 
 export function contextBytes(variant: Variant): number {
-  const { TILE_N, TILE_DV, TILE_M } = numbers<'TILE_N' | 'TILE_DV' | 'TILE_M'>(variant);
+  const { TILE_N, TILE_DV, TILE_M, ROWS, COLS, SLOTS } = numbers<'TILE_N' | 'TILE_DV' | 'TILE_M' | 'ROWS' | 'COLS' | 'SLOTS'>(variant);
+  const tile = (elements: number) => (variant.DIRECT ? 16 : 4 * elements);
   return (
-    4 * TILE_M * TILE_N + // w_tile
-    4 * TILE_M * TILE_DV // v_tile
+    tile(TILE_M * TILE_N) + // w_tile
+    tile(TILE_M * TILE_DV) + // v_tile
+    (SLOTS > 1 ? (SLOTS * TILE_N * TILE_DV) / (ROWS * COLS) : 16) // partial
   );
 }

@@ -25,13 +25,13 @@ export const scores: Kernel = {
 
 /** @param form how far to go: `'masked'` is what the softmax takes */
 export function scoresDispatch(problem: Problem, variant: Variant, alignment: number, form: Exclude<ScoresForm, 'weights'>): Dispatch {
-  const { TILE_N, TILE_M, TILES } = numbers<'TILE_N' | 'TILE_M' | 'TILES'>(variant);
+  const { TILE_N, TILE_M, TILES, HEADS } = numbers<'TILE_N' | 'TILE_M' | 'TILES' | 'HEADS'>(variant);
   const { B, H, N, M } = problem;
   return gridDispatch(
     scores,
     variant,
-    [Math.ceil(M / (TILE_M * TILES)), Math.ceil(N / TILE_N), B * H],
-    [...scoresParams(scoresProblem(problem, form), alignment)],
+    [Math.ceil(M / (TILE_M * TILES)), Math.ceil((N * HEADS) / TILE_N), (B * H) / HEADS],
+    scoresParams(scoresProblem(problem, form), alignment),
   );
 }
 
@@ -68,6 +68,6 @@ export function scoresBytes(variant: Variant): number {
   const { TILE_N, TILE_M, TILE_D } = numbers<'TILE_N' | 'TILE_M' | 'TILE_D'>(variant);
   return (
     4 * TILE_D * TILE_N + // q_tile
-    4 * TILE_D * TILE_M // k_tile
+    (variant.DIRECT ? 16 : 4 * TILE_D * TILE_M) // k_tile
   );
 }

@@ -156,12 +156,20 @@ const OPTIONS: Case[] = [
     () => sdpa(q, k, v, { algorithm: 'explicit', variant: { 'scores.TILE_N': 18 } }),
   ],
   ['three blocks', 'option', 'ROWS=3', () => sdpa(q, k, v, { algorithm: 'explicit', variant: { 'scores.TILE_N': 48, 'scores.ROWS': 3 } })],
+  ['heads that read different keys', 'option', 'HEADS=4', () => sdpa(q, k, v, { algorithm: 'explicit', variant: { 'context.HEADS': 4 } })],
+  [
+    'slots that share memory',
+    'option',
+    'SLOTS=2',
+    () => sdpa(q, k, v, { algorithm: 'explicit', variant: { 'context.SLOTS': 2, 'context.DIRECT': false } }),
+  ],
   ['lanes that are no power of 2', 'option', '12', () => sdpa(q, k, v, { algorithm: 'explicit', variant: { 'softmax.LANES': 12 } })],
   [
     'a variant too large',
     'limit',
     '1024',
-    () => sdpa(q, k, v, { algorithm: 'explicit', variant: { 'scores.TILE_N': 128, 'scores.TILE_M': 128 } }),
+    () =>
+      sdpa(q, k, v, { algorithm: 'explicit', variant: { 'scores.TILE_N': 128, 'scores.TILE_M': 128, 'scores.ROWS': 1, 'scores.COLS': 1 } }),
   ],
   ['a mask that does not broadcast', 'shape', '[5]', () => sdpa(q, k, v, { mask: { ...q, shape: [5] } })],
   ['a mask of rank 5', 'shape', '[1,1,1,1,6]', () => sdpa(q, k, v, { mask: { ...q, shape: [1, 1, 1, 1, 6] } })],

@@ -2,19 +2,37 @@ import { describe, expect, test } from 'vitest';
 import type { Attention } from '../../src/index.ts';
 import { contextDispatch } from '../../src/kernels/context.ts';
 import { context as referenceContext } from '../../src/reference/context.ts';
+import { dropoutKeep } from '../../src/reference/dropout.ts';
 import { onDevices, place } from '../rig/gpu.ts';
 import { problemOf, runKernel } from '../rig/kernel.ts';
 import { naiveContext } from '../rig/naive.ts';
 import { random, randomArray } from '../rig/random.ts';
 import { expectAsGoodAsNaive } from '../rig/tolerance.ts';
 
-const SMALL = { TILE_N: 16, TILE_DV: 16, TILE_M: 16, ROWS: 1, COLS: 1, SKIP_ZEROS: true };
-const LARGE = { TILE_N: 64, TILE_DV: 64, TILE_M: 16, ROWS: 2, COLS: 2, SKIP_ZEROS: false };
-const SOFTWARE = { TILE_N: 64, TILE_DV: 64, TILE_M: 16, ROWS: 4, COLS: 2, SKIP_ZEROS: false };
-const INTEL = { TILE_N: 32, TILE_DV: 32, TILE_M: 16, ROWS: 1, COLS: 1, SKIP_ZEROS: false };
-const LARGEST = { TILE_N: 64, TILE_DV: 128, TILE_M: 16, ROWS: 4, COLS: 4, SKIP_ZEROS: true };
-const TALL = { TILE_N: 32, TILE_DV: 16, TILE_M: 8, ROWS: 2, COLS: 1, SKIP_ZEROS: true };
-const WIDE = { TILE_N: 16, TILE_DV: 32, TILE_M: 8, ROWS: 1, COLS: 2, SKIP_ZEROS: false };
+const ALONE = { HEADS: 1, DIRECT: false, SLOTS: 1 };
+const SMALL = { TILE_N: 16, TILE_DV: 16, TILE_M: 16, ROWS: 1, COLS: 1, SKIP_ZEROS: true, ...ALONE };
+const LARGE = { TILE_N: 64, TILE_DV: 64, TILE_M: 16, ROWS: 2, COLS: 2, SKIP_ZEROS: false, ...ALONE };
+const SOFTWARE = { TILE_N: 64, TILE_DV: 64, TILE_M: 16, ROWS: 4, COLS: 2, SKIP_ZEROS: false, ...ALONE };
+const INTEL = { TILE_N: 32, TILE_DV: 32, TILE_M: 16, ROWS: 1, COLS: 1, SKIP_ZEROS: false, ...ALONE };
+const LARGEST = { TILE_N: 64, TILE_DV: 128, TILE_M: 16, ROWS: 4, COLS: 4, SKIP_ZEROS: true, ...ALONE };
+const TALL = { TILE_N: 32, TILE_DV: 16, TILE_M: 8, ROWS: 2, COLS: 1, SKIP_ZEROS: true, ...ALONE };
+const WIDE = { TILE_N: 16, TILE_DV: 32, TILE_M: 8, ROWS: 1, COLS: 2, SKIP_ZEROS: false, ...ALONE };
+/** Of few queries, with the query heads of the problem below that share a tile. */
+const FEW = {
+  'on a GPU': { TILE_N: 8, TILE_DV: 32, TILE_M: 4, ROWS: 1, COLS: 1, HEADS: 4, DIRECT: true, SLOTS: 16 },
+  'on a software device': { TILE_N: 16, TILE_DV: 64, TILE_M: 64, ROWS: 4, COLS: 2, HEADS: 4, DIRECT: true, SLOTS: 1 },
+  'half of the heads, three slots, the largest blocks': {
+    TILE_N: 8,
+    TILE_DV: 16,
+    TILE_M: 5,
+    ROWS: 2,
+    COLS: 4,
+    HEADS: 2,
+    DIRECT: true,
+    SLOTS: 3,
+  },
+  'shared memory, two tiles': { TILE_N: 4, TILE_DV: 16, TILE_M: 16, ROWS: 1, COLS: 1, HEADS: 4, DIRECT: false, SLOTS: 1 },
+};
 
 const suite = (attention: () => Attention) => {
   test('2×2 by hand', async () => {
@@ -71,4 +89,44 @@ const suite = (attention: () => Attention) => {
   });
 };
 
+/** Which keys a query sees, and which of its weights dropout keeps, are its own where heads share a tile. */
+const shared = (attention: () => Attention) => {
+  describe.each(Object.entries(FEW))('few queries, %s', (_, tiles) => {
+    test.each([
+      [1, 70, false],
+      [2, 70, true],
+      [5, 33, true],
+      [3, 3, false],
+    ])('%d over %d keys, dropout: %s', async (N, M, drops) => {
+      const { device } = attention();
+      const [B, H, Hk, Dv] = [2, 8, 2, 37];
+      const sizes = { B, H, Hk, N, M, D: 1, Dv, scale: 1, softcap: 0 };
+      const lengths = [M - 1, Math.ceil(M / 2)];
+      const dropout = drops ? { probability: 0.25, seed: 2 ** 33 + 5 } : undefined;
+      const vData = randomArray(M + Dv, B * Hk * M * Dv, 2);
+      const v = place(device, vData, [B, Hk, M, Dv]);
+      const out = place(device, null, [B, H, N, Dv], { strides: [N * H * Dv, Dv, H * Dv, 1] });
+      const band = { window: [20, 1] as const, causalOffset: 'lower-right' as const };
+      const problem = problemOf(sizes, { v: v.tensor, out: out.tensor, keyLengths: true, ...band, ...(dropout && { dropout }) });
+      // Weights as the softmax leaves them: 0 where a query does not see the key. What lies beyond is not loaded.
+      const seen = randomArray(N + M, B * H * N * M).map((weight, i) => {
+        const position = (Math.floor(i / M) % N) + lengths[Math.floor(i / (H * N * M))]! - N;
+        const isSeen = i % M < lengths[Math.floor(i / (H * N * M))]! && i % M >= position - 20 && i % M <= position + 1;
+        return isSeen ? Math.abs(weight) : 0;
+      });
+      const weights = place(device, seen, [B, H, N, M], { offset: 256 });
+      const key_lengths = attention().upload(new Uint32Array(lengths), [B]);
+      const variant = { ...tiles, SKIP_ZEROS: true, DROPOUT: drops };
+      const tensors = { weights: weights.tensor, v: v.tensor, out: out.tensor, key_lengths };
+      await runKernel(attention(), contextDispatch(problem, variant, 256), tensors);
+      const keep = dropout ? dropoutKeep(dropout, B * H, N, M) : undefined;
+      const kept = keep ? seen.map((weight, i) => (keep[i]! * weight) / 0.75) : seen;
+      const expected = referenceContext(problem, kept, vData);
+      expectAsGoodAsNaive('out', await out.read(), expected, await naiveContext(device, sizes, Float32Array.from(kept), vData));
+      attention().release(key_lengths);
+    });
+  });
+};
+
 onDevices('context', suite, ['default device']); // it needs no feature
+onDevices('context', shared, ['default device']);

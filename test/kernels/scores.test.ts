@@ -4,17 +4,25 @@ import { scoresDispatch } from '../../src/kernels/scores.ts';
 import { LOWEST as REFERENCE_LOWEST, scores as referenceScores } from '../../src/reference/scores.ts';
 import { onDevices, place } from '../rig/gpu.ts';
 import { problemOf, runKernel } from '../rig/kernel.ts';
-import { naiveScores } from '../rig/naive.ts';
+import { type NaiveSizes, naiveScores } from '../rig/naive.ts';
 import { randomArray } from '../rig/random.ts';
 import { expectAsGoodAsNaive, LOWEST } from '../rig/tolerance.ts';
 
-const SMALL = { TILE_N: 16, TILE_M: 16, TILE_D: 16, ROWS: 1, COLS: 1, TILES: 2 };
-const LARGE = { TILE_N: 64, TILE_M: 64, TILE_D: 16, ROWS: 2, COLS: 2, TILES: 1 };
-const SOFTWARE = { TILE_N: 64, TILE_M: 64, TILE_D: 16, ROWS: 4, COLS: 2, TILES: 1 };
-const INTEL = { TILE_N: 32, TILE_M: 32, TILE_D: 16, ROWS: 1, COLS: 1, TILES: 1 };
-const LARGEST = { TILE_N: 64, TILE_M: 128, TILE_D: 16, ROWS: 4, COLS: 4, TILES: 2 };
-const TALL = { TILE_N: 32, TILE_M: 16, TILE_D: 8, ROWS: 2, COLS: 1, TILES: 3 };
-const WIDE = { TILE_N: 16, TILE_M: 32, TILE_D: 8, ROWS: 1, COLS: 2, TILES: 2 };
+const ALONE = { HEADS: 1, DIRECT: false };
+const SMALL = { TILE_N: 16, TILE_M: 16, TILE_D: 16, ROWS: 1, COLS: 1, TILES: 2, ...ALONE };
+const LARGE = { TILE_N: 64, TILE_M: 64, TILE_D: 16, ROWS: 2, COLS: 2, TILES: 1, ...ALONE };
+const SOFTWARE = { TILE_N: 64, TILE_M: 64, TILE_D: 16, ROWS: 4, COLS: 2, TILES: 1, ...ALONE };
+const INTEL = { TILE_N: 32, TILE_M: 32, TILE_D: 16, ROWS: 1, COLS: 1, TILES: 1, ...ALONE };
+const LARGEST = { TILE_N: 64, TILE_M: 128, TILE_D: 16, ROWS: 4, COLS: 4, TILES: 2, ...ALONE };
+const TALL = { TILE_N: 32, TILE_M: 16, TILE_D: 8, ROWS: 2, COLS: 1, TILES: 3, ...ALONE };
+const WIDE = { TILE_N: 16, TILE_M: 32, TILE_D: 8, ROWS: 1, COLS: 2, TILES: 2, ...ALONE };
+/** Of few queries, with the query heads of the problem below that share a tile. */
+const FEW = {
+  'on a GPU': { TILE_N: 8, TILE_M: 128, TILE_D: 16, ROWS: 1, COLS: 1, TILES: 1, HEADS: 4, DIRECT: false },
+  'on a software device': { TILE_N: 16, TILE_M: 64, TILE_D: 16, ROWS: 4, COLS: 2, TILES: 2, HEADS: 4, DIRECT: true },
+  'half of the heads, direct, the largest blocks': { TILE_N: 8, TILE_M: 32, TILE_D: 8, ROWS: 2, COLS: 4, TILES: 1, HEADS: 2, DIRECT: true },
+  'one head, direct, two rows of invocations': { TILE_N: 8, TILE_M: 16, TILE_D: 16, ROWS: 1, COLS: 1, TILES: 1, HEADS: 1, DIRECT: true },
+};
 const ALIGNMENT = 256;
 
 const suite = (attention: () => Attention) => {
@@ -79,4 +87,45 @@ const suite = (attention: () => Attention) => {
   });
 };
 
+/** What a query sees, and its slope, are its own where heads share a tile. */
+const shared = (attention: () => Attention) => {
+  describe.each(Object.entries(FEW))('few queries, %s', (_, variant) => {
+    test.each([1, 2, 5])('%d, with every option that depends on the query or its head', async (N) => {
+      const { device } = attention();
+      const [B, H, Hk, M, D] = [2, 8, 2, 70, 19];
+      const sizes = { B, H, Hk, N, M, D, Dv: 1, scale: 0.3, softcap: 0 };
+      const [qData, kData] = [randomArray(N, B * H * N * D), randomArray(M, B * Hk * M * D, 2)];
+      const maskData = randomArray(N + M, B * H * N * M).map((value) => (value > 0.9 ? -Infinity : value));
+      const slopes = [0.5, 1, 0.25, 0.125, 2, 0.75, 0.0625, 1.5];
+      const lengths = [M - 3, 40];
+      const q = place(device, qData, [B, H, N, D], { strides: [N * H * D, D, H * D, 1] });
+      const k = place(device, kData, [B, Hk, M, D]);
+      const mask = place(device, maskData, [B, H, N, M]);
+      const scores = place(device, null, [B, H, N, M], { offset: 256 });
+      const inputs = { key_lengths: attention().upload(new Uint32Array(lengths), [B]), alibi_slopes: attention().upload(slopes, [H]) };
+      const band = { window: [30, 1] as const, causalOffset: 'lower-right' as const };
+      const given = { q: q.tensor, k: k.tensor, mask: mask.tensor, keyLengths: true, alibiSlopes: true };
+      const problem = problemOf(sizes, { ...given, ...band, scale: sizes.scale });
+      const tensors = { q: q.tensor, k: k.tensor, mask: mask.tensor, scores: scores.tensor, ...inputs };
+      await runKernel(attention(), scoresDispatch(problem, variant, ALIGNMENT, 'masked'), tensors);
+      const expected = referenceScores(problem, { q: qData, k: kData, mask: maskData, keyLengths: lengths, alibiSlopes: slopes });
+      const bias = expected.map((value, i) => (value <= LOWEST ? LOWEST : value - plainScore(sizes, qData, kData, i)));
+      const naive = await naiveScores(device, sizes, qData, kData, Float32Array.from(bias));
+      expectAsGoodAsNaive('scores', await scores.read(), expected, naive);
+      attention().release(...Object.values(inputs));
+    });
+  });
+};
+
+/** scale · q·k of an element of [B,H,N,M]. */
+function plainScore({ H, Hk, N, M, D, scale }: NaiveSizes, q: ArrayLike<number>, k: ArrayLike<number>, i: number): number {
+  const row = Math.floor(i / M);
+  const head = Math.floor(row / N);
+  const key = (Math.floor((head * Hk) / H) * M + (i % M)) * D;
+  let sum = 0;
+  for (let d = 0; d < D; d++) sum += q[row * D + d]! * k[key + d]!;
+  return scale * sum;
+}
+
 onDevices('scores', suite, ['default device']); // it needs no feature
+onDevices('scores', shared, ['default device']);

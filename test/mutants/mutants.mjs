@@ -88,8 +88,17 @@ export const MUTANTS = [
   ),
   ...each(['scores', 'context', 'flash_forward'], 'one barrier removed', [[/workgroupBarrier\(\);/, '']], [WHOLE]),
   ...each(['softmax'], 'one barrier removed', [[/workgroupBarrier\(\);/, '']], ['test/kernels/softmax.test.ts']),
-  ...each(['scores'], 'one row past the end written', [['n < params.n)', 'n <= params.n)']], ['test/kernels/scores.test.ts']),
-  ...each(['context'], 'one row past the end written', [['n < params.n)', 'n <= params.n)']], ['test/kernels/context.test.ts']),
+  ...['scores', 'context'].flatMap((file) =>
+    each(
+      [file],
+      'one row past the end written',
+      [
+        ['let known = min(row, HEADS * params.n - 1);', 'let known = row;'],
+        ['row < HEADS * params.n);', 'row <= HEADS * params.n);'],
+      ],
+      [`test/kernels/${file}.test.ts`],
+    ),
+  ),
   ...each(
     ['flash_forward'],
     'one row past the end written',
