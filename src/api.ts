@@ -54,6 +54,11 @@ export interface ProjectionGradients {
   readonly bias: GpuTensor; // [out]
 }
 
+export interface TuneOptions {
+  /** Called now and then with the fraction that is done: it never falls, and ends with 1. What it throws ends `tune`. */
+  readonly onProgress?: (fraction: number) => void;
+}
+
 /** Attention on one device: it uploads, computes and downloads, and owns the buffers it makes. */
 export interface Attention {
   readonly device: GPUDevice;
@@ -143,13 +148,14 @@ export interface Attention {
    */
   merge(parts: readonly { out: GpuTensor; lse: GpuTensor }[]): Promise<{ out: GpuTensor; lse: GpuTensor }>;
   /**
-   * Measures the variants that fit the problem on this device, which takes seconds; calls of this Attention use the fastest from then on.
+   * Measures the variants that fit the problem on this device, which takes seconds; calls of this Attention use the fastest from then on. Where none is faster
+   * than what the library chooses by itself, it is that.
    * Measurements count for problems of one class: the same heads, head sizes, types and options, lengths within one power of two.
    * @param problem without `algorithm` and `variant`, which it finds
    * @returns all that this Attention knows, what `createAttention({ tuning })` brought included: plain JSON, which the caller keeps
    * @throws AttentionError 'limit', 'out-of-memory', 'device-lost', or what `plan` throws
    */
-  tune(problem: AttentionProblem): Promise<Tuning>;
+  tune(problem: AttentionProblem, options?: TuneOptions): Promise<Tuning>;
   /** Frees every buffer the library made, and the device only if the library made it. Later calls fail with 'device-lost'. */
   destroy(): void;
 }

@@ -7,6 +7,7 @@ import type {
   CreateAttentionOptions,
   ForwardResult,
   ProjectionGradients,
+  TuneOptions,
 } from './api.ts';
 import { BufferPool } from './buffers.ts';
 import { Cache } from './cache.ts';
@@ -181,8 +182,11 @@ export class DeviceAttention implements Attention, PlanContext {
     return this.later('merge', import('./merge.ts'), ({ mergeParts }) => mergeParts(this, parts));
   }
 
-  async tune(problem: AttentionProblem): Promise<Tuning> {
+  async tune(problem: AttentionProblem, options: TuneOptions = {}): Promise<Tuning> {
     this.lifeline.check('tune');
+    checkKeys('tune', options, ['onProgress']);
+    const { onProgress = () => {} } = options;
+    if (typeof onProgress !== 'function') throw new AttentionError('option', `tune: onProgress is ${quote(onProgress)}: need a function`);
     const normal = normalize('tune', problem);
     const { algorithm, variant, B, H, N, M } = normal;
     if (B * H * N * M === 0)
@@ -190,7 +194,7 @@ export class DeviceAttention implements Attention, PlanContext {
     if (algorithm !== 'auto' || Object.keys(variant).length > 0)
       throw new AttentionError('option', `tune: algorithm is ${quote(algorithm)}, variant ${quote(variant)}: tune finds both`);
     const { measure } = await import('./tune.ts');
-    const fastest = await this.lifeline.wait('tune', measure(this, normal));
+    const fastest = await this.lifeline.wait('tune', measure(this, normal, onProgress));
     this.tuned = { ...this.tuned, [tuningClass(normal)]: fastest };
     return { adapter: describeAdapter(this.device), fastest: this.tuned };
   }

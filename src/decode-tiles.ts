@@ -56,6 +56,13 @@ export function decodeFlags(problem: Problem, { LANES, KEYS, COLS, D_BLOCKS, DV_
 
 const powerOf2 = (value: number): number => 2 ** Math.max(0, Math.ceil(Math.log2(value)));
 
+/** Shapes that tune tries: as many rows as there are at most, and on a GPU each number of lanes that a key can be shared between. */
+export function decodeShapes(problem: Problem, facts: DeviceFacts): Omit<Shape, 'SIZE'>[] {
+  const rows = [8, 4, 2, 1].filter((count) => count <= powerOf2(rowsOf(problem)));
+  if (facts.isSoftware) return rows.map((ROWS) => ({ ...softwareShape(problem, facts), ROWS }));
+  return rows.flatMap((ROWS) => GPU_LANES.map((LANES) => sharedShape(problem, ROWS, LANES)));
+}
+
 /** A key a lane, whole rows in one lane: no barrier, and loads that a compiler for the CPU likes. */
 function softwareShape(problem: Problem, { subgroupSizes }: DeviceFacts) {
   const { D, Dv } = problem;
@@ -74,15 +81,21 @@ function softwareShape(problem: Problem, { subgroupSizes }: DeviceFacts) {
 const held = (rows: number, width: number, lanes: number): number => ((2 * rows + KEYS) * width) / lanes + KEYS * rows;
 const MOST_HELD = { intel: 32, others: 72 };
 const KEYS = 4;
+const GPU_LANES = [8, 16, 32];
 
 /** Lanes side by side load a key side by side, four keys at once; as many rows, over as few lanes, as they can hold. */
 function gpuShape(problem: Problem, { vendor }: DeviceFacts) {
   const width = Math.max(problem.D, problem.Dv);
   const most = vendor === 'intel' ? MOST_HELD.intel : MOST_HELD.others;
   const wanted = [4, 2, 1].filter((rows) => rows <= powerOf2(rowsOf(problem)));
-  const shapes = wanted.flatMap((rows) => [8, 16, 32].map((lanes) => ({ ROWS: rows, LANES: lanes })));
+  const shapes = wanted.flatMap((rows) => GPU_LANES.map((lanes) => ({ ROWS: rows, LANES: lanes })));
   const { ROWS, LANES } = shapes.find((shape) => held(shape.ROWS, width, shape.LANES) <= most) ?? shapes.at(-1)!;
-  const cols = Math.min(4, powerOf2(width / (4 * LANES)));
+  return { SIZE: 64, ...sharedShape(problem, ROWS, LANES) };
+}
+
+/** Keys that LANES neighbours share. */
+function sharedShape({ D, Dv }: Problem, ROWS: number, LANES: number) {
+  const cols = Math.min(4, powerOf2(Math.max(D, Dv) / (4 * LANES)));
   const blocks = (size: number) => powerOf2(size / (4 * LANES * cols));
-  return { SIZE: 64, LANES, ROWS, KEYS, COLS: cols, D_BLOCKS: blocks(problem.D), DV_BLOCKS: blocks(problem.Dv) };
+  return { LANES, ROWS, KEYS, COLS: cols, D_BLOCKS: blocks(D), DV_BLOCKS: blocks(Dv) };
 }

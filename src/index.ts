@@ -7,6 +7,7 @@ export type {
   CreateAttentionOptions,
   ForwardResult,
   ProjectionGradients,
+  TuneOptions,
 } from './api.ts';
 export { createAttention } from './attention.ts';
 export { AttentionError, type AttentionErrorCode } from './errors.ts';

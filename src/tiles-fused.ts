@@ -1,51 +1,13 @@
 /** Chooses the fused kernel and its tiles: a pure function of the problem, the device's facts and what the caller forces. Loaded when first needed. */
 import { decodeTiles, isDecode } from './decode-tiles.ts';
-import { AttentionError } from './errors.ts';
 import { scoreFlags } from './kernels/band.ts';
 import { hasTail, skipsZeros } from './kernels/context.ts';
-import { describeVariant, type Variant } from './kernels/kernel.ts';
+import type { Variant } from './kernels/kernel.ts';
 import { isVec4, type Problem } from './problem.ts';
 import { leastShape, quadClassOf, quadShape } from './quad-classes.ts';
 import { force, forcedOf, rowsAtATime } from './tile-checks.ts';
 import { checkBaselineTiles, checkDecodeTiles, checkQuadTiles, checkRowTiles, rowTails } from './tile-checks-fused.ts';
-import { type Choice, chooseAlgorithm, type DeviceFacts } from './tiles.ts';
-
-/** What tune measures: whatever the device and the problem allow, the library's own choice among it. */
-export function candidates(problem: Problem, facts: DeviceFacts): { algorithm: 'explicit' | 'fused'; variant: Variant }[] {
-  const fused = (kernel: string, shapes: readonly Readonly<Record<string, number>>[]) =>
-    shapes.map((shape) => ({
-      algorithm: 'fused' as const,
-      variant: Object.fromEntries(Object.entries(shape).map(([name, value]) => [`${kernel}.${name}`, value])),
-    }));
-  const rows = (counts: readonly number[]) => counts.map((ROWS) => ({ ROWS }));
-  const all = [
-    { algorithm: 'explicit' as const, variant: {} },
-    { algorithm: 'fused' as const, variant: {} },
-    ...fused('flash_forward', [
-      { TILE_N: 16 },
-      { TILE_N: 32 },
-      { TILE_N: 64 },
-      baselineShape(problem, false),
-      baselineShape(problem, true),
-    ]),
-    ...fused('flash_forward_quad', rows([1, 2, 4])),
-    ...fused('flash_forward_row', rows([1, 2, 4, 8])),
-    ...fused('flash_decode', isDecode(problem, facts) ? [1, 2, 4, 8, 16, 32, 64].map((SPLITS) => ({ SPLITS })) : []),
-  ];
-  const seen = new Set<string>();
-  return all.filter((candidate) => {
-    const chosen = { ...problem, ...candidate };
-    try {
-      const { algorithm } = chooseAlgorithm(chosen);
-      const { kernel, variant } = algorithm === 'explicit' ? { kernel: algorithm, variant: {} } : chooseFusedTiles(chosen, facts);
-      const label = `${kernel} ${describeVariant(variant)}`;
-      return !seen.has(label) && seen.add(label);
-    } catch (error) {
-      if (error instanceof AttentionError) return false;
-      throw error;
-    }
-  });
-}
+import type { Choice, DeviceFacts } from './tiles.ts';
 
 export type FusedKernel = 'flash_forward' | 'flash_forward_quad' | 'flash_forward_row' | 'flash_decode';
 
@@ -79,6 +41,9 @@ const FUSED_CHECKS: Record<FusedKernel, (variant: Variant, problem: Problem, fac
   flash_forward_row: checkRowTiles,
   flash_decode: checkDecodeTiles,
 };
+/** What the tiles choose for a kernel, whether or not it is the one for the problem. */
+export const ownShape = (kernel: FusedKernel, problem: Problem, facts: DeviceFacts): Variant => FUSED_TILES[kernel](problem, facts).variant;
+
 const isFusedKernel = (name: string | undefined): name is FusedKernel => name !== undefined && Object.hasOwn(FUSED_TILES, name);
 
 const fusedFlags = (problem: Problem) => ({ SKIP_ZEROS: skipsZeros(problem), DROPOUT: problem.dropout !== undefined });
@@ -94,7 +59,7 @@ function baselineTiles(problem: Problem, facts: DeviceFacts): Choice {
  * Queries and keys a tile, and blocks of 4 × 4 elements of out an invocation: the wider the tile, the fewer. Tiles of 128 keys have few queries and short
  * steps, so that weights and elements fit into 16 KiB.
  */
-function baselineShape({ N, Dv }: Problem, isMany: boolean) {
+export function baselineShape({ N, Dv }: Problem, isMany: boolean) {
   const cols = isMany ? (Dv <= 128 ? 32 : 64) : Dv <= 32 ? 32 : Dv <= 64 ? 64 : 128;
   const rows = N <= 4 ? 4 : N <= 16 || cols === 128 ? 16 : 32;
   const step = cols === 128 ? 8 : 16;

@@ -105,7 +105,7 @@ const FEW_ROWS = 16;
  * scores loads, and in context they take keys side by side, or one warp would walk over all of them.
  */
 function fewRowsTiles({ N, H, Hk, Dv }: Problem, facts: DeviceFacts): Tiles<'scores' | 'context'> {
-  const group = H / Hk;
+  const group = H / Math.max(1, Hk);
   let heads = Math.floor(FEW_ROWS / Math.max(1, N));
   while (heads > 1 && group % heads !== 0) heads--;
   const rows = Math.max(4, powerOf2(N * heads));

@@ -1,14 +1,13 @@
 /** Measures the variants that fit a problem on the device at hand. Loaded when somebody tunes. */
 import type { BufferPool } from './buffers.ts';
+import { type Candidate, candidates } from './candidates.ts';
 import { destroyQuietly, hasten } from './device.ts';
 import { AttentionError } from './errors.ts';
-import type { Variant } from './kernels/kernel.ts';
 import { type AttentionTensors, Plan, type PlanContext } from './plan.ts';
 import { hasOrderedQuads } from './probe.ts';
 import type { Problem } from './problem.ts';
 import { byteLength, type GpuTensor, type Layout, rowMajor } from './tensor.ts';
 import { deviceFacts } from './tiles.ts';
-import { candidates } from './tiles-fused.ts';
 import type { TunedVariant } from './tuning.ts';
 
 /** A candidate that does not fit the device is none. */
@@ -18,78 +17,131 @@ const TOO_LARGE = ['limit', 'out-of-memory'];
 const SAMPLE_MS = { gpu: 10, queue: 20 };
 const MOST_CALLS = 4096; // of a sample
 const ROUNDS = 5;
-const HOPELESS = 3; // times the fastest: measured no further after the first round
+/** Times the fastest's time: a candidate whose first run takes longer is measured no further, a kernel's other shapes are not tried, a round passes it by. */
+const FAR_BEHIND = { first: 3, kernel: 2, round: 1.5 };
+/** How far the measurement is after each of its parts. */
+const SHARES = { kernels: 0.3, shapes: 0.7 };
 
-/** Compiles and times every candidate, round by round, so that a disturbance hits all alike. */
-export async function measure(context: PlanContext, problem: Problem): Promise<TunedVariant> {
+/**
+ * Compiles candidates side by side, and times them one by one. First one of each kernel; then other shapes of the kernels that are not far behind; then, of
+ * the candidates that are not far behind, as many samples as there are rounds: round by round, so that a disturbance hits all alike.
+ * @param onProgress takes the fraction that is done, which never falls
+ * @returns the library's own choice, unless another's median is below each of its times
+ */
+export async function measure(context: PlanContext, problem: Problem, onProgress: (fraction: number) => void): Promise<TunedVariant> {
   const { device } = context.lifeline;
-  const found = candidates(problem, deviceFacts(device, await hasOrderedQuads(device)));
-  const buffers: GPUBuffer[] = [];
-  const runs: Run[] = [];
+  const kernels = candidates(problem, deviceFacts(device, await hasOrderedQuads(device)));
+  const bench: Bench = { context, problem, buffers: [], runs: [], refusal: undefined };
+  const { buffers, runs } = bench;
+  const part = (from: number, to: number) => (share: number) => onProgress(from + (to - from) * share);
   try {
     const inputs = makeTensors(context, problem, buffers);
-    let refusal = new AttentionError('limit', 'tune: this problem does not fit the device');
-    for (const candidate of found) {
-      try {
-        runs.push(await start(context, problem, candidate, inputs, buffers));
-      } catch (error) {
-        if (!(error instanceof AttentionError && TOO_LARGE.includes(error.code))) throw error;
-        refusal = error;
-      }
-    }
-    if (runs.length === 0) throw refusal;
-    for (let round = 0; round < ROUNDS; round++) {
-      const best = Math.min(...runs.map(median));
-      for (const run of runs) if (round === 0 || median(run) < HOPELESS * best) run.times.push(await sample(context, run));
-    }
-    const [fastest] = [...runs].sort((a, b) => median(a) - median(b)) as [Run];
-    return { algorithm: fastest.algorithm, variant: fastest.variant, milliseconds: median(fastest) };
+    const choices = kernels.map(([first]) => first);
+    const near = nearOf(await start(bench, inputs, choices, part(0, SHARES.kernels)), FAR_BEHIND.kernel).map(({ candidate }) => candidate);
+    const others = kernels.flatMap(([first, ...rest]) => (near.includes(first) ? rest : []));
+    await start(bench, inputs, others, part(SHARES.kernels, SHARES.shapes));
+    const ready = runs.filter(({ times }) => times.length > 0);
+    if (ready.length === 0) throw bench.refusal ?? new AttentionError('limit', 'tune: this problem does not fit the device');
+    const own = ready.find(({ candidate }) => candidate === choices[0]);
+    await compare(context, ready, own, part(SHARES.shapes, 1));
+    const fastest = ready.reduce((best, run) => (median(run) < median(best) ? run : best));
+    const winner = own && median(fastest) >= Math.min(...own.times) ? own : fastest;
+    return { ...winner.candidate, milliseconds: median(winner) };
   } finally {
     for (const { plan } of runs) plan.destroy();
     for (const buffer of buffers) context.pool.recycle(buffer);
   }
 }
 
-interface Candidate {
-  readonly algorithm: 'explicit' | 'fused';
-  readonly variant: Variant;
+interface Bench {
+  readonly context: PlanContext;
+  readonly problem: Problem;
+  readonly buffers: GPUBuffer[];
+  readonly runs: Run[];
+  refusal: AttentionError | undefined; // of a candidate that does not fit
 }
 
-interface Run extends Candidate {
+interface Run {
+  readonly candidate: Candidate;
   readonly plan: Plan;
-  readonly times: number[]; // milliseconds a call
-  readonly tensors: AttentionTensors;
+  tensors: AttentionTensors;
+  first: number; // milliseconds of one call by itself
+  times: number[]; // milliseconds a call; none where it was far behind
   calls: number; // a sample's
 }
 
-/** A candidate compiled, and run as often as it takes to know how many calls make a sample. */
+/** Compiles candidates side by side and runs each. @returns those that are not far behind */
 async function start(
-  context: PlanContext,
-  problem: Problem,
-  candidate: Candidate,
+  bench: Bench,
   inputs: AttentionTensors,
-  buffers: GPUBuffer[],
-): Promise<Run> {
-  const plan = await Plan.create('tune', context, { ...problem, ...candidate, forcedBy: 'tuning' });
-  try {
-    const tensors = { ...inputs };
-    if (plan.workspaceBytes > 0) {
-      tensors.workspace = context.pool.allocate('tune: workspace', plan.workspaceBytes, GPUBufferUsage.STORAGE);
-      buffers.push(tensors.workspace);
+  list: readonly Candidate[],
+  onProgress: (share: number) => void,
+): Promise<Run[]> {
+  const { context, problem, runs } = bench;
+  let done = 0;
+  const step = () => onProgress(++done / (2 * list.length)); // compilations and runs
+  const compiled = await Promise.allSettled(
+    list.map(async (candidate) => {
+      const plan = await Plan.create('tune', context, { ...problem, ...candidate, forcedBy: 'tuning' });
+      const run = { candidate, plan, tensors: { ...inputs }, first: Number.POSITIVE_INFINITY, times: [], calls: 1 };
+      runs.push(run);
+      step();
+      return run;
+    }),
+  );
+  const started: Run[] = [];
+  for (const outcome of compiled) {
+    try {
+      if (outcome.status === 'rejected') throw outcome.reason;
+      await calibrate(bench, outcome.value);
+      started.push(outcome.value);
+    } catch (error) {
+      if (!(error instanceof AttentionError && TOO_LARGE.includes(error.code))) throw error;
+      bench.refusal = error;
     }
-    const run: Run = { ...candidate, plan, calls: 1, times: [], tensors };
-    await sample(context, run); // the first call is no measure
-    const least = context.lifeline.device.features.has('timestamp-query') ? SAMPLE_MS.gpu : SAMPLE_MS.queue;
-    for (;;) {
-      const lasted = run.calls * (await sample(context, run));
-      if (lasted >= least || run.calls >= MOST_CALLS) return run;
-      run.calls = Math.min(MOST_CALLS, Math.ceil(run.calls * Math.max(1.5, Math.min(8, least / lasted))));
-    }
-  } catch (error) {
-    plan.destroy();
-    throw error;
+    step();
+  }
+  return started.filter(({ times }) => times.length > 0);
+}
+
+/** One call by itself; then, unless it is far behind, as often as it takes to know how many calls make a sample. */
+async function calibrate({ context, buffers, runs }: Bench, run: Run): Promise<void> {
+  const { plan, tensors } = run;
+  if (plan.workspaceBytes > 0) {
+    const workspace = context.pool.allocate('tune: workspace', plan.workspaceBytes, GPUBufferUsage.STORAGE);
+    buffers.push(workspace);
+    run.tensors = { ...tensors, workspace };
+  }
+  await sample(context, run); // the first call is no measure
+  run.first = await sample(context, run);
+  if (run.first > FAR_BEHIND.first * Math.min(...runs.map(({ first }) => first))) return;
+  const least = context.lifeline.device.features.has('timestamp-query') ? SAMPLE_MS.gpu : SAMPLE_MS.queue;
+  for (let own = run.first; ; own = await sample(context, run)) {
+    run.times = [own];
+    const lasted = run.calls * own;
+    if (lasted >= least || run.calls >= MOST_CALLS) return;
+    run.calls = Math.min(MOST_CALLS, Math.ceil(run.calls * Math.max(1.5, Math.min(8, least / lasted))));
   }
 }
+
+/** Samples the candidates that are not far behind, and the library's own choice, round by round. */
+async function compare(
+  context: PlanContext,
+  runs: readonly Run[],
+  own: Run | undefined,
+  onProgress: (share: number) => void,
+): Promise<void> {
+  for (let round = 0; round < ROUNDS; round++) {
+    const near = nearOf(runs, FAR_BEHIND.round);
+    for (const run of new Set(own ? [own, ...near] : near)) run.times.push(await sample(context, run));
+    onProgress((round + 1) / ROUNDS);
+  }
+}
+
+const nearOf = (runs: readonly Run[], times: number): readonly Run[] => {
+  const limit = times * Math.min(...runs.map(median));
+  return runs.filter((run) => median(run) <= limit);
+};
 
 const median = ({ times }: Run): number => [...times].sort((a, b) => a - b)[times.length >> 1] ?? Number.POSITIVE_INFINITY;
 

@@ -56,7 +56,7 @@ onDevices('calls of trainable objects', (attention) => {
       await expect(model.plan({ batch: 2 ** 24, backward: true })).rejects.toThrow(expect.objectContaining({ code: 'limit' }));
       model.destroy();
     }
-    expect(live()).toBeLessThanOrEqual(32 + 2); // the pool's, and what is bound for absent tensors
+    expect(live()).toBeLessThanOrEqual(32 + 3); // the pool's, what is bound for absent tensors, and the uniforms of calls
     own.destroy();
     expect(live()).toBe(0);
     Reflect.deleteProperty(device, 'createBuffer');

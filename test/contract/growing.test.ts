@@ -72,7 +72,9 @@ describe.each([
   test('returning scores: out and scores', async () =>
     withOwn(await request(), async (on) => {
       const counts = await decode(on, 60, { returnScores: 'masked' });
-      expect(counts).toMatchObject({ createBuffer: 2 * (STEPS - 1), createComputePipelineAsync: 0 });
+      expect(counts).toMatchObject({ createComputePipelineAsync: 0, createShaderModule: 0 });
+      // The weights, which grow as the scores do, lie in a workspace of the pool: a power of 2 of 1 to 4 KiB.
+      expect(counts.createBuffer).toBeLessThanOrEqual(2 * (STEPS - 1) + 2);
     }));
 
   test('project of any number of rows', async () =>

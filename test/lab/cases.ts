@@ -11,13 +11,11 @@ interface Phase {
   readonly N: number;
   readonly M: number;
   readonly backward?: true;
-  readonly explicit?: true; // the three kernels, of query heads that share key heads
 }
 
 const PHASES: Readonly<Record<string, Phase>> = {
   prefill: { N: 1024, M: 1024 },
   decode: { N: 1, M: 4096 },
-  'explicit decode': { N: 1, M: 4096, explicit: true },
   backward: { N: 1024, M: 1024, backward: true },
 };
 
@@ -40,15 +38,9 @@ export async function casesOf(adapter: LabAdapter, heads: readonly number[]): Pr
   return [...cases].map(([code, { label, problems }]) => ({ name: `${label.split(' ')[0]} ${problems[0]}`, label, code, problems }));
 }
 
-function problemOf({ N, M, backward, explicit }: Phase, D: number, dtype: 'f32' | 'f16', isCausal: boolean): AttentionProblem {
-  const k = { shape: [1, explicit ? 2 : 8, M, D], dtype };
-  const options = {
-    isCausal,
-    causalOffset: 'lower-right' as const,
-    ...(backward && { backward }),
-    ...(explicit && { algorithm: 'explicit' as const }),
-  };
-  return { q: { shape: [1, 8, N, D], dtype }, k, v: k, ...options };
+function problemOf({ N, M, backward }: Phase, D: number, dtype: 'f32' | 'f16', isCausal: boolean): AttentionProblem {
+  const k = { shape: [1, 8, M, D], dtype };
+  return { q: { shape: [1, 8, N, D], dtype }, k, v: k, isCausal, causalOffset: 'lower-right', ...(backward && { backward }) };
 }
 
 /** One a step of the problem's plan. */
