@@ -193,17 +193,6 @@ const OPTIONS: Case[] = [
     () => attention.plan({ algorithm: 'explicit', q: layout(1, 8, 4096, 4), k: layout(1, 8, 4096, 4), v: layout(1, 8, 4096, 4) }),
   ],
   [
-    'more workgroups than 32 bits can number',
-    'limit',
-    '2097152 × 131072 × 1 workgroups: at most 2^32 can be numbered',
-    () => {
-      const [one, many] = [{ strides: [0, 0, 0, 1] }, 2 ** 25];
-      const rows = { ...layout(1, 2 ** 17, many, 1), ...one };
-      const variant = { 'flash_forward.TILE_N': 16 };
-      return attention.plan({ q: rows, k: { ...layout(1, 1, 1, 1) }, v: { ...layout(1, 1, 1, 1) }, out: rows, variant });
-    },
-  ],
-  [
     'an output whose rows overlap',
     'shape',
     'overlap',
