@@ -22,7 +22,7 @@ export default defineConfig({
           maxWorkers: 2, // pages, each in a browser of its own
           sequence: { groupOrder: 0 },
           include: ['test/**/*.test.ts'],
-          exclude: ['test/node/**', 'test/demo/**', 'test/rig/**', 'test/fuzz/**', 'test/mutants/**', 'test/large/**'],
+          exclude: ['test/node/**', 'test/demo/**', 'test/rig/**', 'test/fuzz/**', 'test/mutants/**', 'test/large/**', 'test/commands/**'],
           browser: {
             enabled: true,
             headless: true,
@@ -53,6 +53,16 @@ export default defineConfig({
           globalSetup: 'test/demo/build-demo.ts',
           fileParallelism: false, // each has a browser of its own, and two of them starve one another's training
           sequence: { groupOrder: 1 },
+        },
+      },
+      {
+        extends: true,
+        test: {
+          name: 'commands', // of `npm run test:commands`, which takes minutes: `npm test` leaves it out
+          include: ['test/commands/**/*.test.ts'],
+          environment: 'node',
+          fileParallelism: false,
+          sequence: { groupOrder: 2 },
         },
       },
     ],

@@ -22,7 +22,8 @@ console.log('All tests, in the bundled headless shell');
 await run([], { ...env, ATTENTION_CHROME: 'bundled' });
 const whole = named ?? wholeChrome();
 console.log(whole ? `The pages and the package, in ${whole}` : 'The pages and the package in a whole Chrome: skipped, there is none');
-if (whole) await run(['--project', 'node', '--project', 'demo'], { ...env, PUPPETEER_EXECUTABLE_PATH: whole });
+const OTHERS = ['test/node', 'test/demo', 'test/commands/ending.test.ts'];
+if (whole) await run(OTHERS, { ...env, PUPPETEER_EXECUTABLE_PATH: whole });
 console.log(`${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`);
 process.exitCode = total.failed > 0 ? 1 : 0;
 
