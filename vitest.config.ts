@@ -51,8 +51,8 @@ export default defineConfig({
           include: ['test/demo/**/*.test.ts'],
           environment: 'node',
           globalSetup: 'test/demo/build-demo.ts',
-          fileParallelism: false, // each has a browser of its own, and two of them starve one another's training
-          sequence: { groupOrder: 1 },
+          maxWorkers: 2,
+          sequence: { groupOrder: 0 },
         },
       },
       {
@@ -62,7 +62,7 @@ export default defineConfig({
           include: ['test/commands/**/*.test.ts'],
           environment: 'node',
           fileParallelism: false,
-          sequence: { groupOrder: 2 },
+          sequence: { groupOrder: 1 },
         },
       },
     ],
