@@ -50,11 +50,13 @@ export const MUTANTS = [
     [['i32(begin), i32(length)', 'i32(begin), max(i32(begin), i32(length) - 1)']],
     [WHOLE],
   ),
-  ...each(
-    [...SCORES, 'context'],
-    'GQA: query heads read key heads by modulo',
-    [['h * params.key_heads / params.heads', 'h % params.key_heads']],
-    [OPTIONS],
+  ...[...SCORES, 'context'].flatMap((file) =>
+    each(
+      [file],
+      'GQA: query heads read key heads by modulo',
+      [['h * params.key_heads / params.heads', 'h % params.key_heads']],
+      [file.startsWith('flash') ? OPTIONS : `test/kernels/${file}.test.ts`],
+    ),
   ),
   ...each(
     SCORES,
