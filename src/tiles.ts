@@ -108,12 +108,12 @@ function fewRowsTiles({ N, H, Hk, Dv }: Problem, facts: DeviceFacts): Tiles<'sco
   const group = H / Math.max(1, Hk);
   let heads = Math.floor(FEW_ROWS / Math.max(1, N));
   while (heads > 1 && group % heads !== 0) heads--;
-  const rows = Math.max(4, powerOf2(N * heads));
+  const rows = N * heads <= 4 ? 4 : FEW_ROWS; // two heights, so that few variants are compiled
   const reason = `${rows} rows a tile for ${heads} ${heads === 1 ? 'head' : 'heads'} of ${N}${facts.isSoftware ? ', for a software device' : ''}`;
   const shape = { TILE_N: rows, HEADS: heads };
   if (facts.isSoftware) {
     const blocks = { ...shape, ROWS: rows / 4, COLS: 2, DIRECT: true };
-    const width = Math.min(64, Math.max(8, powerOf2(Dv)));
+    const width = Dv <= 16 ? 16 : 64;
     return {
       scores: { variant: { ...blocks, TILE_M: 64, TILE_D: 16, TILES: 2 }, reason },
       context: { variant: { ...blocks, TILE_DV: width, TILE_M: 64, SLOTS: 1 }, reason },

@@ -88,7 +88,14 @@ export const MUTANTS = [
     [['params.has_sinks != 0', 'false']],
     [OPTIONS],
   ),
-  ...each(['scores', 'context', 'flash_forward'], 'one barrier removed', [[/workgroupBarrier\(\);/, '']], [WHOLE]),
+  ...each(['scores', 'flash_forward'], 'one barrier removed', [[/workgroupBarrier\(\);/, '']], [WHOLE]),
+  ...each(['context'], 'one barrier removed', [[/if \(!DIRECT\) \{\n +workgroupBarrier\(\);/, 'if (!DIRECT) {']], [WHOLE]),
+  ...each(
+    ['context'],
+    'slots summed before all of them are written',
+    [[/= value;\n {2}workgroupBarrier\(\);/, '= value;']],
+    ['test/kernels/context.test.ts'],
+  ),
   ...each(['softmax'], 'one barrier removed', [[/workgroupBarrier\(\);/, '']], ['test/kernels/softmax.test.ts']),
   ...['scores', 'context'].flatMap((file) =>
     each(
