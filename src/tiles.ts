@@ -127,17 +127,14 @@ function fewRowsTiles({ N, H, Hk, Dv }: Problem, facts: DeviceFacts): Tiles<'sco
   };
 }
 
-const powerOf2 = (value: number): number => 2 ** Math.ceil(Math.log2(value));
-
 /** Whatever the number of keys, so that a decoder that returns scores compiles nothing as its keys grow. */
 const LANES_OF_ONE_QUERY = { software: 16, gpu: 64 };
 
 /** Lanes and rows a workgroup, for a kernel whose invocations share rows of `length`, of which there are `count`. */
 export function chooseRowTiles(length: number, facts: DeviceFacts, count = Number.POSITIVE_INFINITY): Choice {
   const lanes = count === 1 ? LANES_OF_ONE_QUERY[facts.isSoftware ? 'software' : 'gpu'] : rowLanes(length, facts);
-  const rows = Math.min(powerOf2(count), 64 / lanes);
   const reason = `${lanes} invocations a row of ${length}${facts.isSoftware ? ', for a software device' : ''}`;
-  return { variant: { LANES: lanes, ROWS: Math.max(1, rows) }, reason };
+  return { variant: { LANES: lanes, ROWS: count === 1 ? 1 : Math.max(1, 64 / lanes) }, reason };
 }
 
 /**
