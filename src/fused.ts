@@ -26,7 +26,9 @@ export async function planFused(caller: string, problem: Problem, device: GPUDev
   return naming(caller, () => {
     const own = plan(problem);
     // A decoder's keys grow by one at each call: what it will need once they are split is got ready at its first.
-    return problem.N === 1 && own.steps[0]!.kernel === flashDecode ? { ...own, longer: plan({ ...problem, M: MOST_KEYS }) } : own;
+    return problem.N === 1 && own.steps.some(({ kernel }) => kernel === flashDecode)
+      ? { ...own, longer: plan({ ...problem, M: MOST_KEYS }) }
+      : own;
   });
 }
 

@@ -102,7 +102,7 @@ function rowTiles(problem: Problem, { subgroupSizes }: DeviceFacts): Choice {
   const variant = {
     ...{ Q: q.dtype, K: k.dtype, VEC4: isVec4(problem), SIZE: size, ROWS: Math.max(1, rows) },
     ...{ ...shape, ...tails, ...fusedFlags(problem) },
-    ...{ ...scoreFlags(problem), SKIP_ZEROS: skipsZeros(problem) || hasTail(problem, 4) },
+    ...{ ...scoreFlags(problem), SKIP_ZEROS: skipsZeros(problem) || hasTail(problem, 4) || N === 1 }, // one query: whatever the number of keys
   };
   return { variant, reason: `a software device with subgroups; ${variant.ROWS} queries an invocation for heads of ${Math.max(D, Dv)}` };
 }

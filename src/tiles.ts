@@ -122,7 +122,7 @@ function fewRowsTiles({ N, H, Hk, Dv }: Problem, facts: DeviceFacts): Tiles<'sco
   const blocks = { ...shape, ROWS: 1, COLS: 1 };
   const slots = Math.min(256, facts.maxComputeInvocationsPerWorkgroup) / ((32 / 4) * (rows / 4));
   return {
-    scores: { variant: { ...blocks, TILE_M: 128, TILE_D: 16, TILES: 1, DIRECT: false }, reason },
+    scores: { variant: { ...blocks, TILE_M: 128, TILE_D: 8, TILES: 1, DIRECT: false }, reason },
     context: { variant: { ...blocks, TILE_DV: 32, TILE_M: 4, DIRECT: true, SLOTS: slots }, reason },
   };
 }

@@ -10,8 +10,8 @@ import { byteLength, type GpuTensor, type Layout, rowMajor } from './tensor.ts';
 import { deviceFacts } from './tiles.ts';
 import type { TunedVariant } from './tuning.ts';
 
-/** A candidate that does not fit the device is none. */
-const TOO_LARGE = ['limit', 'out-of-memory'];
+/** A candidate that does not fit the device, or that its driver does not compile, is none. */
+const REFUSED = ['limit', 'out-of-memory', 'compile'];
 
 /** A sample lasts this long at least: by the GPU's own clock, or until a browser says that the queue is done. */
 const SAMPLE_MS = { gpu: 10, queue: 20 };
@@ -96,7 +96,7 @@ async function start(
       await calibrate(bench, outcome.value);
       started.push(outcome.value);
     } catch (error) {
-      if (!(error instanceof AttentionError && TOO_LARGE.includes(error.code))) throw error;
+      if (!(error instanceof AttentionError && REFUSED.includes(error.code))) throw error;
       bench.refusal = error;
     }
     step();

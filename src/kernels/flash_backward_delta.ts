@@ -32,6 +32,6 @@ export function flashBackwardDeltaDispatch(problem: BackwardProblem, alignment: 
       ['key_lengths_offset', 'u32', elementOffset(keyLengths, alignment)],
       ['alibi_offset', 'u32', elementOffset(alibiSlopes, alignment)],
     ],
-    grid: [x, Math.ceil(groups / x), 1],
+    grid: [x, Math.ceil(groups / Math.max(1, x)), 1],
   };
 }

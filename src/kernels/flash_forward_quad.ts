@@ -21,5 +21,5 @@ export const flashForwardQuad: Kernel = {
 export function flashForwardQuadDispatch(problem: Problem, variant: Variant, alignment: number): Dispatch {
   const { SIZE, LANES, ROWS } = numbers<'SIZE' | 'LANES' | 'ROWS'>(variant);
   const { B, H, N } = problem;
-  return gridDispatch(flashForwardQuad, variant, [Math.ceil(N / ((SIZE / LANES) * ROWS)), B * H, 1], [...flashParams(problem, alignment)]);
+  return gridDispatch(flashForwardQuad, variant, [Math.ceil(N / ((SIZE / LANES) * ROWS)), B * H, 1], flashParams(problem, alignment));
 }

@@ -14,5 +14,5 @@ export const flashForwardRow: Kernel = {
 export function flashForwardRowDispatch(problem: Problem, variant: Variant, alignment: number): Dispatch {
   const { SIZE, ROWS } = numbers<'SIZE' | 'ROWS'>(variant);
   const { B, H, N } = problem;
-  return gridDispatch(flashForwardRow, variant, [Math.ceil(N / (SIZE * ROWS)), B * H, 1], [...flashParams(problem, alignment)]);
+  return gridDispatch(flashForwardRow, variant, [Math.ceil(N / (SIZE * ROWS)), B * H, 1], flashParams(problem, alignment));
 }

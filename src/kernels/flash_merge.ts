@@ -117,6 +117,6 @@ function mergeDispatch(
       ['sinks_offset', 'u32', elementOffset(sinks, alignment)],
       ...viewParams('out', out, 'bhn', alignment),
     ],
-    grid: [x, Math.ceil(groups / x), 1],
+    grid: [x, Math.ceil(groups / Math.max(1, x)), 1],
   };
 }

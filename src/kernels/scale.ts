@@ -6,12 +6,13 @@ const DIGITS_AFTER = 24;
 
 /**
  * A scale as two factors: `before`, a power of 2 that multiplies one side of a dot product, and `after`, which multiplies the product. Products of
- * large numbers with a small scale then overflow only where the scores do; for a power of 2 changes no digit. Scales of 1 and more stay after.
- * The smaller the scale, the more elements become too small for a normal f32 before the product; what these add to a score is at most their number
- * times 2^-126 · 2^128 · `after`, so scales below 2^-48 leave 2^-24 for after. Scores are finite up to 2^104 then.
+ * large numbers with a small scale then do not overflow before the scale does its work, and a power of 2 changes no digit. Scales of 1 and more stay after.
+ *
+ * A score s overflows where s / `after` does: with scales from 2^-24 on only where it overflows itself, with smaller ones above 2^104. An element below
+ * 2^-126 / `before` is no normal number before the product, and may count as 0: of a score that loses at most 4 · `after` · (the other side's element / 2^128).
  */
 export function splitScale(scale: number): { readonly before: number; readonly after: number } {
-  if (scale === 0) return { before: 0, after: 0 };
+  if (Math.fround(scale) === 0) return { before: 0, after: 0 };
   const exponent = Math.floor(Math.log2(Math.abs(scale)));
   if (exponent >= 0) return { before: 1, after: scale };
   const digits = exponent >= -DIGITS_AFTER ? -exponent : Math.max(DIGITS_AFTER, -exponent - DIGITS_AFTER);

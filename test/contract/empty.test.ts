@@ -170,6 +170,20 @@ onDevices('empty, other calls', (attention) => {
 });
 
 onDevices('empty, projections and merges', (attention) => {
+  test.each([
+    ['no queries, a mask of one row', 0, 3, [1, 1, 1, 3]],
+    ['no keys, a mask of one column', 3, 0, [1, 1, 3, 1]],
+  ] as const)('the gradient of a mask is 0: %s', async (_, N, M, shape) => {
+    const on = attention();
+    const [q, k] = [on.empty([1, 1, N, 2]), on.empty([1, 1, M, 2])];
+    const mask = on.upload([1, 2, 3], shape);
+    const { out, lse } = await on.scaledDotProductAttention(q, k, k, { mask, returnLse: true });
+    const before = Array.from({ length: 8 }, () => on.upload([9, 9, 9], shape)); // what the gradients find in memory
+    on.release(...before);
+    const made = await on.backward(q, { q, k, v: k, out, lse: lse! }, { mask, maskGradient: true });
+    expect([...(await on.download(made.mask!)).data]).toEqual([0, 0, 0]);
+  });
+
   test('project and its gradients: no rows, nothing to sum, no columns', async () => {
     const on = attention();
     const values = async (tensor: GpuTensor) => [tensor.shape, [...(await on.download(tensor)).data]];

@@ -1,6 +1,6 @@
 /** Calls whose lengths differ share what was compiled: a decoder's key view grows by one at each step, and nothing but its outputs is made. */
 import { describe, expect, test } from 'vitest';
-import { type Attention, createAttention, type GpuTensor } from '../../src/index.ts';
+import { type Attention, createAttention, type GpuTensor, type HostTensor } from '../../src/index.ts';
 import { scaledDotProductAttention } from '../../src/reference/index.ts';
 import { counting } from '../rig/counting.ts';
 import { requestDefaultDevice } from '../rig/gpu.ts';
@@ -26,7 +26,12 @@ async function withOwn(device: GPUDevice | undefined, body: (on: Attention) => P
 }
 
 /** Counts what 127 steps make after the first, and checks the last one's result. */
-async function decode(on: Attention, first: number, options: object): Promise<Record<string, number>> {
+async function decode(
+  on: Attention,
+  first: number,
+  options: object,
+  onHost: (heads: HostTensor) => object = () => options,
+): Promise<Record<string, number>> {
   const data = { q: randomArray(1, H * D), k: randomArray(2, HK * CAPACITY * D), v: randomArray(3, HK * CAPACITY * D) };
   const [q, k, v] = [on.upload(data.q, [1, H, 1, D]), on.upload(data.k, [1, HK, CAPACITY, D]), on.upload(data.v, [1, HK, CAPACITY, D])];
   let last: GpuTensor | undefined;
@@ -45,7 +50,7 @@ async function decode(on: Attention, first: number, options: object): Promise<Re
     host(data.q, 1, H, 1, D),
     host(rows(data.k), 1, HK, length, D),
     host(rows(data.v), 1, HK, length, D),
-    options,
+    onHost(host(new Float32Array(H).fill(0.1), H)),
   );
   expectWithin('out', { out: (await on.download(last!)).data }, { out: expected.out.data }, 2e-6);
   return counts;
@@ -62,6 +67,13 @@ describe.each([
       expect(await decode(on, first, { isCausal: true, causalOffset: 'lower-right' })).toMatchObject(madeAfterTheFirst);
     });
   });
+
+  test('with slopes and sinks, from one split of the keys to two', async () =>
+    withOwn(await request(), async (on) => {
+      const heads = on.upload(new Float32Array(H).fill(0.1), [H]);
+      const counts = await decode(on, 450, { alibiSlopes: heads, sinks: heads }, (values) => ({ alibiSlopes: values, sinks: values }));
+      expect(counts).toMatchObject({ createBuffer: STEPS - 1, createComputePipelineAsync: 0 });
+    }));
 
   test('with the log-sum-exp', async () =>
     withOwn(await request(), async (on) => {
