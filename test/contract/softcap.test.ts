@@ -1,5 +1,5 @@
 /** Softcaps far above, at and below the scores: as accurate as a naive softcap whose tanh is exact, in every tier, forward and backward. */
-import { test } from 'vitest';
+import { expect, test } from 'vitest';
 import type { AttentionOptions, GpuTensor } from '../../src/index.ts';
 import { backward, scaledDotProductAttention } from '../../src/reference/index.ts';
 import { backwardTiersOf } from '../rig/backward-tiers.ts';
@@ -81,5 +81,26 @@ onDevices('softcap', (attention) => {
       on.release(out, lse!, made.q, made.k, made.v);
     }
     on.release(...Object.values(tensors), dOut);
+  });
+
+  // Scores of 5 to 8 times the cap: 1 − tanh² is 1e-4 to 1e-7, of which 1 − (tanh, rounded)² would keep three digits or none.
+  test('gradients keep their digits where tanh is near 1', async () => {
+    const on = attention();
+    const given = { q: [1], k: [5, 6, 7, 8], v: [0, 1, -1, 3], gradient: [1] };
+    const tensor = (values: number[]) => ({ data: Float64Array.from(values), shape: [1, 1, values.length, 1] });
+    const options = { scale: 1, softcap: 1 } as const;
+    const forward = { q: tensor(given.q), k: tensor(given.k), v: tensor(given.v) };
+    const exact = scaledDotProductAttention(forward.q, forward.k, forward.v, { ...options, returnLse: true });
+    const expected = backward(tensor(given.gradient), { ...forward, out: exact.out, lse: exact.lse! }, options);
+    const tensors = [given.q, given.k, given.v, given.gradient].map((values) => on.upload(values, [1, 1, values.length, 1]));
+    const [q, k, v, gradient] = tensors as [GpuTensor, GpuTensor, GpuTensor, GpuTensor];
+    const { out, lse } = await on.scaledDotProductAttention(q, k, v, { ...options, returnLse: true });
+    for (const { name, variant } of backwardTiersOf(on.device, 1)) {
+      const made = await on.backward(gradient, { q, k, v, out, lse: lse! }, { ...options, variant });
+      const got = await numbers(made.k);
+      for (const [m, value] of expected.k.data.entries()) expect(got[m]! / value, `${name} dk[${m}]`).toBeCloseTo(1, 5);
+      on.release(made.q, made.k, made.v);
+    }
+    on.release(...tensors, out, lse!);
   });
 });
