@@ -97,6 +97,7 @@ onDevices('softcap', (attention) => {
     const { out, lse } = await on.scaledDotProductAttention(q, k, v, { ...options, returnLse: true });
     for (const { name, variant } of backwardTiersOf(on.device, 1)) {
       const made = await on.backward(gradient, { q, k, v, out, lse: lse! }, { ...options, variant });
+      expect((await numbers(made.q))[0]! / expected.q.data[0]!, `${name} dq`).toBeCloseTo(1, 5);
       const got = await numbers(made.k);
       for (const [m, value] of expected.k.data.entries()) expect(got[m]! / value, `${name} dk[${m}]`).toBeCloseTo(1, 5);
       on.release(made.q, made.k, made.v);
