@@ -3,7 +3,8 @@ import { decodeShapes, isDecode } from './decode-tiles.ts';
 import { AttentionError } from './errors.ts';
 import { describeVariant, numbers, type Variant } from './kernels/kernel.ts';
 import type { Problem } from './problem.ts';
-import { chooseAlgorithm, chooseExplicitTiles, type DeviceFacts } from './tiles.ts';
+import { chooseAlgorithm, type DeviceFacts } from './tiles.ts';
+import { chooseExplicitTiles } from './tiles-explicit.ts';
 import { baselineShape, chooseFusedTiles, type FusedKernel, ownShape } from './tiles-fused.ts';
 
 export interface Candidate {

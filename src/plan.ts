@@ -3,13 +3,10 @@ import { bindTensors, dense, type Expected } from './bind.ts';
 import type { BufferPool } from './buffers.ts';
 import type { Lifeline } from './device.ts';
 import { AttentionError, naming } from './errors.ts';
-import { contextDispatch } from './kernels/context.ts';
-import { scoresDispatch } from './kernels/scores.ts';
-import { softmaxDispatch } from './kernels/softmax.ts';
 import type { Problem } from './problem.ts';
 import { type Absent, checkBinding, Program, type Step } from './program.ts';
-import { describeLayout, type GpuTensor, type Layout } from './tensor.ts';
-import { chooseAlgorithm, chooseExplicitTiles, deviceFacts } from './tiles.ts';
+import { describeLayout, type GpuTensor } from './tensor.ts';
+import { chooseAlgorithm } from './tiles.ts';
 
 /**
  * The tensors that a plan runs on: q, k, v and out as planned, the others where the problem has them. lse and scores are dense, and lie at
@@ -85,12 +82,13 @@ export async function prepare(caller: string, device: GPUDevice, problem: Proble
   checkFeatures(caller, problem, device);
   const { algorithm, reason } = naming(caller, () => chooseAlgorithm(problem));
   const isExplicit = algorithm === 'explicit';
-  const scores = isExplicit ? weightsLayout(problem) : undefined;
+  const { B, H, N, M } = problem;
+  const scores = isExplicit ? dense([B, H, N, M]) : undefined;
   for (const [name, layout] of Object.entries({ q, k, v, mask, keyLengths, alibiSlopes, sinks, out, scores })) {
     if (layout) checkBinding(`${caller}: ${name}`, layout, device.limits);
   }
-  if (!isExplicit) return { problem, ...(await (await import('./fused.ts')).planFused(caller, problem, device, reason)) };
-  return { problem, steps: naming(caller, () => explicitSteps(problem, device, reason)), workspace: explicitWorkspace(problem) };
+  if (isExplicit) return { problem, ...(await import('./explicit.ts')).planExplicit(caller, problem, device, reason) };
+  return { problem, ...(await (await import('./fused.ts')).planFused(caller, problem, device, reason)) };
 }
 
 /** A prepared problem with a program that fits its steps. */
@@ -164,19 +162,11 @@ export class Plan implements AttentionPlan {
   }
 }
 
-const weightsLayout = ({ B, H, N, M }: Problem): Layout => dense([B, H, N, M]);
-
 /** What lies in the workspace. */
 export interface Workspace {
   readonly resource: 'weights' | 'heads' | 'splits' | undefined;
   readonly bytes: number;
   readonly statsOffset?: number; // of the splits
-}
-
-/** Scores become weights in a tensor that is returned, or in the workspace. */
-function explicitWorkspace(problem: Problem): Workspace {
-  if (problem.returnWeights || problem.returnScores === 'weights') return { resource: undefined, bytes: 0 };
-  return { resource: 'weights', bytes: weightsLayout(problem).bytes };
 }
 
 /** @throws AttentionError 'unsupported' when the device lacks a feature that the problem needs */
@@ -188,25 +178,6 @@ export function checkFeatures(caller: string, { q, k }: Problem, device: GPUDevi
       `${caller}: ${half[0]} is ${describeLayout(half[1])}: this device lacks the feature shader-f16`,
     );
   }
-}
-
-/** Scores, softmax in place, context. Scores that are returned are computed into a tensor of their own first. */
-function explicitSteps(problem: Problem, device: GPUDevice, why: string): Step[] {
-  const tiles = chooseExplicitTiles(problem, deviceFacts(device, false));
-  const alignment = device.limits.minStorageBufferOffsetAlignment;
-  const steps: Step[] = [];
-  const { returnScores } = problem;
-  if (returnScores !== undefined && returnScores !== 'weights') {
-    const dispatch = scoresDispatch(problem, tiles.scores.variant, alignment, returnScores);
-    steps.push({ ...dispatch, reason: `${why}; ${tiles.scores.reason}` });
-  }
-  const resources = { scores: 'weights' };
-  steps.push(
-    { ...scoresDispatch(problem, tiles.scores.variant, alignment, 'masked'), resources, reason: `${why}; ${tiles.scores.reason}` },
-    { ...softmaxDispatch(problem, tiles.softmax.variant, alignment), resources, reason: `${why}; ${tiles.softmax.reason}` },
-    { ...contextDispatch(problem, tiles.context.variant, alignment), reason: `${why}; ${tiles.context.reason}` },
-  );
-  return steps;
 }
 
 const OUTPUTS = ['out', 'lse', 'scores', 'weights', 'workspace'];

@@ -1,7 +1,8 @@
 /** Chooses the tiles of linear projections, like tiles.ts. Loaded with the first of them. */
 import { type Projection, projectBytes } from './kernels/project.ts';
 import { checkFits } from './tile-checks.ts';
-import { type Choice, type DeviceFacts, matmulTile } from './tiles.ts';
+import type { Choice, DeviceFacts } from './tiles.ts';
+import { matmulTile } from './tiles-explicit.ts';
 
 /** Tiles of a linear projection. */
 export function chooseProjectTiles({ rows, outWidth }: Pick<Projection, 'rows' | 'outWidth'>, facts: DeviceFacts): Choice {
