@@ -59,6 +59,12 @@ export interface TuneOptions {
   readonly onProgress?: (fraction: number) => void;
 }
 
+/** Attention over some of the keys, as scaledDotProductAttention returns it. */
+export interface MergePart {
+  readonly out: GpuTensor; // [B,H,N,Dv]
+  readonly lse: GpuTensor; // [B,H,N]
+}
+
 /** Attention on one device: it uploads, computes and downloads, and owns the buffers it makes. */
 export interface Attention {
   readonly device: GPUDevice;
@@ -146,7 +152,7 @@ export interface Attention {
    * @returns the same for all keys together. The caller releases it.
    * @throws AttentionError of any code; 'unsupported' for f16 on a device without the feature `shader-f16`
    */
-  merge(parts: readonly { out: GpuTensor; lse: GpuTensor }[]): Promise<{ out: GpuTensor; lse: GpuTensor }>;
+  merge(parts: readonly MergePart[]): Promise<MergePart>;
   /**
    * Measures the variants that fit the problem on this device, which takes seconds; calls of this Attention use the fastest from then on. Where none is faster
    * than what the library chooses by itself, it is that.

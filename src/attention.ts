@@ -6,6 +6,7 @@ import type {
   BackwardOptions,
   CreateAttentionOptions,
   ForwardResult,
+  MergePart,
   ProjectionGradients,
   TuneOptions,
 } from './api.ts';
@@ -14,7 +15,6 @@ import { Cache } from './cache.ts';
 import { checkDevice, destroyQuietly, Lifeline, requestDevice } from './device.ts';
 import { AttentionError, quote } from './errors.ts';
 import type { HostData } from './host-array.ts';
-import type { MergePart } from './merge.ts';
 import type { AttentionOptions, AttentionProblem } from './options.ts';
 import { type AttentionPlan, type AttentionTensors, Plan, type PlanContext, type Prepared, prepare } from './plan.ts';
 import { checkKeys, normalize, OPTIONS, type Problem } from './problem.ts';

@@ -6,6 +6,7 @@ export type {
   BackwardOptions,
   CreateAttentionOptions,
   ForwardResult,
+  MergePart,
   ProjectionGradients,
   TuneOptions,
 } from './api.ts';

@@ -1,13 +1,8 @@
 /** Attention over the union of several parts' keys. Loaded when it is first used. */
+import type { MergePart } from './api.ts';
 import type { DeviceAttention } from './attention.ts';
 import { AttentionError } from './errors.ts';
 import { flashMergeDispatch, normalizeParts, type Part } from './kernels/flash_merge.ts';
-import type { GpuTensor } from './tensor.ts';
-
-export interface MergePart {
-  readonly out: GpuTensor; // [B,H,N,Dv]
-  readonly lse: GpuTensor; // [B,H,N]
-}
 
 const caller = 'merge';
 
