@@ -4,7 +4,7 @@
 //   weights [B,H,N,M], dense     v [B,Hk,M,Dv]     key_lengths [B]
 //   out     [B,H,N,Dv]
 //
-// A workgroup computes a tile of TILE_N rows × TILE_DV elements; rows are the queries of HEADS heads that read one key head, head by head. It walks
+// A workgroup computes a tile of TILE_N rows × TILE_DV elements; rows are the queries of tile_heads heads that read one key head, head by head. It walks
 // over the keys in steps of TILE_M that it keeps in workgroup memory; an invocation holds 4·ROWS × 4·COLS sums in registers. Keys that no query of
 // the tile sees are not loaded. For few rows DIRECT leaves weights and values in their buffers: few invocations share them. SLOTS groups of
 // invocations take steps of their own then, and add up their sums at the end.
@@ -17,7 +17,7 @@ const TILE_DV: u32 = 16; // elements of a head a workgroup
 const TILE_M: u32 = 16; // keys a step
 const ROWS: u32 = 1; // blocks of 4 rows an invocation: 1, 2 or 4
 const COLS: u32 = 1; // blocks of 4 elements an invocation: 1, 2 or 4
-const HEADS: u32 = 1; // query heads a workgroup: a divisor of H / Hk
+const GROUPED: bool = false; // a workgroup may have several query heads
 const DIRECT: bool = false; // weights and values are loaded when they are needed, not kept in workgroup memory
 const SLOTS: u32 = 1; // steps at once; 1 without DIRECT
 const SKIP_ZEROS: bool = true; // a weight of 0 skips its value: for problems that exclude elements, so that what lies there does not matter
@@ -35,6 +35,7 @@ struct Params {
   grid_z: u32,
   heads: u32, // H
   key_heads: u32, // Hk
+  tile_heads: u32, // query heads a workgroup: a divisor of H / Hk, 1 without GROUPED
   n: u32,
   m: u32,
   dv: u32,
@@ -98,8 +99,8 @@ fn philox(counter: vec4u) -> vec4u {
 
 /// The query of a row, and its head counted from the workgroup's first. Past the last row the last one again.
 fn query_of(row: u32) -> vec2u {
-  let known = min(row, HEADS * params.n - 1);
-  if (HEADS == 1) {
+  let known = min(row, params.tile_heads * params.n - 1);
+  if (!GROUPED) {
     return vec2u(known, 0);
   }
   return vec2u(known % params.n, known / params.n);
@@ -107,7 +108,7 @@ fn query_of(row: u32) -> vec2u {
 
 /// A weight after dropout. `head` is b · H + h of the workgroup's first.
 fn load_weight(head: u32, row: u32, m: u32, end: u32) -> f32 {
-  var weight = weights[(head * params.n + min(row, HEADS * params.n - 1)) * params.m + min(m, end - 1)];
+  var weight = weights[(head * params.n + min(row, params.tile_heads * params.n - 1)) * params.m + min(m, end - 1)];
   if (DROPOUT) {
     let query = query_of(row);
     let word = philox(vec4u(m / 4, query.x, head + query.y, 0))[m % 4];
@@ -208,7 +209,7 @@ fn over_slots(value: vec4f, slot: u32, place: u32) -> vec4f {
 fn store(first: u32, row: u32, e: u32, values: vec4f) {
   let query = query_of(row);
   let base = first + query.y * params.out_h + query.x * params.out_n;
-  let end = select(0u, min(params.dv, e + 4), row < HEADS * params.n);
+  let end = select(0u, min(params.dv, e + 4), row < params.tile_heads * params.n);
   if (e < end) {
     out[base + e] = Q(values.x);
   }
@@ -241,7 +242,7 @@ fn main(
   if (group.z >= params.grid_z) {
     return;
   }
-  let head = group.z * HEADS;
+  let head = group.z * params.tile_heads;
   let b = head / params.heads;
   let h = head % params.heads;
   let first_row = group.y * TILE_N;
@@ -251,8 +252,8 @@ fn main(
   let length = key_length(b);
   let offset = select(params.causal_offset, i32(length) - i32(params.n), params.is_lower_right != 0);
   // The keys that some query of the tile's rows sees: with several heads any query.
-  let first_position = select(i32(first_row), 0, HEADS > 1) + offset;
-  let last_position = i32(min(select(first_row + TILE_N, params.n, HEADS > 1), params.n) - 1) + offset;
+  let first_position = select(i32(first_row), 0, GROUPED) + offset;
+  let last_position = i32(min(select(first_row + TILE_N, params.n, GROUPED), params.n) - 1) + offset;
   let begin = u32(clamp(first_position - params.left, 0, i32(length)));
   let end = u32(clamp(last_position + params.right + 1, 0, i32(length)));
 

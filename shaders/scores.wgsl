@@ -4,7 +4,7 @@
 //   q      [B,H,N,D]     k [B,Hk,M,D]     mask broadcast to [B,H,N,M]     key_lengths [B]     alibi_slopes [H]
 //   scores [B,H,N,M], dense; an excluded element is LOWEST
 //
-// A workgroup computes TILES tiles of TILE_N rows × TILE_M keys; rows are the queries of HEADS heads that read one key head, head by head. In each
+// A workgroup computes TILES tiles of TILE_N rows × TILE_M keys; rows are the queries of tile_heads heads that read one key head, head by head. In each
 // tile it walks over D in steps of TILE_D that it keeps in workgroup memory, transposed; an invocation holds 4·ROWS × 4·COLS sums in registers, so
 // that a loaded value feeds 4 to 16 of them. For few rows DIRECT leaves the keys in their buffer: no other invocation loads them.
 // Source: A. Vaswani et al., Attention Is All You Need, arXiv 1706.03762, section 3.2.1.
@@ -17,7 +17,7 @@ const TILE_D: u32 = 16; // elements of a head a step
 const TILES: u32 = 1; // a workgroup: browsers zero its memory first, which takes a device on the CPU as long as a tile
 const ROWS: u32 = 1; // blocks of 4 rows an invocation: 1, 2 or 4
 const COLS: u32 = 1; // blocks of 4 keys an invocation: 1, 2 or 4
-const HEADS: u32 = 1; // query heads a workgroup: a divisor of H / Hk
+const GROUPED: bool = false; // a workgroup may have several query heads
 const DIRECT: bool = false; // keys are loaded when they are needed, not kept in workgroup memory
 const SIZE_X: u32 = TILE_M / (4 * COLS);
 const SIZE_Y: u32 = TILE_N / (4 * ROWS);
@@ -36,6 +36,7 @@ struct Params {
   grid_z: u32,
   heads: u32, // H
   key_heads: u32, // Hk
+  tile_heads: u32, // query heads a workgroup: a divisor of H / Hk, 1 without GROUPED
   n: u32,
   m: u32,
   d: u32,
@@ -86,8 +87,8 @@ fn key_length(b: u32) -> u32 {
 
 /// The query of a row, and its head counted from the workgroup's first. Past the last row the last one again.
 fn query_of(row: u32) -> vec2u {
-  let known = min(row, HEADS * params.n - 1);
-  if (HEADS == 1) {
+  let known = min(row, params.tile_heads * params.n - 1);
+  if (!GROUPED) {
     return vec2u(known, 0);
   }
   return vec2u(known % params.n, known / params.n);
@@ -221,7 +222,7 @@ fn row_scores(dots: vec4f, place: Place, row: u32, first_m: u32) -> vec4f {
 
 fn store(place: Place, row: u32, m: u32, s: vec4f) {
   let first = ((place.b * params.heads + place.h) * params.n + row) * params.m;
-  let end = select(0u, min(params.m, m + 4), row < HEADS * params.n);
+  let end = select(0u, min(params.m, m + 4), row < params.tile_heads * params.n);
   if (m < end) {
     scores[first + m] = s.x;
   }
@@ -254,8 +255,8 @@ fn main(
   if (group.z >= params.grid_z) {
     return;
   }
-  let b = group.z * HEADS / params.heads;
-  let h = group.z * HEADS % params.heads;
+  let b = group.z * params.tile_heads / params.heads;
+  let h = group.z * params.tile_heads % params.heads;
   let first_row = group.y * TILE_N;
   let length = key_length(b);
   let offset = select(params.causal_offset, i32(length) - i32(params.n), params.is_lower_right != 0);
@@ -264,8 +265,8 @@ fn main(
 
   let place = Place(b, h, length, offset);
   // The queries of the tile's rows: with several heads any of them.
-  let first_position = select(i32(first_row), 0, HEADS > 1) + offset;
-  let last_position = i32(min(select(first_row + TILE_N, params.n, HEADS > 1), params.n) - 1) + offset;
+  let first_position = select(i32(first_row), 0, GROUPED) + offset;
+  let last_position = i32(min(select(first_row + TILE_N, params.n, GROUPED), params.n) - 1) + offset;
   for (var tile = 0u; tile < TILES; tile++) {
     let first_m = (group.x * TILES + tile) * TILE_M;
     // A tile that no query sees is not computed.

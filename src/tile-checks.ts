@@ -50,7 +50,7 @@ export const forcedOf = (kernel: string, { variant }: Pick<Problem, 'variant'>):
     Object.entries(variant).flatMap(([key, value]) => (key.startsWith(`${kernel}.`) ? [[key.slice(kernel.length + 1), value]] : [])),
   );
 
-export function checkExplicitTiles(tiles: Tiles<ExplicitKernel>, { H, Hk }: Problem, facts: DeviceFacts): Tiles<ExplicitKernel> {
+export function checkExplicitTiles(tiles: Tiles<ExplicitKernel>, facts: DeviceFacts): Tiles<ExplicitKernel> {
   for (const [name, cols, bytes] of [
     ['scores', 'TILE_M', scoresBytes],
     ['context', 'TILE_DV', contextBytes],
@@ -64,7 +64,6 @@ export function checkExplicitTiles(tiles: Tiles<ExplicitKernel>, { H, Hk }: Prob
       throw new AttentionError('option', `${got}: ROWS and COLS are 1, 2 or 4`);
     if (!Number.isInteger(sizeX) || !Number.isInteger(sizeY))
       throw new AttentionError('option', `${got}: need TILE_N a multiple of 4·ROWS and ${cols} of 4·COLS`);
-    if (H > 0 && (H / Hk) % v.HEADS! !== 0) throw new AttentionError('option', `${got}: need HEADS a divisor of H / Hk = ${H / Hk}`);
     const slots = v.SLOTS ?? 1;
     if (slots > 64 || (slots > 1 && !variant.DIRECT)) throw new AttentionError('option', `${got}: need SLOTS 1, or with DIRECT at most 64`);
     checkFits(name, sizeX * sizeY * slots, bytes(variant), facts);

@@ -18,14 +18,14 @@ export function chooseExplicitTiles(problem: Problem, facts: DeviceFacts): Tiles
     softmax: chooseRowTiles(M, facts, N),
     context: { ...context, variant: { ...storage, ...context.variant, ...flags } },
   };
-  return checkExplicitTiles(force(chosen, problem), problem, facts);
+  return checkExplicitTiles(force(chosen, problem), facts);
 }
 
 function manyRowsTiles({ N, M, Dv }: Problem, facts: DeviceFacts): Tiles<'scores' | 'context'> {
   const scores = matmulTile(N, M, facts);
   const context = matmulTile(N, Dv, facts);
   const tiles = facts.isSoftware ? Math.min(MOST_TILES, Math.ceil(Math.max(M, 1) / scores.size)) : 1;
-  const alone = { HEADS: 1, DIRECT: false };
+  const alone = { GROUPED: false, DIRECT: false };
   return {
     scores: {
       variant: {
@@ -51,12 +51,9 @@ const FEW_ROWS = 16;
  * scores loads, and in context they take keys side by side, or one warp would walk over all of them.
  */
 function fewRowsTiles({ N, H, Hk, Dv }: Problem, facts: DeviceFacts): Tiles<'scores' | 'context'> {
-  const group = H / Math.max(1, Hk);
-  let heads = Math.floor(FEW_ROWS / Math.max(1, N));
-  while (heads > 1 && group % heads !== 0) heads--;
-  const rows = N * heads <= 4 ? 4 : FEW_ROWS; // two heights, so that few variants are compiled
-  const reason = `${rows} rows a tile for ${heads} ${heads === 1 ? 'head' : 'heads'} of ${N}${facts.isSoftware ? ', for a software device' : ''}`;
-  const shape = { TILE_N: rows, HEADS: heads };
+  const rows = (N * H) / Math.max(1, Hk) <= 4 ? 4 : FEW_ROWS; // two heights, so that few variants are compiled
+  const reason = `${rows} rows a tile for heads of ${N}${facts.isSoftware ? ', for a software device' : ''}`;
+  const shape = { TILE_N: rows, GROUPED: true };
   if (facts.isSoftware) {
     const blocks = { ...shape, ROWS: rows / 4, COLS: 2, DIRECT: true };
     const width = Dv <= 16 ? 16 : 64;

@@ -12,6 +12,7 @@ import {
   viewParams,
   write,
 } from './kernel.ts';
+import { tileHeads } from './tile-heads.ts';
 
 /** out = weights · v, [B,H,N,Dv]. */
 export const context: Kernel = {
@@ -21,15 +22,17 @@ export const context: Kernel = {
 };
 
 export function contextDispatch(problem: Problem, variant: Variant, alignment: number): Dispatch {
-  const { TILE_N, TILE_DV, HEADS } = numbers<'TILE_N' | 'TILE_DV' | 'HEADS'>(variant);
+  const { TILE_N, TILE_DV } = numbers<'TILE_N' | 'TILE_DV'>(variant);
   const { B, H, Hk, N, M, Dv, v, out, keyLengths } = problem;
+  const heads = tileHeads(problem, variant);
   return gridDispatch(
     context,
     variant,
-    [Math.ceil(Dv / TILE_DV), Math.ceil((N * HEADS) / TILE_N), (B * H) / HEADS],
+    [Math.ceil(Dv / TILE_DV), Math.ceil((N * heads) / TILE_N), (B * H) / heads],
     [
       ['heads', 'u32', H],
       ['key_heads', 'u32', Hk],
+      ['tile_heads', 'u32', heads],
       ['n', 'u32', N],
       ['m', 'u32', M],
       ['dv', 'u32', Dv],

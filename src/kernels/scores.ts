@@ -15,6 +15,7 @@ import {
   write,
 } from './kernel.ts';
 import { scaleParams } from './scale.ts';
+import { tileHeads } from './tile-heads.ts';
 
 /** s = scale · q kᵀ → softcap → + ALiBi → mask, band, key lengths, [B,H,N,M]. */
 export const scores: Kernel = {
@@ -25,13 +26,14 @@ export const scores: Kernel = {
 
 /** @param form how far to go: `'masked'` is what the softmax takes */
 export function scoresDispatch(problem: Problem, variant: Variant, alignment: number, form: Exclude<ScoresForm, 'weights'>): Dispatch {
-  const { TILE_N, TILE_M, TILES, HEADS } = numbers<'TILE_N' | 'TILE_M' | 'TILES' | 'HEADS'>(variant);
+  const { TILE_N, TILE_M, TILES } = numbers<'TILE_N' | 'TILE_M' | 'TILES'>(variant);
   const { B, H, N, M } = problem;
+  const heads = tileHeads(problem, variant);
   return gridDispatch(
     scores,
     variant,
-    [Math.ceil(M / (TILE_M * TILES)), Math.ceil((N * HEADS) / TILE_N), (B * H) / HEADS],
-    scoresParams(scoresProblem(problem, form), alignment),
+    [Math.ceil(M / (TILE_M * TILES)), Math.ceil((N * heads) / TILE_N), (B * H) / heads],
+    scoresParams(scoresProblem(problem, form), heads, alignment),
   );
 }
 
@@ -42,11 +44,12 @@ function scoresProblem(problem: Problem, form: Exclude<ScoresForm, 'weights'>): 
   return { ...problem, ...unbound, softcap: form === 'raw' ? 0 : problem.softcap };
 }
 
-function scoresParams(problem: Problem, alignment: number): readonly Param[] {
+function scoresParams(problem: Problem, heads: number, alignment: number): readonly Param[] {
   const { H, Hk, N, M, D, q, k, mask, keyLengths, alibiSlopes } = problem;
   return [
     ['heads', 'u32', H],
     ['key_heads', 'u32', Hk],
+    ['tile_heads', 'u32', heads],
     ['n', 'u32', N],
     ['m', 'u32', M],
     ['d', 'u32', D],

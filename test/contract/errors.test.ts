@@ -156,7 +156,6 @@ const OPTIONS: Case[] = [
     () => sdpa(q, k, v, { algorithm: 'explicit', variant: { 'scores.TILE_N': 18 } }),
   ],
   ['three blocks', 'option', 'ROWS=3', () => sdpa(q, k, v, { algorithm: 'explicit', variant: { 'scores.TILE_N': 48, 'scores.ROWS': 3 } })],
-  ['heads that read different keys', 'option', 'HEADS=4', () => sdpa(q, k, v, { algorithm: 'explicit', variant: { 'context.HEADS': 4 } })],
   [
     'slots that share memory',
     'option',

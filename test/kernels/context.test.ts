@@ -9,7 +9,7 @@ import { naiveContext } from '../rig/naive.ts';
 import { random, randomArray } from '../rig/random.ts';
 import { expectAsGoodAsNaive } from '../rig/tolerance.ts';
 
-const ALONE = { HEADS: 1, DIRECT: false, SLOTS: 1 };
+const ALONE = { GROUPED: false, DIRECT: false, SLOTS: 1 };
 const SMALL = { TILE_N: 16, TILE_DV: 16, TILE_M: 16, ROWS: 1, COLS: 1, SKIP_ZEROS: true, ...ALONE };
 const LARGE = { TILE_N: 64, TILE_DV: 64, TILE_M: 16, ROWS: 2, COLS: 2, SKIP_ZEROS: false, ...ALONE };
 const SOFTWARE = { TILE_N: 64, TILE_DV: 64, TILE_M: 16, ROWS: 4, COLS: 2, SKIP_ZEROS: false, ...ALONE };
@@ -17,21 +17,21 @@ const INTEL = { TILE_N: 32, TILE_DV: 32, TILE_M: 16, ROWS: 1, COLS: 1, SKIP_ZERO
 const LARGEST = { TILE_N: 64, TILE_DV: 128, TILE_M: 16, ROWS: 4, COLS: 4, SKIP_ZEROS: true, ...ALONE };
 const TALL = { TILE_N: 32, TILE_DV: 16, TILE_M: 8, ROWS: 2, COLS: 1, SKIP_ZEROS: true, ...ALONE };
 const WIDE = { TILE_N: 16, TILE_DV: 32, TILE_M: 8, ROWS: 1, COLS: 2, SKIP_ZEROS: false, ...ALONE };
-/** Of few queries, with the query heads of the problem below that share a tile. */
+/** Of few queries, where query heads share a tile. */
 const FEW = {
-  'on a GPU': { TILE_N: 8, TILE_DV: 32, TILE_M: 4, ROWS: 1, COLS: 1, HEADS: 4, DIRECT: true, SLOTS: 16 },
-  'on a software device': { TILE_N: 16, TILE_DV: 64, TILE_M: 64, ROWS: 4, COLS: 2, HEADS: 4, DIRECT: true, SLOTS: 1 },
-  'half of the heads, three slots, the largest blocks': {
+  'on a GPU': { TILE_N: 8, TILE_DV: 32, TILE_M: 4, ROWS: 1, COLS: 1, GROUPED: true, DIRECT: true, SLOTS: 16 },
+  'on a software device': { TILE_N: 16, TILE_DV: 64, TILE_M: 64, ROWS: 4, COLS: 2, GROUPED: true, DIRECT: true, SLOTS: 1 },
+  'three slots, the largest blocks': {
     TILE_N: 8,
     TILE_DV: 16,
     TILE_M: 5,
     ROWS: 2,
     COLS: 4,
-    HEADS: 2,
+    GROUPED: true,
     DIRECT: true,
     SLOTS: 3,
   },
-  'shared memory, two tiles': { TILE_N: 4, TILE_DV: 16, TILE_M: 16, ROWS: 1, COLS: 1, HEADS: 4, DIRECT: false, SLOTS: 1 },
+  'shared memory, two tiles': { TILE_N: 4, TILE_DV: 16, TILE_M: 16, ROWS: 1, COLS: 1, GROUPED: true, DIRECT: false, SLOTS: 1 },
 };
 
 const suite = (attention: () => Attention) => {

@@ -8,7 +8,7 @@ import { type NaiveSizes, naiveScores } from '../rig/naive.ts';
 import { randomArray } from '../rig/random.ts';
 import { expectAsGoodAsNaive, LOWEST } from '../rig/tolerance.ts';
 
-const ALONE = { HEADS: 1, DIRECT: false };
+const ALONE = { GROUPED: false, DIRECT: false };
 const SMALL = { TILE_N: 16, TILE_M: 16, TILE_D: 16, ROWS: 1, COLS: 1, TILES: 2, ...ALONE };
 const LARGE = { TILE_N: 64, TILE_M: 64, TILE_D: 16, ROWS: 2, COLS: 2, TILES: 1, ...ALONE };
 const SOFTWARE = { TILE_N: 64, TILE_M: 64, TILE_D: 16, ROWS: 4, COLS: 2, TILES: 1, ...ALONE };
@@ -16,12 +16,12 @@ const INTEL = { TILE_N: 32, TILE_M: 32, TILE_D: 16, ROWS: 1, COLS: 1, TILES: 1, 
 const LARGEST = { TILE_N: 64, TILE_M: 128, TILE_D: 16, ROWS: 4, COLS: 4, TILES: 2, ...ALONE };
 const TALL = { TILE_N: 32, TILE_M: 16, TILE_D: 8, ROWS: 2, COLS: 1, TILES: 3, ...ALONE };
 const WIDE = { TILE_N: 16, TILE_M: 32, TILE_D: 8, ROWS: 1, COLS: 2, TILES: 2, ...ALONE };
-/** Of few queries, with the query heads of the problem below that share a tile. */
+/** Of few queries, where query heads share a tile. */
 const FEW = {
-  'on a GPU': { TILE_N: 8, TILE_M: 128, TILE_D: 16, ROWS: 1, COLS: 1, TILES: 1, HEADS: 4, DIRECT: false },
-  'on a software device': { TILE_N: 16, TILE_M: 64, TILE_D: 16, ROWS: 4, COLS: 2, TILES: 2, HEADS: 4, DIRECT: true },
-  'half of the heads, direct, the largest blocks': { TILE_N: 8, TILE_M: 32, TILE_D: 8, ROWS: 2, COLS: 4, TILES: 1, HEADS: 2, DIRECT: true },
-  'one head, direct, two rows of invocations': { TILE_N: 8, TILE_M: 16, TILE_D: 16, ROWS: 1, COLS: 1, TILES: 1, HEADS: 1, DIRECT: true },
+  'on a GPU': { TILE_N: 8, TILE_M: 128, TILE_D: 16, ROWS: 1, COLS: 1, TILES: 1, GROUPED: true, DIRECT: false },
+  'on a software device': { TILE_N: 16, TILE_M: 64, TILE_D: 16, ROWS: 4, COLS: 2, TILES: 2, GROUPED: true, DIRECT: true },
+  'direct, the largest blocks': { TILE_N: 8, TILE_M: 32, TILE_D: 8, ROWS: 2, COLS: 4, TILES: 1, GROUPED: true, DIRECT: true },
+  'direct, two rows of invocations': { TILE_N: 8, TILE_M: 16, TILE_D: 16, ROWS: 1, COLS: 1, TILES: 1, GROUPED: true, DIRECT: true },
 };
 const ALIGNMENT = 256;
 

@@ -103,8 +103,8 @@ export const MUTANTS = [
       [file],
       'one row past the end written',
       [
-        ['let known = min(row, HEADS * params.n - 1);', 'let known = row;'],
-        ['row < HEADS * params.n);', 'row <= HEADS * params.n);'],
+        ['let known = min(row, params.tile_heads * params.n - 1);', 'let known = row;'],
+        ['row < params.tile_heads * params.n);', 'row <= params.tile_heads * params.n);'],
       ],
       [`test/kernels/${file}.test.ts`],
     ),
