@@ -41,7 +41,7 @@ export default defineConfig({
           include: ['test/node/**/*.test.ts'],
           environment: 'node',
           maxWorkers: 2, // what a group's projects must agree in
-          sequence: { groupOrder: 0 }, // beside the pages
+          sequence: { groupOrder: 1 }, // after the pages, which keep two cores busy
         },
       },
       {
@@ -52,7 +52,7 @@ export default defineConfig({
           environment: 'node',
           globalSetup: 'test/demo/build-demo.ts',
           maxWorkers: 2,
-          sequence: { groupOrder: 0 },
+          sequence: { groupOrder: 1 },
         },
       },
       {
@@ -62,7 +62,7 @@ export default defineConfig({
           include: ['test/commands/**/*.test.ts'],
           environment: 'node',
           fileParallelism: false,
-          sequence: { groupOrder: 1 },
+          sequence: { groupOrder: 2 },
         },
       },
     ],

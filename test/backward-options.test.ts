@@ -5,6 +5,7 @@ import { backward, type HostTensor, type ReferenceBackwardOptions, scaledDotProd
 import { type BackwardTier, backwardTiersOf, QUICK_FORWARD } from './rig/backward-tiers.ts';
 import { onDevices } from './rig/gpu.ts';
 import { random, randomArray } from './rig/random.ts';
+import { withEveryFlag } from './rig/tiers.ts';
 import { expectNear, expectWithin } from './rig/tolerance.ts';
 
 const WITHIN = 2e-5; // of the largest gradient
@@ -95,9 +96,15 @@ function expectedOf({ q, k, v, gradient }: Inputs, options: ReferenceBackwardOpt
 const dataOf = (tensors: object) =>
   Object.fromEntries(Object.entries(tensors as Record<string, HostTensor>).map(([name, { data }]) => [name, data]));
 
-async function expectSame(on: Attention, inputs: Inputs, options: ReferenceBackwardOptions, roundings = 1, rows = 1) {
+interface How {
+  readonly roundings?: number;
+  readonly tiers?: readonly BackwardTier[];
+}
+
+async function expectSame(on: Attention, inputs: Inputs, options: ReferenceBackwardOptions, how: How = {}) {
+  const { roundings = 1, tiers = backwardTiersOf(on.device, Dv) } = how;
   const expected = expectedOf(inputs, options);
-  for (const tier of backwardTiersOf(on.device, Dv, rows)) {
+  for (const tier of tiers) {
     const got = await gradientsOn(on, inputs, options, tier);
     for (const [name, { shape }] of Object.entries(expected)) expect(got[name]!.shape, name).toEqual(shape);
     expectWithin(`${tier.name} gradient`, dataOf(got), dataOf(expected), WITHIN, roundings);
@@ -112,7 +119,9 @@ function expectUntouched({ name }: BackwardTier, got: object, clean: object) {
 
 onDevices('backward', (attention) => {
   test.each(pairs)('%s and %s', async (a, b) => {
-    await expectSame(attention(), INPUTS, { ...OPTIONS[a], ...OPTIONS[b] });
+    const tiers = backwardTiersOf(attention().device, Dv);
+    const general = tiers.map((tier) => ({ ...tier, variant: withEveryFlag(tier.variant) }));
+    await expectSame(attention(), INPUTS, { ...OPTIONS[a], ...OPTIONS[b] }, { tiers: a === b ? tiers : general }); // pairs share pipelines
   });
 
   test('a mask of f16, odd rows of it and elements that exclude among them', async () => {
@@ -137,7 +146,8 @@ onDevices('backward', (attention) => {
       v: tensor(3, B, Hk, 24, Dv),
       gradient: tensor(4, B, H, 20, Dv),
     };
-    for (const rows of [1, 4]) await expectSame(attention(), inputs, { ...OPTIONS[name], ...more }, 1, rows);
+    for (const rows of [1, 4])
+      await expectSame(attention(), inputs, { ...OPTIONS[name], ...more }, { tiers: backwardTiersOf(attention().device, Dv, rows) });
   });
 
   test.each([
@@ -178,7 +188,12 @@ onDevices('backward', (attention) => {
     const shapes = Array.from({ length: 16 }, (_, bits) => axes.map((size, axis) => ((bits >> axis) & 1 ? size : 1)));
     test.each([...shapes, [M], [N, 1], [1, M], [H, 1, 1]].map((shape) => [shape]))('%j', async (shape) => {
       for (const options of [{}, { sinks: tensor(8, H), isCausal: true, causalOffset: 5, dropout: { probability: 0.3, seed: 5 } }])
-        await expectSame(attention(), INPUTS, { ...options, mask: tensor(17, ...shape), maskGradient: true }, Math.sqrt(count(axes)));
+        await expectSame(
+          attention(),
+          INPUTS,
+          { ...options, mask: tensor(17, ...shape), maskGradient: true },
+          { roundings: Math.sqrt(count(axes)) },
+        );
     });
 
     test('over several tiles, with sinks and with a window', async () => {
@@ -193,13 +208,13 @@ onDevices('backward', (attention) => {
           attention(),
           inputs,
           { mask: tensor(17, ...shape), maskGradient: true, sinks: tensor(8, 2) },
-          Math.sqrt(2 * 67 * 101),
+          { roundings: Math.sqrt(2 * 67 * 101) },
         );
         await expectSame(
           attention(),
           inputs,
           { mask: tensor(17, ...shape), maskGradient: true, window: [40, 2], causalOffset: 30 },
-          Math.sqrt(2 * 67 * 101),
+          { roundings: Math.sqrt(2 * 67 * 101) },
         );
       }
     });

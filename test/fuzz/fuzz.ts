@@ -9,12 +9,12 @@ import { commands } from 'vitest/browser';
 import { type Attention, type AttentionOptions, createAttention, type ScoresForm } from '../../src/index.ts';
 import { scaledDotProductAttention } from '../../src/reference/index.ts';
 import { place, runPass } from '../rig/gpu.ts';
-import { forced } from '../rig/tiers.ts';
+import { forced, withEveryFlag } from '../rig/tiers.ts';
 import { compare, F32 } from './compare.ts';
 import { checkGradients } from './gradients.ts';
 import { drawInputs } from './inputs.ts';
 import { limitOf } from './limit.ts';
-import { type FuzzProblem, fuzzProblem, hasGradients, looksForZeros } from './problem.ts';
+import { type FuzzProblem, fuzzProblem, hasGradients, isGeneral } from './problem.ts';
 import { secondOpinion } from './second-oracle.ts';
 import { hostTensors, Placer } from './tensors.ts';
 
@@ -139,27 +139,28 @@ async function checkStridedOut(
 /** Every kernel of the forward pass, with tiles that few pipelines cover: compiling them takes a software device seconds. */
 function waysOf(p: FuzzProblem): [string, AttentionOptions][] {
   const { seed, D, Dv } = p;
-  const zeros = looksForZeros(p) ? { SKIP_ZEROS: true } : {};
   const isShort = Math.max(D, Dv) <= 64;
   const blocks = (count: number) => ({ D_BLOCKS: count, DV_BLOCKS: count });
-  const capped = seed % 4 > 0 ? { SOFTCAP: true, ALIBI: true } : {}; // whether there is one or not
-  const rowTiles = { ...(isShort ? { ROWS: 2, ...blocks(4) } : { ROWS: 1, ...blocks(16) }), ...capped, SKIP_ZEROS: true };
+  const rowTiles = isShort ? { ROWS: 2, ...blocks(4) } : { ROWS: 1, ...blocks(16) };
   const decodeTiles = {
     ...(seed % 2 === 0
       ? { SIZE: 32, LANES: 8, ROWS: 2, KEYS: 4, COLS: 4, ...blocks(2) } // as for GPUs
       : { SIZE: 16, LANES: 1, ROWS: 2, KEYS: 1, COLS: 4, ...blocks(isShort ? 4 : 16) }), // as for software devices
-    ...{ SPLITS: [1, 3][seed % 2]!, SOFTCAP: true, ALIBI: true, BAND: true, DROPOUT: true },
+    SPLITS: [1, 3][seed % 2]!,
   };
   const large = Dv <= 128 ? { TILE_M: 32, KEYS: 8, BLOCKS: Math.ceil(Dv / 32) } : { TILE_M: 64, KEYS: 4, BLOCKS: Math.ceil(Dv / 64) };
   const largeTiles = { TILE_N: 32, STEP: 16, ...large };
   const wideTiles = { TILE_N: 16, TILE_M: 128, STEP: 8, KEYS: 4, BLOCKS: Dv <= 128 ? 1 : 2 }; // as for GPUs that hold little
-  const force = (kernel: string, constants: object): [string, AttentionOptions] => [kernel, { variant: forced(kernel, constants) }];
+  const force = (kernel: string, constants: object): [string, AttentionOptions] => {
+    const variant = forced(kernel, constants);
+    return [kernel, { variant: isGeneral(p) ? withEveryFlag(variant) : variant }];
+  };
   return [
     ['explicit', { algorithm: 'explicit' }],
     force('flash_forward', [{ TILE_N: 4 }, { TILE_N: 16 }, largeTiles, wideTiles][Math.floor(seed / 64) % 4]!),
     force('flash_decode', decodeTiles),
     ...(attention.device.features.has('subgroups')
-      ? [force('flash_forward_quad', { ROWS: [1, 2, 4][D % 3]!, ...zeros }), force('flash_forward_row', rowTiles)]
+      ? [force('flash_forward_quad', { ROWS: [1, 2, 4][D % 3]! }), force('flash_forward_row', rowTiles)]
       : []),
   ];
 }

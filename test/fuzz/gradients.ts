@@ -1,10 +1,10 @@
 /** The gradients of a random problem, on one tier of the backward pass, against the reference's. */
 import type { Attention, AttentionOptions, GpuTensor } from '../../src/index.ts';
 import { backward, type HostTensor, scaledDotProductAttention } from '../../src/reference/index.ts';
-import { skipsZeros } from '../rig/backward-tiers.ts';
+import { withEveryFlag } from '../rig/tiers.ts';
 import { compareElements, F32 } from './compare.ts';
 import { type FuzzInputs, round } from './inputs.ts';
-import { type FuzzProblem, looksForZeros } from './problem.ts';
+import { type FuzzProblem, isGeneral } from './problem.ts';
 import { host, hostTensors, type Placer } from './tensors.ts';
 
 const NAMES = ['q', 'k', 'v', 'mask', 'sinks'] as const;
@@ -57,15 +57,12 @@ const TIERS: Record<'baseline' | 'row' | 'quad', AttentionOptions['variant'] & o
   row: force('flash_backward_dq_row', 'flash_backward_dkv_row', { SIZE: 4, ROWS: 1, D_BLOCKS: 4, DV_BLOCKS: 4 }),
 };
 
-const CAPPED = force('flash_backward_dq_row', 'flash_backward_dkv_row', { SOFTCAP: true, ALIBI: true });
-
 /** One tier of those that can take the problem, with tiles that few pipelines cover: compiling them takes a software device seconds. */
 function tierOf({ features }: GPUDevice, p: FuzzProblem) {
   const { D, Dv, seed } = p;
   const canHold = features.has('subgroups') && Math.max(D, Dv) <= 64; // whole rows, in the registers of those tiles
   const tier = canHold ? (['baseline', 'row', 'quad'] as const)[seed % 3]! : 'baseline';
-  const isCapped = tier === 'row' && seed % 4 > 0; // whether there is a softcap or ALiBi or not
-  return [tier, { ...TIERS[tier], ...(isCapped && CAPPED), ...(looksForZeros(p) && skipsZeros(TIERS[tier])) }] as const;
+  return [tier, isGeneral(p) ? withEveryFlag(TIERS[tier]) : TIERS[tier]] as const;
 }
 
 /**

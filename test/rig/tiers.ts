@@ -10,6 +10,24 @@ export interface Tier {
 export const forced = (kernel: string, constants: object): Tier['variant'] =>
   Object.fromEntries(Object.entries(constants).map(([name, value]) => [`${kernel}.${name}`, value]));
 
+const ROW_FLAGS = { SOFTCAP: true, ALIBI: true, SKIP_ZEROS: true, DROPOUT: true };
+const FLAGS = { SKIP_ZEROS: true, DROPOUT: true };
+/** Of each kernel the flags that may be true where the problem does not need what they do: the numbers stay the same. */
+const GENERAL: Readonly<Record<string, object>> = {
+  ...{ flash_forward: FLAGS, flash_forward_quad: FLAGS, flash_forward_row: { ...ROW_FLAGS, D_TAIL: true, DV_TAIL: true } },
+  flash_decode: { SOFTCAP: true, ALIBI: true, BAND: true, DROPOUT: true, D_TAIL: true, DV_TAIL: true },
+  ...{ flash_backward_dq: FLAGS, flash_backward_dkv: FLAGS, flash_backward_dq_quad: FLAGS, flash_backward_dkv_quad: FLAGS },
+  ...{ flash_backward_dq_row: ROW_FLAGS, flash_backward_dkv_row: ROW_FLAGS },
+};
+
+/** A variant with every flag that its kernels may have: one pipeline for all options but the kind of a mask. */
+export const withEveryFlag = (variant: Tier['variant']): Tier['variant'] => ({
+  ...variant,
+  ...Object.assign({}, ...Object.entries(GENERAL).map(([kernel, flags]) => (forces(variant, kernel) ? forced(kernel, flags) : {}))),
+});
+
+const forces = (variant: Tier['variant'], kernel: string): boolean => Object.keys(variant).some((name) => name.startsWith(`${kernel}.`));
+
 /** What some GPUs take, whatever the device: heads up to 128, in tiles that are wide, and by lanes that share keys. */
 export const WIDE_TILES = forced('flash_forward', { TILE_N: 16, TILE_M: 128, STEP: 8, KEYS: 8, BLOCKS: 1 });
 const SHARED_KEYS = forced('flash_decode', { SIZE: 32, LANES: 8, ROWS: 2, KEYS: 4, COLS: 4, D_BLOCKS: 1, DV_BLOCKS: 1 });
@@ -29,7 +47,7 @@ export const runsPlainKernels = ({ features }: GPUDevice): boolean => !features.
 
 /** Of a suite's tiers those that can notice a fault: all, and with `npm run mutants` those with the faulty kernel, where there are any. */
 export function noticing<T extends Pick<Tier, 'variant'>>(tiers: readonly T[]): readonly T[] {
-  const own = tiers.filter(({ variant }) => Object.keys(variant).some((name) => name.startsWith(`${import.meta.env.VITE_FAULTY}.`)));
+  const own = tiers.filter(({ variant }) => forces(variant, String(import.meta.env.VITE_FAULTY)));
   return own.length > 0 ? own : tiers;
 }
 
