@@ -80,6 +80,7 @@ export class DeviceAttention implements Attention, PlanContext {
       input: this.pool.allocate('createAttention', 16, STORAGE),
       output: this.pool.allocate('createAttention', ABSENT_OUTPUT_BYTES, STORAGE),
     };
+    this.pool.need(this.uniforms.buffer, this.absent.input, this.absent.output);
   }
 
   upload(data: HostData, shape?: readonly number[], dtype?: DType): GpuTensor {
@@ -231,7 +232,7 @@ export class DeviceAttention implements Attention, PlanContext {
           name,
           bindingOf(tensor.buffer, checkLayout(caller, tensor, 'input'), limits.minStorageBufferOffsetAlignment),
         ]);
-        program.encode(pass, steps, Object.fromEntries(resources), this.absent);
+        program.encode(caller, pass, steps, Object.fromEntries(resources), this.absent);
       });
     });
   }

@@ -85,7 +85,7 @@ export class BackwardPlan {
     checkAliasing(caller, bound);
     const { workspace, keyLengths, alibiSlopes, dMask, dSinks, ...rest } = bound;
     const resources = { ...rest, rows: workspace, key_lengths: keyLengths, alibi_slopes: alibiSlopes, dmask: dMask, dsinks: dSinks };
-    this.program.encode(pass, this.steps, resources, this.context.absent);
+    this.program.encode(caller, pass, this.steps, resources, this.context.absent);
   }
 
   destroy(): void {

@@ -40,6 +40,7 @@ export class BufferPool {
   private readonly free: Allocation[] = []; // the longest unused first
   private generations = 0;
   private readonly unsettled = new Set<Promise<unknown>>();
+  private readonly needed: GPUBuffer[] = []; // by every call
 
   constructor(private readonly lifeline: Lifeline) {
     this.device = lifeline.device;
@@ -121,6 +122,17 @@ export class BufferPool {
     return allocation.buffer;
   }
 
+  /** From now on every call needs these buffers: it says so when the device could not allocate one of them. */
+  need(...buffers: GPUBuffer[]): void {
+    this.needed.push(...buffers);
+  }
+
+  /** Resolves when the device has made all buffers. @throws AttentionError 'out-of-memory' when this one is not among them */
+  async allocated(caller: string, buffer: GPUBuffer): Promise<void> {
+    if (this.unsettled.size > 0) await this.lifeline.wait(caller, Promise.all(this.unsettled));
+    this.checkAllocated(caller, buffer);
+  }
+
   private create(size: number, usage: GPUBufferUsageFlags): Allocation {
     this.device.pushErrorScope('out-of-memory');
     this.device.pushErrorScope('validation');
@@ -145,7 +157,8 @@ export class BufferPool {
       await this.lifeline.submit(caller, record);
     } finally {
       if (this.unsettled.size > 0) await this.lifeline.wait(caller, Promise.all(this.unsettled));
-      for (const tensor of tensors) this.checkAllocated(caller, tensor);
+      for (const { buffer, shape } of tensors) this.checkAllocated(caller, buffer, shape);
+      for (const buffer of this.needed) this.checkAllocated(caller, buffer);
     }
   }
 
@@ -217,7 +230,7 @@ export class BufferPool {
     if (owner === this && (current === undefined || (generation ?? current) !== current)) {
       throw new AttentionError('option', `${what} ${quote(layout.shape)} was released before`);
     }
-    this.checkAllocated(what, tensor);
+    this.checkAllocated(what, buffer, tensor.shape);
     if (layout.offset + layout.bytes > buffer.size) {
       throw new AttentionError(
         'shape',
@@ -229,13 +242,11 @@ export class BufferPool {
     }
   }
 
-  private checkAllocated(what: string, tensor: GpuTensor): void {
-    const allocation = this.live.get(tensor.buffer);
+  private checkAllocated(what: string, buffer: GPUBuffer, shape?: readonly number[]): void {
+    const allocation = this.live.get(buffer);
     if (allocation?.error === undefined) return;
-    throw new AttentionError(
-      'out-of-memory',
-      `${what}: ${allocation.size} bytes for ${quote(tensor.shape)} could not be allocated: ${allocation.error}`,
-    );
+    const use = shape ? quote(shape) : 'the library itself';
+    throw new AttentionError('out-of-memory', `${what}: ${allocation.size} bytes for ${use} could not be allocated: ${allocation.error}`);
   }
 
   destroy(): void {

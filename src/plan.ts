@@ -138,6 +138,7 @@ export class Plan implements AttentionPlan {
     const { resource, statsOffset = 0 } = this.layout;
     const parts = resource === 'splits' ? scratch : undefined;
     this.program.encode(
+      'encode',
       pass,
       this.steps,
       {

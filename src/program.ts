@@ -78,7 +78,7 @@ export class Program {
 
   /**
    * @param shared uniforms that other programs use too; absent: the program has its own, with the steps' values
-   * @throws AttentionError 'limit' when a grid has more workgroups than can be numbered, 'compile'
+   * @throws AttentionError 'limit' when a grid has more workgroups than can be numbered, 'compile', 'out-of-memory'
    */
   static async create(caller: string, pool: BufferPool, steps: readonly Step[], shared?: Uniforms): Promise<Program> {
     const { device } = pool;
@@ -87,13 +87,19 @@ export class Program {
     if (shared) return new Program(pool, pipelines, shared, true);
     const own = new Uniforms(caller, pool, steps.length);
     own.write(steps);
+    try {
+      await pool.allocated(caller, own.buffer);
+    } catch (error) {
+      own.destroy();
+      throw error;
+    }
     return new Program(pool, pipelines, own, false);
   }
 
   /** Records the dispatches: nothing else. `steps` are those that the program was made for or, with shared uniforms, others of the same key. */
-  encode(pass: GPUComputePassEncoder, steps: readonly Step[], resources: Resources, absent: Absent): void {
+  encode(caller: string, pass: GPUComputePassEncoder, steps: readonly Step[], resources: Resources, absent: Absent): void {
     const { maxComputeWorkgroupsPerDimension: limit } = this.pool.device.limits;
-    const grids = steps.map((step) => foldGrid('encode', step, limit));
+    const grids = steps.map((step) => foldGrid(caller, step, limit));
     if (this.isShared) this.uniforms.write(steps);
     const bound = steps.flatMap(({ kernel, params, resources: names }, i) => {
       let outputs = 0;

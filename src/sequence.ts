@@ -44,7 +44,7 @@ export class Sequence {
   }
 
   encode(pass: GPUComputePassEncoder): void {
-    this.program.encode(pass, this.steps, this.resources, this.on.absent);
+    this.program.encode('encode', pass, this.steps, this.resources, this.on.absent);
   }
 
   destroy(): void {

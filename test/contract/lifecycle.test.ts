@@ -102,6 +102,33 @@ describe('buffers', () => {
     attention.destroy();
     device.destroy();
   });
+
+  test('a buffer of the library’s own that cannot be allocated is that error too, for calls and for plans', async () => {
+    const device = await requestDefaultDevice();
+    const uncaptured: string[] = [];
+    device.addEventListener('uncapturederror', ({ error }) => uncaptured.push(error.message));
+    const create = device.createBuffer.bind(device);
+    const breakUniforms = (descriptor: GPUBufferDescriptor) =>
+      create(descriptor.usage & GPUBufferUsage.UNIFORM ? { ...descriptor, size: 2 ** 50 } : descriptor);
+    const outOfMemory = expect.objectContaining({ code: 'out-of-memory', message: expect.stringContaining('the library itself') });
+    device.createBuffer = breakUniforms;
+    const broken = await createAttention({ device });
+    device.createBuffer = create;
+    const [q, k, v] = [input(broken, 4), input(broken, 4), input(broken, 4)];
+    await expect(broken.scaledDotProductAttention(q, k, v)).rejects.toThrow(outOfMemory);
+    broken.destroy();
+
+    const attention = await createAttention({ device });
+    const tensors = { q: input(attention, 4), k: input(attention, 4), v: input(attention, 4) };
+    device.createBuffer = breakUniforms;
+    await expect(attention.plan(tensors)).rejects.toThrow(outOfMemory);
+    device.createBuffer = create;
+    const plan = await attention.plan(tensors);
+    plan.destroy();
+    expect(uncaptured).toEqual([]);
+    attention.destroy();
+    device.destroy();
+  });
 });
 
 describe('the end of a device', () => {

@@ -15,7 +15,7 @@ export async function runKernel(attention: Attention, dispatch: Dispatch, tensor
   const present = Object.entries(tensors).filter((entry): entry is [string, GpuTensor] => entry[1] !== undefined);
   const alignment = device.limits.minStorageBufferOffsetAlignment;
   const resources = present.map(([name, tensor]) => [name, bindingOf(tensor.buffer, checkLayout(name, tensor, 'input'), alignment)]);
-  await runPass(device, (pass) => program.encode(pass, steps, Object.fromEntries(resources), absent));
+  await runPass(device, (pass) => program.encode('test', pass, steps, Object.fromEntries(resources), absent));
   program.destroy();
 }
 
