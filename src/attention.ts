@@ -9,18 +9,18 @@ import type {
   MergePart,
   ProjectionGradients,
   TuneOptions,
-} from './api.ts';
-import { BufferPool } from './buffers.ts';
-import { Cache } from './cache.ts';
-import { checkDevice, destroyQuietly, Lifeline, requestDevice } from './device.ts';
-import { AttentionError, quote } from './errors.ts';
-import type { HostData } from './host-array.ts';
-import type { AttentionOptions, AttentionProblem } from './options.ts';
-import { type AttentionPlan, type AttentionTensors, Plan, type PlanContext, type Prepared, prepare } from './plan.ts';
-import { checkKeys, normalize, OPTIONS, type Problem } from './problem.ts';
-import { ABSENT_OUTPUT_BYTES, type Absent, bindingOf, checkBinding, Program, programKey, type Step, Uniforms } from './program.ts';
-import { checkLayout, type DType, type GpuTensor, type HostTensor } from './tensor.ts';
-import { checkTuning, describeAdapter, NO_TUNING, type Tuning, tuningClass, withTuning } from './tuning.ts';
+} from './contract/api.ts';
+import { AttentionError, quote } from './contract/errors.ts';
+import type { HostData } from './contract/host-array.ts';
+import type { AttentionOptions, AttentionProblem } from './contract/options.ts';
+import { checkKeys, normalize, OPTIONS, type Problem } from './contract/problem.ts';
+import { checkLayout, type DType, type GpuTensor, type HostTensor } from './contract/tensor.ts';
+import { BufferPool } from './gpu/buffers.ts';
+import { Cache } from './gpu/cache.ts';
+import { checkDevice, destroyQuietly, Lifeline, requestDevice } from './gpu/device.ts';
+import { ABSENT_OUTPUT_BYTES, type Absent, bindingOf, checkBinding, Program, programKey, type Step, Uniforms } from './gpu/program.ts';
+import { type AttentionPlan, type AttentionTensors, Plan, type PlanContext, type Prepared, prepare } from './plan/plan.ts';
+import { checkTuning, describeAdapter, NO_TUNING, type Tuning, tuningClass, withTuning } from './plan/tuning.ts';
 
 const PROGRAMS = 64; // compiled sequences of kernels that calls keep, with the bind groups of their last few tensors
 const MOST_STEPS = 8; // of a call
@@ -156,31 +156,31 @@ export class DeviceAttention implements Attention, PlanContext {
   }
 
   async project(x: GpuTensor, weights: GpuTensor, bias?: GpuTensor): Promise<GpuTensor> {
-    return this.later('project', import('./projection.ts'), ({ projectRows }) => projectRows(this, x, weights, bias));
+    return this.later('project', import('./plan/projection.ts'), ({ projectRows }) => projectRows(this, x, weights, bias));
   }
 
   async plan(problem: AttentionProblem): Promise<AttentionPlan> {
     this.lifeline.check('plan');
     const tuned = (normal: Problem) => withTuning(normal, this.tuned, this.device.limits);
     if (problem?.backward === undefined) return this.lifeline.wait('plan', Plan.create('plan', this, tuned(normalize('plan', problem))));
-    const { planBothWays } = await import('./backward.ts');
+    const { planBothWays } = await import('./plan/backward.ts');
     return this.lifeline.wait('plan', planBothWays(this, problem, tuned));
   }
 
   async backward(gradient: GpuTensor, forward: ForwardResult, options: BackwardOptions = {}): Promise<AttentionGradients> {
-    return this.later('backward', import('./backward.ts'), ({ attentionGradients }) =>
+    return this.later('backward', import('./plan/backward.ts'), ({ attentionGradients }) =>
       attentionGradients(this, gradient, forward, options),
     );
   }
 
   async projectBackward(gradient: GpuTensor, x: GpuTensor, weights: GpuTensor): Promise<ProjectionGradients> {
-    return this.later('projectBackward', import('./project-backward.ts'), ({ projectionGradients }) =>
+    return this.later('projectBackward', import('./training/project-backward.ts'), ({ projectionGradients }) =>
       projectionGradients(this, gradient, x, weights),
     );
   }
 
   async merge(parts: readonly MergePart[]): Promise<MergePart> {
-    return this.later('merge', import('./merge.ts'), ({ mergeParts }) => mergeParts(this, parts));
+    return this.later('merge', import('./plan/merge.ts'), ({ mergeParts }) => mergeParts(this, parts));
   }
 
   async tune(problem: AttentionProblem, options: TuneOptions = {}): Promise<Tuning> {
@@ -194,7 +194,7 @@ export class DeviceAttention implements Attention, PlanContext {
       throw new AttentionError('shape', `tune: B is ${B}, H ${H}, N ${N} and M ${M}: need one query and one key to measure`);
     if (algorithm !== 'auto' || Object.keys(variant).length > 0)
       throw new AttentionError('option', `tune: algorithm is ${quote(algorithm)}, variant ${quote(variant)}: tune finds both`);
-    const { measure } = await import('./tune.ts');
+    const { measure } = await import('./plan/tune.ts');
     const fastest = await this.lifeline.wait('tune', measure(this, normal, onProgress));
     this.tuned = { ...this.tuned, [tuningClass(normal)]: fastest };
     return { adapter: describeAdapter(this.device), fastest: this.tuned };

@@ -1,4 +1,5 @@
-export type { AdamOptions } from './adam-options.ts';
+export { createAttention } from './attention.ts';
+export type { AdamOptions } from './contract/adam-options.ts';
 export type {
   Attention,
   AttentionGradients,
@@ -9,16 +10,20 @@ export type {
   MergePart,
   ProjectionGradients,
   TuneOptions,
-} from './api.ts';
-export { createAttention } from './attention.ts';
-export { AttentionError, type AttentionErrorCode } from './errors.ts';
-export type { FloatArray, FloatData, HalfArray, HostData, IntegerArray, Nested } from './host-array.ts';
-export type { HostInput, Integers } from './host-data.ts';
-export type { Algorithm, AttentionOptions, AttentionProblem, BackwardLayouts, Dropout, ScoresForm } from './options.ts';
-export type { AttentionPlan, AttentionTensors, BackwardTensors } from './plan.ts';
-export { type SelfAttentionOptions, selfAttention } from './self-attention.ts';
-export type { Rows, SelfAttentionResult } from './self-attention-problem.ts';
-export type { DType, GpuTensor, HostTensor, TensorLayout } from './tensor.ts';
+} from './contract/api.ts';
+export { AttentionError, type AttentionErrorCode } from './contract/errors.ts';
+export type { FloatArray, FloatData, HalfArray, HostData, IntegerArray, Nested } from './contract/host-array.ts';
+export type { HostInput, Integers } from './contract/host-data.ts';
+export type { Algorithm, AttentionOptions, AttentionProblem, BackwardLayouts, Dropout, ScoresForm } from './contract/options.ts';
+export type { Rows, SelfAttentionResult } from './contract/self-attention-problem.ts';
+export type { DType, GpuTensor, HostTensor, TensorLayout } from './contract/tensor.ts';
+export type {
+  SelfAttentionParameters,
+  TrainableOptions,
+  WordAdamOptions,
+  WordModelOptions,
+  WordModelParameters,
+} from './contract/trainable-options.ts';
 export {
   createTrainableSelfAttention,
   createWordModel,
@@ -30,12 +35,7 @@ export {
   type WordModel,
   type WordOutput,
   type WordPlan,
-} from './trainable.ts';
-export type {
-  SelfAttentionParameters,
-  TrainableOptions,
-  WordAdamOptions,
-  WordModelOptions,
-  WordModelParameters,
-} from './trainable-options.ts';
-export type { TunedVariant, Tuning } from './tuning.ts';
+} from './contract/training.ts';
+export type { AttentionPlan, AttentionTensors, BackwardTensors } from './plan/plan.ts';
+export type { TunedVariant, Tuning } from './plan/tuning.ts';
+export { type SelfAttentionOptions, selfAttention } from './self-attention.ts';

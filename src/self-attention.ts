@@ -1,7 +1,7 @@
-import type { Attention } from './api.ts';
 import { createAttention, DeviceAttention } from './attention.ts';
-import { AttentionError, quote } from './errors.ts';
-import { normalize } from './problem.ts';
+import type { Attention } from './contract/api.ts';
+import { AttentionError, quote } from './contract/errors.ts';
+import { normalize } from './contract/problem.ts';
 import {
   normalizeSelfAttention,
   type Rows,
@@ -9,8 +9,8 @@ import {
   type SelfAttentionProblem,
   type SelfAttentionResult,
   type SelfAttentionOptions as SharedOptions,
-} from './self-attention-problem.ts';
-import type { GpuTensor, HostTensor } from './tensor.ts';
+} from './contract/self-attention-problem.ts';
+import type { GpuTensor, HostTensor } from './contract/tensor.ts';
 
 export interface SelfAttentionOptions extends SharedOptions {
   /** Runs on this Attention instead of the shared one. */

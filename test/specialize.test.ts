@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { specialize } from '../src/specialize.ts';
+import { specialize } from '../src/gpu/specialize.ts';
 
 const SHADER = '// enable\nalias T = f32; // storage\nconst D: u32 = 64; // head size\nconst CAUSAL: bool = false;\nfn main() {}\n';
 

@@ -4,7 +4,10 @@
  * that need more features.
  */
 import { expect, test } from 'vitest';
-import { normalizeBackward } from '../src/backward-problem.ts';
+import { normalizeBackward } from '../src/contract/backward-problem.ts';
+import type { Problem } from '../src/contract/problem.ts';
+import { describeVariant, type Kernel, type Variant } from '../src/gpu/kernel.ts';
+import { enabled, specialized } from '../src/gpu/pipelines.ts';
 import { context } from '../src/kernels/context.ts';
 import { flashBackwardDelta } from '../src/kernels/flash_backward_delta.ts';
 import { flashBackwardDkv } from '../src/kernels/flash_backward_dkv.ts';
@@ -19,18 +22,15 @@ import { flashDecode, flashDecodeDispatch } from '../src/kernels/flash_decode.ts
 import { flashForward } from '../src/kernels/flash_forward.ts';
 import { flashForwardQuad } from '../src/kernels/flash_forward_quad.ts';
 import { flashForwardRow } from '../src/kernels/flash_forward_row.ts';
-import { describeVariant, type Kernel, type Variant } from '../src/kernels/kernel.ts';
 import { normalizeProjection, project } from '../src/kernels/project.ts';
 import { scores } from '../src/kernels/scores.ts';
 import { softmax } from '../src/kernels/softmax.ts';
-import { enabled, specialized } from '../src/pipelines.ts';
-import { hasOrderedQuads } from '../src/probe.ts';
-import type { Problem } from '../src/problem.ts';
-import { chooseProjectTiles } from '../src/project-tiles.ts';
-import { type DeviceFacts, deviceFacts } from '../src/tiles.ts';
-import { chooseBackwardTiles } from '../src/tiles-backward.ts';
-import { chooseExplicitTiles } from '../src/tiles-explicit.ts';
-import { chooseFusedTiles } from '../src/tiles-fused.ts';
+import { chooseBackwardTiles } from '../src/tiles/backward.ts';
+import { chooseExplicitTiles } from '../src/tiles/explicit.ts';
+import { type DeviceFacts, deviceFacts } from '../src/tiles/facts.ts';
+import { chooseFusedTiles } from '../src/tiles/fused.ts';
+import { hasOrderedQuads } from '../src/tiles/probe.ts';
+import { chooseProjectTiles } from '../src/tiles/project.ts';
 import { onDevices } from './rig/gpu.ts';
 import { problemOf } from './rig/kernel.ts';
 

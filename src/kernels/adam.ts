@@ -1,5 +1,5 @@
-import type { AdamOptions } from '../adam-options.ts';
-import { type Dispatch, type Kernel, linearGrid, type Param, read, uniform, write } from './kernel.ts';
+import type { AdamOptions } from '../contract/adam-options.ts';
+import { type Dispatch, type Kernel, linearGrid, type Param, read, uniform, write } from '../gpu/kernel.ts';
 
 /** One step of Adam on a range of a flat list of parameters. */
 export const adam: Kernel = {

@@ -1,5 +1,5 @@
-import type { Problem } from '../problem.ts';
-import type { Param } from './kernel.ts';
+import type { Problem } from '../contract/problem.ts';
+import type { Param } from '../gpu/kernel.ts';
 
 /** The uniforms that say which keys a query sees by its position. */
 export function bandParams({ left, right, causalOffset }: Problem): readonly Param[] {

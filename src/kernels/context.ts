@@ -1,5 +1,4 @@
-import { isBanded, type Problem } from '../problem.ts';
-import { bandParams, dropoutParams } from './band.ts';
+import { isBanded, type Problem } from '../contract/problem.ts';
 import {
   type Dispatch,
   elementOffset,
@@ -11,7 +10,8 @@ import {
   type Variant,
   viewParams,
   write,
-} from './kernel.ts';
+} from '../gpu/kernel.ts';
+import { bandParams, dropoutParams } from './band.ts';
 import { tileHeads } from './tile-heads.ts';
 
 /** out = weights · v, [B,H,N,Dv]. */

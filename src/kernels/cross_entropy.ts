@@ -1,5 +1,5 @@
-import type { Layout } from '../tensor.ts';
-import { type Dispatch, elementOffset, gridDispatch, type Kernel, numbers, read, uniform, type Variant, write } from './kernel.ts';
+import type { Layout } from '../contract/tensor.ts';
+import { type Dispatch, elementOffset, gridDispatch, type Kernel, numbers, read, uniform, type Variant, write } from '../gpu/kernel.ts';
 
 /** The loss of each row of logits, and the gradient. */
 export const crossEntropy: Kernel = {

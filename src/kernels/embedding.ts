@@ -1,5 +1,5 @@
-import type { Layout } from '../tensor.ts';
-import { type Dispatch, elementOffset, type Kernel, linearGrid, read, uniform, write } from './kernel.ts';
+import type { Layout } from '../contract/tensor.ts';
+import { type Dispatch, elementOffset, type Kernel, linearGrid, read, uniform, write } from '../gpu/kernel.ts';
 
 /** x[b,n] = table[tokens[b,n]] + positions[n]. */
 export const embedding: Kernel = {

@@ -1,6 +1,6 @@
-import type { BackwardProblem } from '../backward-problem.ts';
+import type { BackwardProblem } from '../contract/backward-problem.ts';
+import { type Binding, type Param, read, viewParams } from '../gpu/kernel.ts';
 import { bandParams, dropoutParams, maskKind } from './band.ts';
-import { type Binding, type Param, read, viewParams } from './kernel.ts';
 import { scaleParams } from './scale.ts';
 
 /** Bytes of a row's entry in the table `rows`: lse, delta, keys that exist, ALiBi's slope. */

@@ -1,5 +1,5 @@
-import type { BackwardProblem } from '../backward-problem.ts';
-import { type Dispatch, elementOffset, type Kernel, read, uniform, viewParams, write } from './kernel.ts';
+import type { BackwardProblem } from '../contract/backward-problem.ts';
+import { type Dispatch, elementOffset, type Kernel, read, uniform, viewParams, write } from '../gpu/kernel.ts';
 
 /** delta = Σ dO ∘ out, in one table with what else a row has. */
 export const flashBackwardDelta: Kernel = {

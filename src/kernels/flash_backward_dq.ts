@@ -1,6 +1,6 @@
-import type { BackwardProblem } from '../backward-problem.ts';
+import type { BackwardProblem } from '../contract/backward-problem.ts';
+import { type Dispatch, gridDispatch, type Kernel, numbers, uniform, type Variant, viewParams, write } from '../gpu/kernel.ts';
 import { BACKWARD_INPUTS, backwardParams } from './flash_backward.ts';
-import { type Dispatch, gridDispatch, type Kernel, numbers, uniform, type Variant, viewParams, write } from './kernel.ts';
 
 /** The gradient of q: the baseline tier. */
 export const flashBackwardDq: Kernel = {

@@ -1,5 +1,4 @@
-import type { BackwardProblem } from '../backward-problem.ts';
-import { BACKWARD_INPUTS, backwardParams } from './flash_backward.ts';
+import type { BackwardProblem } from '../contract/backward-problem.ts';
 import {
   type Dispatch,
   gridDispatch,
@@ -11,7 +10,8 @@ import {
   vec4Store,
   viewParams,
   write,
-} from './kernel.ts';
+} from '../gpu/kernel.ts';
+import { BACKWARD_INPUTS, backwardParams } from './flash_backward.ts';
 
 /** The gradient of q: the tier of GPUs with subgroups. */
 export const flashBackwardDqQuad: Kernel = {

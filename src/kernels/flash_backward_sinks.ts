@@ -1,5 +1,5 @@
-import type { BackwardProblem } from '../backward-problem.ts';
-import { type Dispatch, elementOffset, gridDispatch, type Kernel, read, uniform, write } from './kernel.ts';
+import type { BackwardProblem } from '../contract/backward-problem.ts';
+import { type Dispatch, elementOffset, gridDispatch, type Kernel, read, uniform, write } from '../gpu/kernel.ts';
 
 /** The gradient of the sinks. */
 export const flashBackwardSinks: Kernel = {

@@ -1,6 +1,6 @@
-import type { Problem } from '../problem.ts';
+import type { Problem } from '../contract/problem.ts';
+import { type Dispatch, gridDispatch, type Kernel, numbers, type Param, type Variant } from '../gpu/kernel.ts';
 import { flashForward, flashParams } from './flash_forward.ts';
-import { type Dispatch, gridDispatch, type Kernel, numbers, type Param, type Variant } from './kernel.ts';
 
 /** Where several invocations share a key's elements. */
 const LINES_OF_LANES = [

@@ -1,5 +1,4 @@
-import type { Problem } from '../problem.ts';
-import { bandParams, dropoutParams, maskKind } from './band.ts';
+import type { Problem } from '../contract/problem.ts';
 import {
   type Dispatch,
   elementOffset,
@@ -12,7 +11,8 @@ import {
   type Variant,
   viewParams,
   write,
-} from './kernel.ts';
+} from '../gpu/kernel.ts';
+import { bandParams, dropoutParams, maskKind } from './band.ts';
 import { scaleParams } from './scale.ts';
 
 /** Attention in one pass over the keys: the baseline tier. */

@@ -1,6 +1,6 @@
-import type { Problem } from '../problem.ts';
+import type { Problem } from '../contract/problem.ts';
+import { type Dispatch, gridDispatch, type Kernel, numbers, rowLines, type Variant } from '../gpu/kernel.ts';
 import { flashForward, flashParams } from './flash_forward.ts';
-import { type Dispatch, gridDispatch, type Kernel, numbers, rowLines, type Variant } from './kernel.ts';
 
 /** Attention in one pass over the keys: the tier of devices that run on the CPU. Bindings and uniforms are those of flash_forward. */
 export const flashForwardRow: Kernel = {

@@ -1,7 +1,7 @@
-import { AttentionError, quote } from '../errors.ts';
-import { type Problem, requireDType } from '../problem.ts';
-import { checkLayout, type DType, describeLayout, elementCount, type Layout, rowMajor, type TensorLayout } from '../tensor.ts';
-import { type Dispatch, elementOffset, type Kernel, read, uniform, viewParams, write } from './kernel.ts';
+import { AttentionError, quote } from '../contract/errors.ts';
+import { type Problem, requireDType } from '../contract/problem.ts';
+import { checkLayout, type DType, describeLayout, elementCount, type Layout, rowMajor, type TensorLayout } from '../contract/tensor.ts';
+import { type Dispatch, elementOffset, type Kernel, read, uniform, viewParams, write } from '../gpu/kernel.ts';
 
 /** Attention over the union of parts' keys: of two parts, or of those that flash_decode left. */
 export const flashMerge: Kernel = {

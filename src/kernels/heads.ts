@@ -1,5 +1,5 @@
-import type { Problem } from '../problem.ts';
-import { type Dispatch, elementOffset, type Kernel, linearGrid, read, uniform, write } from './kernel.ts';
+import type { Problem } from '../contract/problem.ts';
+import { type Dispatch, elementOffset, type Kernel, linearGrid, read, uniform, write } from '../gpu/kernel.ts';
 
 /** ALiBi's slopes and the sinks in one table, [H,2]. */
 export const heads: Kernel = {

@@ -1,7 +1,7 @@
-import { AttentionError, quote } from '../errors.ts';
-import { requireDType } from '../problem.ts';
-import { checkLayout, elementCount, type Layout, type TensorLayout } from '../tensor.ts';
-import { type Dispatch, elementOffset, gridDispatch, type Kernel, numbers, read, uniform, type Variant, write } from './kernel.ts';
+import { AttentionError, quote } from '../contract/errors.ts';
+import { requireDType } from '../contract/problem.ts';
+import { checkLayout, elementCount, type Layout, type TensorLayout } from '../contract/tensor.ts';
+import { type Dispatch, elementOffset, gridDispatch, type Kernel, numbers, read, uniform, type Variant, write } from '../gpu/kernel.ts';
 
 /** y = x · w + bias. */
 export const project: Kernel = {

@@ -1,4 +1,4 @@
-import { type Kernel, write } from './kernel.ts';
+import { type Kernel, write } from '../gpu/kernel.ts';
 
 /** Counts the invocations whose quad is not in the order of local_invocation_index. */
 export const quadProbe: Kernel = {

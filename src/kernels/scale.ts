@@ -1,5 +1,5 @@
-import type { Problem } from '../problem.ts';
-import type { Param } from './kernel.ts';
+import type { Problem } from '../contract/problem.ts';
+import type { Param } from '../gpu/kernel.ts';
 
 /** Binary digits of a small scale that are left for after the products. */
 const DIGITS_AFTER = 24;

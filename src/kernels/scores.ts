@@ -1,6 +1,5 @@
-import type { ScoresForm } from '../options.ts';
-import { type Problem, UNLIMITED } from '../problem.ts';
-import { bandParams, maskKind } from './band.ts';
+import type { ScoresForm } from '../contract/options.ts';
+import { type Problem, UNLIMITED } from '../contract/problem.ts';
 import {
   type Dispatch,
   elementOffset,
@@ -13,7 +12,8 @@ import {
   type Variant,
   viewParams,
   write,
-} from './kernel.ts';
+} from '../gpu/kernel.ts';
+import { bandParams, maskKind } from './band.ts';
 import { scaleParams } from './scale.ts';
 import { tileHeads } from './tile-heads.ts';
 

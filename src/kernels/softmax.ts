@@ -1,5 +1,5 @@
-import type { Problem } from '../problem.ts';
-import { type Dispatch, elementOffset, gridDispatch, type Kernel, numbers, read, uniform, type Variant, write } from './kernel.ts';
+import type { Problem } from '../contract/problem.ts';
+import { type Dispatch, elementOffset, gridDispatch, type Kernel, numbers, read, uniform, type Variant, write } from '../gpu/kernel.ts';
 
 /** weights = softmax(scores), row by row, in place; log-sum-exp beside it. */
 export const softmax: Kernel = {

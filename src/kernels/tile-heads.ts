@@ -1,5 +1,5 @@
-import type { Problem } from '../problem.ts';
-import { numbers, type Variant } from './kernel.ts';
+import type { Problem } from '../contract/problem.ts';
+import { numbers, type Variant } from '../gpu/kernel.ts';
 
 /**
  * Query heads that share a workgroup of `scores` or `context`: with GROUPED as many as fill TILE_N rows with their N queries, and all of them read one

@@ -1,4 +1,4 @@
-import type { AdamOptions } from '../adam-options.ts';
+import type { AdamOptions } from '../contract/adam-options.ts';
 
 /** Mean and uncentred variance of the gradients, both 0 before the first step. */
 export interface Moments {

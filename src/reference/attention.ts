@@ -1,9 +1,9 @@
-import { AttentionError, quote } from '../errors.ts';
-import type { Nested } from '../host-array.ts';
-import { type BooleanTensor, type HostInput, type Integers, readFloats, readIntegers, readMask } from '../host-data.ts';
-import type { AttentionOptions } from '../options.ts';
-import { checkKeys, normalize, OPTIONS, type Problem } from '../problem.ts';
-import type { HostTensor } from '../tensor.ts';
+import { AttentionError, quote } from '../contract/errors.ts';
+import type { Nested } from '../contract/host-array.ts';
+import { type BooleanTensor, type HostInput, type Integers, readFloats, readIntegers, readMask } from '../contract/host-data.ts';
+import type { AttentionOptions } from '../contract/options.ts';
+import { checkKeys, normalize, OPTIONS, type Problem } from '../contract/problem.ts';
+import type { HostTensor } from '../contract/tensor.ts';
 import { context } from './context.ts';
 import { dropoutKeep } from './dropout.ts';
 import { LOWEST, type ScoresInputs, scores } from './scores.ts';

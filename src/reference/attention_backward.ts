@@ -1,7 +1,7 @@
-import { AttentionError, quote } from '../errors.ts';
-import { type HostInput, readFloats } from '../host-data.ts';
-import { checkKeys, OPTIONS, type Problem } from '../problem.ts';
-import { elementCount, type HostTensor } from '../tensor.ts';
+import { AttentionError, quote } from '../contract/errors.ts';
+import { type HostInput, readFloats } from '../contract/host-data.ts';
+import { checkKeys, OPTIONS, type Problem } from '../contract/problem.ts';
+import { elementCount, type HostTensor } from '../contract/tensor.ts';
 import { prepare, type ReferenceOptions } from './attention.ts';
 import { isExcluded, LOWEST, scores } from './scores.ts';
 

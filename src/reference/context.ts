@@ -1,4 +1,4 @@
-import type { Problem } from '../problem.ts';
+import type { Problem } from '../contract/problem.ts';
 
 /**
  * Context vectors, the sum of the values by their weights, in f64: the twin of `shaders/context.wgsl`.

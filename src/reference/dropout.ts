@@ -1,4 +1,4 @@
-import type { Dropout } from '../options.ts';
+import type { Dropout } from '../contract/options.ts';
 
 /** The low and the high half of a product of two u32. */
 function multiply(a: number, b: number): [low: number, high: number] {

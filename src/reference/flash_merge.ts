@@ -1,6 +1,6 @@
-import { AttentionError, quote } from '../errors.ts';
-import { type HostInput, readFloats } from '../host-data.ts';
-import type { HostTensor } from '../tensor.ts';
+import { AttentionError, quote } from '../contract/errors.ts';
+import { type HostInput, readFloats } from '../contract/host-data.ts';
+import type { HostTensor } from '../contract/tensor.ts';
 import { isExcluded, LOWEST } from './scores.ts';
 
 /**

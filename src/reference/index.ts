@@ -1,16 +1,16 @@
-export type { AdamOptions } from '../adam-options.ts';
-export { AttentionError, type AttentionErrorCode } from '../errors.ts';
-export type { BooleanTensor, HostInput, Integers } from '../host-data.ts';
-export type { Dropout, ScoresForm } from '../options.ts';
-export type { Rows, SelfAttentionOptions, SelfAttentionResult } from '../self-attention-problem.ts';
-export type { HostTensor } from '../tensor.ts';
+export type { AdamOptions } from '../contract/adam-options.ts';
+export { AttentionError, type AttentionErrorCode } from '../contract/errors.ts';
+export type { BooleanTensor, HostInput, Integers } from '../contract/host-data.ts';
+export type { Dropout, ScoresForm } from '../contract/options.ts';
+export type { Rows, SelfAttentionOptions, SelfAttentionResult } from '../contract/self-attention-problem.ts';
+export type { HostTensor } from '../contract/tensor.ts';
 export type {
   SelfAttentionParameters,
   TrainableOptions,
   WordAdamOptions,
   WordModelOptions,
   WordModelParameters,
-} from '../trainable-options.ts';
+} from '../contract/trainable-options.ts';
 export { type ReferenceOptions, type ReferenceOutput, scaledDotProductAttention } from './attention.ts';
 export {
   backward,

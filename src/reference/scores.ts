@@ -1,5 +1,5 @@
-import type { ScoresForm } from '../options.ts';
-import type { Problem } from '../problem.ts';
+import type { ScoresForm } from '../contract/options.ts';
+import type { Problem } from '../contract/problem.ts';
 
 /** What an excluded element holds: the lowest finite f32. */
 export const LOWEST = -3.4028234663852886e38;

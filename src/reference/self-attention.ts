@@ -4,8 +4,8 @@ import {
   resultShapes,
   type SelfAttentionOptions,
   type SelfAttentionResult,
-} from '../self-attention-problem.ts';
-import type { HostTensor } from '../tensor.ts';
+} from '../contract/self-attention-problem.ts';
+import type { HostTensor } from '../contract/tensor.ts';
 import { scaledDotProductAttention } from './attention.ts';
 import { project } from './project.ts';
 

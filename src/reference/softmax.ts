@@ -1,4 +1,4 @@
-import { AttentionError, quote } from '../errors.ts';
+import { AttentionError, quote } from '../contract/errors.ts';
 import { isExcluded, LOWEST } from './scores.ts';
 
 /** Precision of the naive normalisations: f64, or every intermediate rounded to f32, as a GPU without care would. */

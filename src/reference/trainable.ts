@@ -1,7 +1,7 @@
-import { type AdamOptions, normalizeAdam } from '../adam-options.ts';
-import { AttentionError, quote } from '../errors.ts';
-import { type HostInput, readFloats } from '../host-data.ts';
-import type { HostTensor } from '../tensor.ts';
+import { type AdamOptions, normalizeAdam } from '../contract/adam-options.ts';
+import { AttentionError, quote } from '../contract/errors.ts';
+import { type HostInput, readFloats } from '../contract/host-data.ts';
+import type { HostTensor } from '../contract/tensor.ts';
 import {
   checkParameters,
   initialLayer,
@@ -9,7 +9,7 @@ import {
   normalizeTrainable,
   type SelfAttentionParameters,
   type TrainableOptions,
-} from '../trainable-options.ts';
+} from '../contract/trainable-options.ts';
 import { adam, type Moments } from './adam.ts';
 import { scaledDotProductAttention } from './attention.ts';
 import { backward } from './attention_backward.ts';

@@ -1,5 +1,5 @@
-import { type HostInput, type Integers, readIntegers } from '../host-data.ts';
-import type { HostTensor } from '../tensor.ts';
+import { type HostInput, type Integers, readIntegers } from '../contract/host-data.ts';
+import type { HostTensor } from '../contract/tensor.ts';
 import {
   checkParameters,
   checkTokens,
@@ -12,7 +12,7 @@ import {
   type WordAdamOptions,
   type WordModelOptions,
   type WordModelParameters,
-} from '../trainable-options.ts';
+} from '../contract/trainable-options.ts';
 import { crossEntropy } from './cross_entropy.ts';
 import { embedding, embeddingBackward } from './embedding.ts';
 import { project, projectBackward } from './project.ts';

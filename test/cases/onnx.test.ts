@@ -1,9 +1,9 @@
 /** The ONNX operators Attention (opsets 23 to 25) and Softmax, by the cases of the ONNX project, through a thin adapter. */
 import { describe, expect, test } from 'vitest';
+import { elementCount } from '../../src/contract/tensor.ts';
 import type { AttentionOptions, GpuTensor, ScoresForm } from '../../src/index.ts';
 import { softmaxDispatch } from '../../src/kernels/softmax.ts';
 import { type ReferenceOptions, scaledDotProductAttention } from '../../src/reference/index.ts';
-import { elementCount } from '../../src/tensor.ts';
 import { onDevices } from '../rig/gpu.ts';
 import { problemOf, runKernel } from '../rig/kernel.ts';
 import {

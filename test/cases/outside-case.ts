@@ -1,6 +1,6 @@
 /** Reads an outside test case: NAME.json says what lies where in NAME.bin, little endian. */
 import { cases, casesBase } from 'virtual:outside-cases';
-import { fromHalf } from '../../src/half.ts';
+import { fromHalf } from '../../src/contract/half.ts';
 import type { Attention, DType, GpuTensor } from '../../src/index.ts';
 import { expectNear as near } from '../rig/tolerance.ts';
 

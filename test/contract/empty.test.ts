@@ -1,8 +1,8 @@
 /** Empty tensors: B, H, N or M of 0 gives what PyTorch gives, on every path, as the reference does. */
 import { describe, expect, test } from 'vitest';
+import { elementCount } from '../../src/contract/tensor.ts';
 import { type Attention, AttentionError, type AttentionOptions, type GpuTensor, selfAttention } from '../../src/index.ts';
 import * as reference from '../../src/reference/index.ts';
-import { elementCount } from '../../src/tensor.ts';
 import { backwardTiersOf } from '../rig/backward-tiers.ts';
 import { onDevices, runPass } from '../rig/gpu.ts';
 import { randomArray } from '../rig/random.ts';

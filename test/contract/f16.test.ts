@@ -1,6 +1,6 @@
 /** f16 storage with f32 sums: as good as a naive f32 kernel whose result is rounded to f16. On devices without shader-f16, the error that says so. */
 import { expect, test } from 'vitest';
-import { fromHalf, toHalf } from '../../src/half.ts';
+import { fromHalf, toHalf } from '../../src/contract/half.ts';
 import type { AttentionOptions, DType, GpuTensor } from '../../src/index.ts';
 import { scaledDotProductAttention } from '../../src/reference/index.ts';
 import { onDevices } from '../rig/gpu.ts';

@@ -1,7 +1,7 @@
 /** Grids that are longer than a device dispatches in one dimension. The device here is told to dispatch 7 workgroups; test/large has real sizes. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { foldGrid } from '../../src/gpu/program.ts';
 import { type Attention, createAttention } from '../../src/index.ts';
-import { foldGrid } from '../../src/program.ts';
 import { sharedAttention } from '../rig/gpu.ts';
 import { checkManyHeads, checkManyRows, checkMaskGradient } from '../rig/many-heads.ts';
 

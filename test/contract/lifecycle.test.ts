@@ -1,7 +1,7 @@
 /** What lives how long: buffers, plans, devices. */
 import { describe, expect, test } from 'vitest';
+import { getPipeline } from '../../src/gpu/pipelines.ts';
 import { type Attention, AttentionError, createAttention, selfAttention } from '../../src/index.ts';
-import { getPipeline } from '../../src/pipelines.ts';
 import { watchBuffers } from '../rig/counting.ts';
 import { requestDefaultDevice, testWithDevice } from '../rig/gpu.ts';
 import { randomArray } from '../rig/random.ts';

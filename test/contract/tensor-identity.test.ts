@@ -1,7 +1,7 @@
 /** Which tensor it is: its buffer and layout tell, not its object. Reactive stores hand out proxies, frozen objects and copies. */
 import { expect, test } from 'vitest';
+import { rowMajor } from '../../src/contract/tensor.ts';
 import { type Attention, createTrainableSelfAttention, type GpuTensor } from '../../src/index.ts';
-import { rowMajor } from '../../src/tensor.ts';
 import { onDevices, testWithDevice } from '../rig/gpu.ts';
 import { randomArray } from '../rig/random.ts';
 

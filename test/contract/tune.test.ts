@@ -1,12 +1,12 @@
 /** tune measures on the device at hand, and what it gives is used: here, and by another Attention on the same adapter. */
 import { describe, expect, test } from 'vitest';
-import { candidates } from '../../src/candidates.ts';
 import { type Attention, type AttentionOptions, createAttention, type Tuning } from '../../src/index.ts';
+import { describeAdapter } from '../../src/plan/tuning.ts';
 import { scaledDotProductAttention } from '../../src/reference/index.ts';
-import type { DeviceFacts } from '../../src/tiles.ts';
-import { chooseExplicitTiles } from '../../src/tiles-explicit.ts';
-import { chooseFusedTiles } from '../../src/tiles-fused.ts';
-import { describeAdapter } from '../../src/tuning.ts';
+import { candidates } from '../../src/tiles/candidates.ts';
+import { chooseExplicitTiles } from '../../src/tiles/explicit.ts';
+import type { DeviceFacts } from '../../src/tiles/facts.ts';
+import { chooseFusedTiles } from '../../src/tiles/fused.ts';
 import { watchBuffers } from '../rig/counting.ts';
 import { onDevices, requestDefaultDevice } from '../rig/gpu.ts';
 import { problemOf } from '../rig/kernel.ts';

@@ -1,5 +1,5 @@
 /** The numbers of a random problem. */
-import { fromHalf, toHalf } from '../../src/half.ts';
+import { fromHalf, toHalf } from '../../src/contract/half.ts';
 import type { DType } from '../../src/index.ts';
 import { random, randomArray } from '../rig/random.ts';
 import type { FuzzProblem } from './problem.ts';

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { type AdamOptions, normalizeAdam } from '../../src/adam-options.ts';
+import { type AdamOptions, normalizeAdam } from '../../src/contract/adam-options.ts';
 import { adamDispatch, type Range } from '../../src/kernels/adam.ts';
 import { adam as reference } from '../../src/reference/adam.ts';
 import { onDevices, place, placeBytes } from '../rig/gpu.ts';

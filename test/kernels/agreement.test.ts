@@ -1,8 +1,8 @@
 /** The shader's text and its TypeScript twin declare the same bindings and the same uniforms, in the same order. */
 import { describe, expect, test } from 'vitest';
-import { normalizeAdam } from '../../src/adam-options.ts';
-import { normalizeBackward } from '../../src/backward-problem.ts';
-import { dense } from '../../src/bind.ts';
+import { normalizeAdam } from '../../src/contract/adam-options.ts';
+import { normalizeBackward } from '../../src/contract/backward-problem.ts';
+import type { Dispatch } from '../../src/gpu/kernel.ts';
 import { adam, adamDispatch } from '../../src/kernels/adam.ts';
 import { context, contextDispatch } from '../../src/kernels/context.ts';
 import { crossEntropy, crossEntropyDispatch } from '../../src/kernels/cross_entropy.ts';
@@ -23,11 +23,11 @@ import { flashForwardQuad, flashForwardQuadDispatch } from '../../src/kernels/fl
 import { flashForwardRow, flashForwardRowDispatch } from '../../src/kernels/flash_forward_row.ts';
 import { flashMerge, flashMergeDispatch, normalizeParts, type Part } from '../../src/kernels/flash_merge.ts';
 import { heads, headsDispatch } from '../../src/kernels/heads.ts';
-import type { Dispatch } from '../../src/kernels/kernel.ts';
 import { normalizeProjection, project, projectDispatch } from '../../src/kernels/project.ts';
 import { quadProbe } from '../../src/kernels/quad_probe.ts';
 import { scores, scoresDispatch } from '../../src/kernels/scores.ts';
 import { softmax, softmaxDispatch } from '../../src/kernels/softmax.ts';
+import { dense } from '../../src/plan/bind.ts';
 import { problemOf } from '../rig/kernel.ts';
 
 const problem = problemOf({ N: 2, M: 2 });

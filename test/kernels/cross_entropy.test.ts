@@ -1,9 +1,9 @@
 import { expect, test } from 'vitest';
+import { checkLayout } from '../../src/contract/tensor.ts';
 import { crossEntropyDispatch } from '../../src/kernels/cross_entropy.ts';
 import { crossEntropy as reference } from '../../src/reference/cross_entropy.ts';
-import { checkLayout } from '../../src/tensor.ts';
-import { deviceFacts } from '../../src/tiles.ts';
-import { chooseRowTiles } from '../../src/tiles-explicit.ts';
+import { chooseRowTiles } from '../../src/tiles/explicit.ts';
+import { deviceFacts } from '../../src/tiles/facts.ts';
 import { onDevices, place, placeBytes } from '../rig/gpu.ts';
 import { runKernel } from '../rig/kernel.ts';
 import { type F32, HEAD, KEEP, MAIN, run as runNaive } from '../rig/naive.ts';

@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
+import { checkLayout } from '../../src/contract/tensor.ts';
 import type { Attention } from '../../src/index.ts';
 import { normalizeProjection, productDispatch, projectDispatch } from '../../src/kernels/project.ts';
 import { project as referenceProject } from '../../src/reference/project.ts';
-import { checkLayout } from '../../src/tensor.ts';
 import { onDevices, place } from '../rig/gpu.ts';
 import { runKernel } from '../rig/kernel.ts';
 import { naiveProject } from '../rig/naive.ts';

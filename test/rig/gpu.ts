@@ -1,9 +1,9 @@
 /** Devices for tests, and tensors whose surroundings are poisoned. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { hasten } from '../../src/device.ts';
-import { toHalf } from '../../src/half.ts';
+import { toHalf } from '../../src/contract/half.ts';
+import { BYTES, elementCount, rowMajor } from '../../src/contract/tensor.ts';
+import { hasten } from '../../src/gpu/device.ts';
 import { type Attention, createAttention, type DType, type GpuTensor } from '../../src/index.ts';
-import { BYTES, elementCount, rowMajor } from '../../src/tensor.ts';
 
 /** The two kinds of device that suites run on: what the library asks for itself, and one with default limits and no features. */
 const DEVICES = ['own device', 'default device'] as const;

@@ -1,10 +1,10 @@
 /** Runs one kernel by itself, on poisoned tensors. */
 import type { DeviceAttention } from '../../src/attention.ts';
+import { normalize, type Problem } from '../../src/contract/problem.ts';
+import { checkLayout } from '../../src/contract/tensor.ts';
+import type { Dispatch } from '../../src/gpu/kernel.ts';
+import { bindingOf, Program } from '../../src/gpu/program.ts';
 import type { Attention, DType, GpuTensor } from '../../src/index.ts';
-import type { Dispatch } from '../../src/kernels/kernel.ts';
-import { normalize, type Problem } from '../../src/problem.ts';
-import { bindingOf, Program } from '../../src/program.ts';
-import { checkLayout } from '../../src/tensor.ts';
 import { runPass } from './gpu.ts';
 
 /** @param tensors by binding name; what is absent is bound as the library binds it */

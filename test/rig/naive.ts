@@ -1,5 +1,5 @@
 /** Naive attention in f32 on the GPU: plain WGSL, one invocation an output element, no tricks. What our kernels' accuracy is measured against. */
-import { hasten } from '../../src/device.ts';
+import { hasten } from '../../src/gpu/device.ts';
 import { LOWEST } from './tolerance.ts';
 
 export const HEAD = /* wgsl */ `

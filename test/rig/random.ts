@@ -1,4 +1,4 @@
-import { random } from '../../src/random.ts';
+import { random } from '../../src/contract/random.ts';
 
 export { random };
 

@@ -1,0 +1,172 @@
+/** The contract of trainable attention, for the GPU and the reference alike: options checked, and what a seed begins with. */
+import { ADAM_KEYS, type AdamOptions, normalizeAdam } from './adam-options.ts';
+import { AttentionError, quote } from './errors.ts';
+import { type HostInput, type Integers, readFloats, readIntegers } from './host-data.ts';
+import { checkKeys, isFiniteF32 } from './problem.ts';
+import { normals, random } from './random.ts';
+import { elementCount, type HostTensor } from './tensor.ts';
+import type { TrainablePlanOptions } from './training.ts';
+
+export interface TrainableOptions {
+  /** Numbers a word, of the inputs and of the outputs. */
+  width: number;
+  /** How many heads share the width; must divide it. Default 1. */
+  heads?: number;
+  /** Word n sees only words m ≤ n. Default false. */
+  isCausal?: boolean;
+  /** What the random weights begin with, an integer from 0 to 2³² − 1. Default 0. */
+  seed?: number;
+}
+
+export interface WordModelOptions extends TrainableOptions {
+  /** How many words there are: tokens are from 0 to below it. */
+  vocabulary: number;
+  /** Words a sentence: shorter ones are filled up at their end. */
+  length: number;
+  /** Default true, so that the words a sentence was filled up with change nothing before them. */
+  isCausal?: boolean;
+  /** The standard deviation of the words' vectors at the beginning. Default 0.1: large ones make training overlook words. */
+  tokenDeviation?: number;
+  /** That of the positions' vectors. Default 0.02. */
+  positionDeviation?: number;
+}
+
+export interface WordAdamOptions extends AdamOptions {
+  /** The positions' learning rate as a multiple of `learningRate`. Default 1. */
+  positionRate?: number;
+}
+
+/** Weights [width, width], used as x · W and named as in `selfAttention`. */
+export interface SelfAttentionParameters {
+  readonly queryWeights: HostTensor;
+  readonly keyWeights: HostTensor;
+  readonly valueWeights: HostTensor;
+  readonly outputWeights: HostTensor;
+}
+
+export interface WordModelParameters extends SelfAttentionParameters {
+  readonly tokens: HostTensor; // [vocabulary, width]
+  readonly positions: HostTensor; // [length, width]
+  readonly classWeights: HostTensor; // [width, vocabulary]
+  readonly classBias: HostTensor; // [vocabulary]
+}
+
+export const MATRICES = ['queryWeights', 'keyWeights', 'valueWeights', 'outputWeights'] as const;
+/** Positions are last, so that all others lie in one range. */
+export const TABLES = ['tokens', 'classWeights', 'classBias', 'positions'] as const;
+
+const KEYS = ['width', 'heads', 'isCausal', 'seed'];
+const WORD_KEYS = [...KEYS, 'vocabulary', 'length', 'tokenDeviation', 'positionDeviation'];
+
+/** @throws AttentionError 'option' or 'shape' */
+export function normalizeTrainable(caller: string, options: TrainableOptions, isCausalDefault = false): Required<TrainableOptions> {
+  checkKeys(caller, options, KEYS);
+  const { width, heads = 1, isCausal = isCausalDefault, seed = 0 } = options;
+  checkWhole(caller, 'width', width);
+  checkWhole(caller, 'heads', heads);
+  if (width % heads !== 0) throw new AttentionError('shape', `${caller}: heads is ${heads}, width is ${width}: heads must divide it`);
+  if (typeof isCausal !== 'boolean') throw new AttentionError('option', `${caller}: isCausal is ${quote(isCausal)}: need true or false`);
+  if (!Number.isInteger(seed) || seed < 0 || seed >= 2 ** 32)
+    throw new AttentionError('option', `${caller}: seed is ${quote(seed)}: need an integer from 0 to 2^32 − 1`);
+  return { width, heads, isCausal, seed };
+}
+
+/** @throws AttentionError 'option' or 'shape' */
+export function normalizeWordModel(caller: string, options: WordModelOptions): Required<WordModelOptions> {
+  checkKeys(caller, options, WORD_KEYS);
+  const { vocabulary, length, tokenDeviation = 0.1, positionDeviation = 0.02, ...rest } = options;
+  checkWhole(caller, 'vocabulary', vocabulary);
+  checkWhole(caller, 'length', length);
+  for (const [name, value] of Object.entries({ tokenDeviation, positionDeviation }))
+    if (!isFiniteF32(value) || value < 0)
+      throw new AttentionError('option', `${caller}: ${name} is ${quote(value)}: need a finite number ≥ 0`);
+  return { ...normalizeTrainable(caller, rest, true), vocabulary, length, tokenDeviation, positionDeviation };
+}
+
+export function normalizeWordAdam(caller: string, options: WordAdamOptions = {}): Required<WordAdamOptions> {
+  checkKeys(caller, options, [...ADAM_KEYS, 'positionRate']);
+  const { positionRate = 1, ...adam } = options;
+  if (!isFiniteF32(positionRate) || positionRate < 0)
+    throw new AttentionError('option', `${caller}: positionRate is ${quote(positionRate)}: need a finite number ≥ 0`);
+  return { ...normalizeAdam(caller, adam), positionRate };
+}
+
+/** @throws AttentionError 'option' unless `value` is an integer from 1 on */
+export function checkWhole(caller: string, name: string, value: unknown): void {
+  if (!Number.isSafeInteger(value) || (value as number) < 1)
+    throw new AttentionError('option', `${caller}: ${name} is ${quote(value)}: need an integer ≥ 1`);
+}
+
+/** What a layer's seed begins with: normal numbers of deviation 1/√width. */
+export function initialLayer({ width, seed }: Required<TrainableOptions>): SelfAttentionParameters {
+  const next = random(seed);
+  const matrix = (): HostTensor => ({ data: normals(next, width * width, 1 / Math.sqrt(width)), shape: [width, width] });
+  return { queryWeights: matrix(), keyWeights: matrix(), valueWeights: matrix(), outputWeights: matrix() };
+}
+
+/** What a model's seed begins with beside its layer. */
+export function initialTables(options: Required<WordModelOptions>): Pick<WordModelParameters, (typeof TABLES)[number]> {
+  const { vocabulary, length, width, seed, tokenDeviation, positionDeviation } = options;
+  const next = random(seed + 0x9e3779b9); // another stream than the layer's
+  const table = (deviation: number, ...shape: number[]): HostTensor => ({ data: normals(next, elementCount(shape), deviation), shape });
+  return {
+    tokens: table(tokenDeviation, vocabulary, width),
+    positions: table(positionDeviation, length, width),
+    classWeights: table(1 / Math.sqrt(width), width, vocabulary),
+    classBias: { data: new Float32Array(vocabulary), shape: [vocabulary] },
+  };
+}
+
+/** Sentences' tokens, or their targets: whole numbers below `vocabulary`; among targets −1 stands for none. One list, or rows of `length`. */
+export function checkTokens(
+  caller: string,
+  name: 'tokens' | 'targets',
+  given: Integers,
+  { batch, length }: { batch: number; length: number },
+  vocabulary: number,
+): Uint32Array<ArrayBuffer> {
+  const what = `${caller}: ${name}`;
+  const { data, shape } = readIntegers(what, given, name === 'targets' ? -1 : 0, vocabulary - 1);
+  const isFlat = shape.length === 1 && data.length === batch * length;
+  if (!isFlat && quote(shape) !== quote([batch, length]))
+    throw new AttentionError(
+      'shape',
+      `${what} has shape ${quote(shape)}: need ${batch * length}, one a word, or ${quote([batch, length])}`,
+    );
+  return data;
+}
+
+export interface PlanSizes {
+  readonly batch: number;
+  readonly length: number;
+  readonly backward: boolean;
+  readonly returnWeights: boolean;
+}
+
+/** @throws AttentionError 'option' */
+export function normalizePlan(caller: string, options: TrainablePlanOptions): PlanSizes {
+  checkKeys(caller, options, ['batch', 'length', 'backward', 'returnWeights']);
+  const { batch, length, backward = false, returnWeights = false } = options;
+  checkWhole(caller, 'batch', batch);
+  checkWhole(caller, 'length', length);
+  for (const [name, value] of Object.entries({ backward, returnWeights }))
+    if (typeof value !== 'boolean') throw new AttentionError('option', `${caller}: ${name} is ${quote(value)}: need true or false`);
+  if (backward && returnWeights)
+    throw new AttentionError('option', `${caller}: returnWeights is true and backward too: make a plan for each, on the same parameters`);
+  return { batch, length, backward, returnWeights };
+}
+
+/** The data of parameters that a caller gives. @throws AttentionError 'option', 'shape', 'dtype' */
+export function checkParameters(
+  caller: string,
+  parameters: Partial<Record<string, HostInput>>,
+  shapes: Readonly<Record<string, readonly number[]>>,
+): readonly (readonly [name: string, data: ArrayLike<number>])[] {
+  checkKeys(caller, parameters, Object.keys(shapes));
+  return Object.entries(parameters).map(([name, tensor]) => {
+    const { data, shape } = readFloats(`${caller}: ${name}`, tensor!);
+    if (quote(shape) !== quote(shapes[name]))
+      throw new AttentionError('shape', `${caller}: ${name} is ${quote(shape)}: need ${quote(shapes[name])}`);
+    return [name, data] as const;
+  });
+}

@@ -1,0 +1,276 @@
+/** GPU buffers of one Attention: tensors up and down, and a pool that hands released buffers out again. */
+
+import { AttentionError, quote } from '../contract/errors.ts';
+import type { HostData } from '../contract/host-array.ts';
+import { gather, toBytes } from '../contract/host-data.ts';
+import {
+  byteLength,
+  checkDType,
+  checkLayout,
+  checkShape,
+  type DType,
+  describeLayout,
+  type GpuTensor,
+  type HostTensor,
+  type Layout,
+  sameLayout,
+} from '../contract/tensor.ts';
+import { destroyQuietly, hasten, type Lifeline, popErrorScope } from './device.ts';
+
+const POOL_BUFFERS = 32; // released buffers kept at most
+const POOL_BYTES = 2 ** 28; // and their bytes at most
+
+interface Allocation {
+  readonly buffer: GPUBuffer;
+  readonly size: number;
+  readonly usage: GPUBufferUsageFlags;
+  generation: number; // another each time that the pool hands the buffer out
+  issued?: Layout | undefined; // of the tensor that a caller has, and may release
+  error?: string; // why the device could not make it, once that is known
+}
+
+/** A tensor carries its buffer's generation; so do its copies, proxies and views. A view that was written by hand has none. */
+const GENERATION = Symbol('generation');
+
+/** Which pool a buffer came from: to tell a tensor of another Attention from a caller's own buffer. */
+const owners = /* @__PURE__ */ new WeakMap<GPUBuffer, BufferPool>();
+
+export class BufferPool {
+  readonly device: GPUDevice;
+  private readonly live = new Map<GPUBuffer, Allocation>();
+  private readonly free: Allocation[] = []; // the longest unused first
+  private generations = 0;
+  private readonly unsettled = new Set<Promise<unknown>>();
+  private readonly needed: GPUBuffer[] = []; // by every call
+
+  constructor(private readonly lifeline: Lifeline) {
+    this.device = lifeline.device;
+  }
+
+  upload(data: HostData, shape?: readonly number[], dtype?: DType): GpuTensor {
+    if (dtype !== undefined) checkDType('upload: dtype', dtype);
+    const host = toBytes(data, shape, dtype);
+    const tensor = this.tensor('upload', host.shape, host.dtype);
+    this.write(tensor.buffer, 0, host.bytes, 'upload');
+    return tensor;
+  }
+
+  async download(tensor: GpuTensor): Promise<HostTensor> {
+    const what = 'download: tensor';
+    const layout = checkLayout(what, tensor, 'input');
+    this.check(what, tensor, layout, 'COPY_SRC');
+    if (layout.bytes === 0) return { data: gather(new ArrayBuffer(0), layout), shape: layout.shape };
+    return this.lifeline.wait('download', this.read(what, tensor, layout));
+  }
+
+  private async read(what: string, tensor: GpuTensor, layout: Layout): Promise<HostTensor> {
+    const staging = this.allocate(what, layout.bytes, GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST);
+    try {
+      await this.submit('download', [tensor, { ...tensor, buffer: staging }], (encoder) =>
+        encoder.copyBufferToBuffer(tensor.buffer, layout.offset, staging, 0, layout.bytes),
+      );
+      await this.lifeline.wait('download', hasten(this.device, staging.mapAsync(GPUMapMode.READ, 0, layout.bytes)));
+      return { data: gather(staging.getMappedRange(0, layout.bytes), layout), shape: layout.shape };
+    } catch (error) {
+      if (error instanceof RangeError)
+        throw new AttentionError('out-of-memory', `${what} ${quote(layout.shape)}: ${error.message}`, { cause: error });
+      throw error;
+    } finally {
+      this.unmap(staging);
+    }
+  }
+
+  /** Takes a mapped buffer back. One of a lost device may refuse to be unmapped. */
+  private unmap(staging: GPUBuffer): void {
+    try {
+      staging.unmap();
+    } catch (error) {
+      this.discard(staging);
+      throw error;
+    }
+    this.recycle(staging);
+  }
+
+  /** A dense tensor with undefined content, for a caller who may release it. `what` opens the error messages. */
+  tensor(what: string, shape: readonly number[], dtype?: DType): GpuTensor {
+    const tensor = this.kept(what, shape, dtype);
+    this.live.get(tensor.buffer)!.issued = checkLayout(what, tensor, 'output');
+    return tensor;
+  }
+
+  /** The same for the library's own use: only `recycle` takes its buffer back. */
+  kept(what: string, shape: readonly number[], dtype: DType = 'f32'): GpuTensor {
+    checkShape(`${what}: shape`, shape);
+    checkDType(`${what}: dtype`, dtype);
+    const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
+    const buffer = this.allocate(`${what}: ${quote(shape)}`, byteLength(shape, dtype), usage);
+    const made = { buffer, shape: [...shape], dtype, [GENERATION]: this.live.get(buffer)!.generation };
+    return made;
+  }
+
+  /** A buffer of at least `bytes` with undefined content. */
+  allocate(what: string, bytes: number, usage: GPUBufferUsageFlags): GPUBuffer {
+    this.lifeline.check(what);
+    const { maxBufferSize } = this.device.limits;
+    if (bytes > maxBufferSize)
+      throw new AttentionError('limit', `${what} needs ${bytes} bytes: maxBufferSize of this device is ${maxBufferSize}`);
+    const size = Math.min(roundUp(bytes), maxBufferSize - (maxBufferSize % 4));
+    const index = this.free.findLastIndex((allocation) => allocation.size === size && allocation.usage === usage);
+    const allocation = index >= 0 ? this.free.splice(index, 1)[0]! : this.lifeline.now(what, () => this.create(size, usage));
+    allocation.generation = ++this.generations;
+    allocation.issued = undefined;
+    this.live.set(allocation.buffer, allocation);
+    return allocation.buffer;
+  }
+
+  /** From now on every call needs these buffers: it says so when the device could not allocate one of them. */
+  need(...buffers: GPUBuffer[]): void {
+    this.needed.push(...buffers);
+  }
+
+  /** Resolves when the device has made all buffers. @throws AttentionError 'out-of-memory' when this one is not among them */
+  async allocated(caller: string, buffer: GPUBuffer): Promise<void> {
+    if (this.unsettled.size > 0) await this.lifeline.wait(caller, Promise.all(this.unsettled));
+    this.checkAllocated(caller, buffer);
+  }
+
+  private create(size: number, usage: GPUBufferUsageFlags): Allocation {
+    this.device.pushErrorScope('out-of-memory');
+    this.device.pushErrorScope('validation');
+    const buffer = this.device.createBuffer({ label: `attention ${size} bytes`, size, usage });
+    const scopes = Promise.all([popErrorScope(this.device), popErrorScope(this.device)]);
+    const allocation: Allocation = { buffer, size, usage, generation: 0 };
+    const settled: Promise<void> = scopes
+      .then((errors) => {
+        const error = errors.find((found) => found !== null);
+        if (error) allocation.error = error.message;
+      })
+      .catch(() => {}) // the device is lost: every call says so
+      .finally(() => this.unsettled.delete(settled));
+    this.unsettled.add(settled);
+    owners.set(buffer, this);
+    return allocation;
+  }
+
+  /** `lifeline.submit`, with an error that says so when one of the tensors' buffers could not be allocated. */
+  async submit(caller: string, tensors: Iterable<GpuTensor>, record: (encoder: GPUCommandEncoder) => void): Promise<void> {
+    try {
+      await this.lifeline.submit(caller, record);
+    } finally {
+      if (this.unsettled.size > 0) await this.lifeline.wait(caller, Promise.all(this.unsettled));
+      for (const { buffer, shape } of tensors) this.checkAllocated(caller, buffer, shape);
+      for (const buffer of this.needed) this.checkAllocated(caller, buffer);
+    }
+  }
+
+  /** Takes a buffer back. What the queue has been given already still runs on it first. */
+  recycle(buffer: GPUBuffer): void {
+    const allocation = this.live.get(buffer);
+    if (!allocation) return;
+    this.live.delete(buffer);
+    if (allocation.error !== undefined) return;
+    if (allocation.size > POOL_BYTES) {
+      destroyQuietly(buffer);
+      return;
+    }
+    this.free.push(allocation);
+    let bytes = this.free.reduce((sum, { size }) => sum + size, 0);
+    while (this.free.length > POOL_BUFFERS || bytes > POOL_BYTES) {
+      const oldest = this.free.shift()!;
+      destroyQuietly(oldest.buffer);
+      bytes -= oldest.size;
+    }
+  }
+
+  /** Destroys a buffer that recorded commands may still use: submitting them then is an error, not a wrong result. */
+  discard(buffer: GPUBuffer): void {
+    this.live.delete(buffer);
+    destroyQuietly(buffer);
+  }
+
+  /** Gives tensors back that were made here; all of them or, when one cannot be, none. Buffer and layout tell which tensor it is: a copy is the tensor too. */
+  release(tensors: readonly GpuTensor[]): void {
+    for (const tensor of tensors) {
+      const what = 'release: tensor';
+      const layout = checkLayout(what, tensor, 'input');
+      this.check(what, tensor, layout);
+      const allocation = this.live.get(tensor.buffer);
+      const own = `${what} ${describeLayout(layout)}`;
+      if (!allocation) throw new AttentionError('option', `${own} lies in a buffer that this Attention did not make`);
+      const { issued } = allocation;
+      if (!issued) throw new AttentionError('option', `${own} belongs to a plan, a layer or a model: destroy that instead`);
+      if (!sameLayout(layout, issued, Number.POSITIVE_INFINITY))
+        throw new AttentionError('option', `${own} is a view of ${describeLayout(issued)}: release the tensor that it is a view of`);
+    }
+    for (const { buffer } of tensors) this.recycle(buffer);
+  }
+
+  /** Writes to a buffer that may not exist: that it could not be allocated is told when it is used. */
+  write(buffer: GPUBuffer, offset: number, bytes: ArrayBuffer | Uint8Array<ArrayBuffer>, caller = 'a pending call'): void {
+    this.lifeline.now(caller, () => {
+      this.device.pushErrorScope('validation');
+      this.device.queue.writeBuffer(buffer, offset, bytes);
+    });
+    void popErrorScope(this.device);
+  }
+
+  /**
+   * Throws unless the tensor's buffer can be used here: a GPUBuffer that holds the view and has the usage, not released, not another
+   * Attention's, not one that could not be allocated.
+   */
+  check(what: string, tensor: GpuTensor, layout: Layout, usage?: 'STORAGE' | 'COPY_SRC'): void {
+    const { buffer } = tensor;
+    if (!isBuffer(buffer)) {
+      throw new AttentionError('option', `${what}.buffer is ${quote(buffer)}: need a GPUBuffer, and not a proxy of one`);
+    }
+    const owner = owners.get(buffer);
+    if (owner !== undefined && owner !== this)
+      throw new AttentionError('option', `${what} ${quote(layout.shape)} belongs to another Attention`);
+    const { [GENERATION]: generation } = tensor as { [GENERATION]?: number };
+    const current = this.live.get(buffer)?.generation;
+    if (owner === this && (current === undefined || (generation ?? current) !== current)) {
+      throw new AttentionError('option', `${what} ${quote(layout.shape)} was released before`);
+    }
+    this.checkAllocated(what, buffer, tensor.shape);
+    if (layout.offset + layout.bytes > buffer.size) {
+      throw new AttentionError(
+        'shape',
+        `${what} ends at byte ${layout.offset + layout.bytes}, its buffer has ${buffer.size}: need a buffer that holds the view`,
+      );
+    }
+    if (usage !== undefined && (buffer.usage & GPUBufferUsage[usage]) === 0) {
+      throw new AttentionError('option', `${what}.buffer has usage 0x${buffer.usage.toString(16)}: need GPUBufferUsage.${usage}`);
+    }
+  }
+
+  private checkAllocated(what: string, buffer: GPUBuffer, shape?: readonly number[]): void {
+    const allocation = this.live.get(buffer);
+    if (allocation?.error === undefined) return;
+    const use = shape ? quote(shape) : 'the library itself';
+    throw new AttentionError('out-of-memory', `${what}: ${allocation.size} bytes for ${use} could not be allocated: ${allocation.error}`);
+  }
+
+  destroy(): void {
+    for (const { buffer } of [...this.live.values(), ...this.free]) destroyQuietly(buffer);
+    this.live.clear();
+    this.free.length = 0;
+  }
+}
+
+/** Also of another realm. A proxy of a buffer has the buffer's class, but no engine takes it. */
+function isBuffer(value: unknown): value is GPUBuffer {
+  try {
+    const isNamed = value instanceof GPUBuffer || Object.prototype.toString.call(value) === '[object GPUBuffer]';
+    return isNamed && typeof (value as GPUBuffer).size === 'number';
+  } catch {
+    return false;
+  }
+}
+
+/** Sizes that a pool can reuse: a power of 2 up to 64 KiB, then eighths of the power of 2 below, so that at most 1/8 is wasted. */
+function roundUp(bytes: number): number {
+  const power = 2 ** Math.ceil(Math.log2(Math.max(bytes, 256)));
+  if (power <= 65536) return power;
+  const step = power / 16;
+  return Math.ceil(bytes / step) * step;
+}

@@ -1,0 +1,239 @@
+/** The backward pass: its steps, its workspace, and the calls that need them. Loaded when it is first used. */
+
+import type { DeviceAttention } from '../attention.ts';
+import type { AttentionGradients, BackwardOptions, ForwardResult } from '../contract/api.ts';
+import { type BackwardProblem, normalizeBackward, splitVariant } from '../contract/backward-problem.ts';
+import { AttentionError, naming, quote } from '../contract/errors.ts';
+import type { AttentionProblem } from '../contract/options.ts';
+import { checkKeys, normalize, OPTIONS, type Problem } from '../contract/problem.ts';
+import type { DType, GpuTensor } from '../contract/tensor.ts';
+import type { Dispatch, Variant } from '../gpu/kernel.ts';
+import { checkBinding, Program, type Step } from '../gpu/program.ts';
+import { ROW_BYTES } from '../kernels/flash_backward.ts';
+import { flashBackwardDeltaDispatch } from '../kernels/flash_backward_delta.ts';
+import { flashBackwardDkvDispatch } from '../kernels/flash_backward_dkv.ts';
+import { flashBackwardDkvQuadDispatch } from '../kernels/flash_backward_dkv_quad.ts';
+import { flashBackwardDkvRowDispatch } from '../kernels/flash_backward_dkv_row.ts';
+import { flashBackwardDqDispatch } from '../kernels/flash_backward_dq.ts';
+import { flashBackwardDqQuadDispatch } from '../kernels/flash_backward_dq_quad.ts';
+import { flashBackwardDqRowDispatch } from '../kernels/flash_backward_dq_row.ts';
+import { flashBackwardMaskDispatch } from '../kernels/flash_backward_mask.ts';
+import { flashBackwardSinksDispatch } from '../kernels/flash_backward_sinks.ts';
+import { type BackwardKernel, chooseBackwardTiles } from '../tiles/backward.ts';
+import { deviceFacts } from '../tiles/facts.ts';
+import { hasOrderedQuads } from '../tiles/probe.ts';
+import { bindTensors, dense, type Expected } from './bind.ts';
+import { type AttentionPlan, type AttentionTensors, type BackwardTensors, checkFeatures, Plan, type PlanContext } from './plan.ts';
+
+const INPUTS = ['gradient', 'q', 'k', 'v', 'out', 'lse', 'mask', 'keyLengths', 'alibiSlopes', 'sinks'] as const;
+const OUTPUTS = ['dq', 'dk', 'dv', 'dMask', 'dSinks'] as const;
+
+const DISPATCH: Readonly<Record<BackwardKernel, (problem: BackwardProblem, variant: Variant, alignment: number) => Dispatch>> = {
+  flash_backward_dq: flashBackwardDqDispatch,
+  flash_backward_dq_row: flashBackwardDqRowDispatch,
+  flash_backward_dq_quad: flashBackwardDqQuadDispatch,
+  flash_backward_dkv: flashBackwardDkvDispatch,
+  flash_backward_dkv_row: flashBackwardDkvRowDispatch,
+  flash_backward_dkv_quad: flashBackwardDkvQuadDispatch,
+  flash_backward_mask: flashBackwardMaskDispatch,
+};
+
+/** A backward problem made ready for one device, before anything is compiled. */
+interface PreparedBackward {
+  readonly problem: BackwardProblem;
+  readonly steps: readonly Step[];
+}
+
+/** @throws AttentionError 'limit', 'option' for a wrong `variant`, 'unsupported' */
+async function prepareBackward(caller: string, device: GPUDevice, problem: BackwardProblem): Promise<PreparedBackward> {
+  checkFeatures(caller, problem, device);
+  for (const name of [...INPUTS, ...OUTPUTS]) if (problem[name]) checkBinding(`${caller}: ${name}`, problem[name], device.limits);
+  checkBinding(`${caller}: workspace`, workspaceOf(problem), device.limits);
+  const hasQuads = await hasOrderedQuads(device);
+  return { problem, steps: naming(caller, () => backwardSteps(problem, device, hasQuads)) };
+}
+
+/** A prepared backward pass with a program that fits its steps. */
+export class BackwardPlan {
+  readonly kernels: AttentionPlan['kernels'];
+  readonly workspaceBytes: number;
+  private readonly steps: readonly Step[];
+  private readonly expected: Expected;
+  private isDestroyed = false;
+
+  constructor(
+    private readonly context: PlanContext,
+    { problem, steps }: PreparedBackward,
+    private readonly program: Program,
+  ) {
+    this.steps = steps;
+    this.kernels = steps.map(({ kernel, variant, reason }) => ({ name: kernel.name, variant: { ...variant }, reason }));
+    this.workspaceBytes = workspaceOf(problem).bytes;
+    const tensors = [...INPUTS, ...OUTPUTS].map((name) => [name, problem[name]] as const);
+    this.expected = { ...Object.fromEntries(tensors), workspace: this.workspaceBytes > 0 ? workspaceOf(problem) : undefined };
+  }
+
+  /** With a program of its own. @throws AttentionError as `prepareBackward`; 'compile' */
+  static async create(caller: string, context: PlanContext, problem: BackwardProblem): Promise<BackwardPlan> {
+    const prepared = await prepareBackward(caller, context.lifeline.device, problem);
+    return new BackwardPlan(context, prepared, await Program.create(caller, context.pool, prepared.steps));
+  }
+
+  encode(caller: string, pass: GPUComputePassEncoder, tensors: BackwardTensors): void {
+    this.context.lifeline.check(caller);
+    if (this.isDestroyed) throw new AttentionError('device-lost', `${caller}: this plan was destroyed`);
+    const bound = bindTensors(caller, this.context, this.expected, tensors);
+    checkAliasing(caller, bound);
+    const { workspace, keyLengths, alibiSlopes, dMask, dSinks, ...rest } = bound;
+    const resources = { ...rest, rows: workspace, key_lengths: keyLengths, alibi_slopes: alibiSlopes, dmask: dMask, dsinks: dSinks };
+    this.program.encode(caller, pass, this.steps, resources, this.context.absent);
+  }
+
+  destroy(): void {
+    this.isDestroyed = true;
+    this.program.destroy();
+  }
+}
+
+/** The table `rows`, as many f32. */
+const workspaceOf = ({ B, H, N }: Problem) => dense([(B * H * N * ROW_BYTES) / 4]);
+
+/** The rows' table, which every other kernel reads; then one kernel for each gradient. */
+function backwardSteps(problem: BackwardProblem, device: GPUDevice, hasQuads: boolean): Step[] {
+  const { minStorageBufferOffsetAlignment: alignment, maxComputeWorkgroupsPerDimension: maxWorkgroups } = device.limits;
+  const tiles = Object.values(chooseBackwardTiles(problem, deviceFacts(device, hasQuads)));
+  return [
+    { ...flashBackwardDeltaDispatch(problem, alignment, maxWorkgroups), reason: 'one table of what the other kernels need of a row' },
+    ...tiles.map(({ kernel, variant, reason }) => ({ ...DISPATCH[kernel](problem, variant, alignment), reason })),
+    ...(problem.dSinks ? [{ ...flashBackwardSinksDispatch(problem, alignment), reason: 'sinks are given' }] : []),
+  ];
+}
+
+/** WebGPU forbids one buffer as input and output of a dispatch, even in disjoint ranges. */
+function checkAliasing(caller: string, bound: Readonly<Record<string, Required<GPUBufferBinding>>>): void {
+  const isGradient = (name: string) => (OUTPUTS as readonly string[]).includes(name);
+  for (const [output, a] of Object.entries(bound).filter(([name]) => isGradient(name) || name === 'workspace')) {
+    for (const [other, b] of Object.entries(bound)) {
+      if (other === output || a.buffer !== b.buffer || a.size === 0 || b.size === 0) continue;
+      const isOverlap = a.offset < b.offset + b.size && b.offset < a.offset + a.size;
+      if (isGradient(output) && isGradient(other) && !isOverlap) continue;
+      throw new AttentionError(
+        'option',
+        `${caller}: ${output} shares its GPUBuffer with ${other}: WebGPU needs another buffer for an output`,
+      );
+    }
+  }
+}
+
+/** A plan of both directions. */
+class TrainingPlan implements AttentionPlan {
+  readonly kernels: AttentionPlan['kernels'];
+  readonly workspaceBytes: number;
+
+  constructor(
+    private readonly forward: Plan,
+    private readonly backward: BackwardPlan,
+  ) {
+    this.kernels = [...forward.kernels, ...backward.kernels];
+    this.workspaceBytes = Math.max(forward.workspaceBytes, backward.workspaceBytes);
+  }
+
+  encode(pass: GPUComputePassEncoder, tensors: AttentionTensors): void {
+    this.forward.encode(pass, tensors);
+  }
+
+  encodeBackward(pass: GPUComputePassEncoder, tensors: BackwardTensors): void {
+    this.backward.encode('encodeBackward', pass, tensors);
+  }
+
+  destroy(): void {
+    this.forward.destroy();
+    this.backward.destroy();
+  }
+}
+
+/** `plan` of a problem with `backward`. @param adapted puts tuned values where the caller forces none */
+export async function planBothWays(
+  context: PlanContext,
+  given: AttentionProblem,
+  adapted: (problem: Problem) => Problem,
+): Promise<AttentionPlan> {
+  const caller = 'plan';
+  const { backward, maskGradient, ...problem } = given;
+  if (backward !== true && (backward === null || typeof backward !== 'object'))
+    throw new AttentionError('option', `${caller}: backward is ${quote(backward)}: need true or the gradients' layouts`);
+  const layouts = backward === true ? {} : backward;
+  checkKeys(`${caller}: backward`, layouts, ['gradient', 'dq', 'dk', 'dv', 'dMask']);
+  const checked = normalize(caller, problem);
+  const normal = { ...checked, returnLse: true };
+  const { forward, backward: own } = splitVariant(normal.variant);
+  const backwards = normalizeBackward(caller, { ...normal, variant: own, forcedBy: 'caller' }, { ...layouts, maskGradient });
+  const ahead = await Plan.create(caller, context, adapted({ ...normal, variant: forward }));
+  try {
+    return new TrainingPlan(ahead, await BackwardPlan.create(caller, context, backwards));
+  } catch (error) {
+    ahead.destroy();
+    throw error;
+  }
+}
+
+/** A checked call of `Attention.backward`. */
+interface BackwardCall {
+  readonly problem: BackwardProblem;
+  readonly inputs: Readonly<Record<string, GpuTensor>>;
+  /** By the plan's names. */
+  readonly outputs: Readonly<Record<string, { readonly shape: readonly number[]; readonly dtype: DType }>>;
+}
+
+const caller = 'backward';
+const FORWARD = ['q', 'k', 'v', 'out', 'lse'] as const;
+
+/** @throws AttentionError of what can be known without the device */
+function checkBackwardCall(gradient: GpuTensor, forward: ForwardResult, options: BackwardOptions): BackwardCall {
+  checkKeys(caller, options, [...OPTIONS, 'maskGradient']);
+  if (forward === null || typeof forward !== 'object')
+    throw new AttentionError('option', `${caller}: forward is ${quote(forward)}: need { q, k, v, out, lse }`);
+  const missing = FORWARD.find((name) => forward[name] === undefined);
+  if (missing) throw new AttentionError('option', `${caller}: ${missing} is missing: need { q, k, v, out, lse }`);
+  if (gradient === undefined) throw new AttentionError('option', `${caller}: gradient is missing: need [B,H,N,Dv]`);
+  const { maskGradient, mask, keyLengths, alibiSlopes, sinks, ...rest } = options;
+  const { q, k, v, out, lse } = forward;
+  const optional = Object.entries({ mask, keyLengths, alibiSlopes, sinks }).filter(([, tensor]) => tensor !== undefined);
+  const tensors = Object.fromEntries(optional) as Pick<BackwardOptions, 'mask' | 'keyLengths' | 'alibiSlopes' | 'sinks'>;
+  const normal = normalize(caller, { ...rest, q, k, v, out, ...tensors });
+  const problem = normalizeBackward(caller, normal, { gradient, lse, maskGradient });
+  const f32 = (shape: readonly number[]) => ({ shape, dtype: 'f32' as const });
+  return {
+    problem,
+    inputs: { gradient, q, k, v, out, lse, ...(tensors as Record<string, GpuTensor>) },
+    outputs: {
+      ...{ dq: q, dk: k, dv: v },
+      ...(problem.dMask && mask && { dMask: f32(mask.shape) }),
+      ...(problem.dSinks && sinks && { dSinks: f32(sinks.shape) }),
+    },
+  };
+}
+
+/** `Attention.backward`: new gradients, from a plan that is kept. */
+export async function attentionGradients(
+  on: DeviceAttention,
+  gradient: GpuTensor,
+  forward: ForwardResult,
+  options: BackwardOptions,
+): Promise<AttentionGradients> {
+  const { problem, inputs, outputs } = checkBackwardCall(gradient, forward, options);
+  for (const [name, tensor] of Object.entries(inputs)) on.checkInput(`${caller}: ${name}`, tensor);
+  const run = async (prepared: PreparedBackward, program: Program): Promise<AttentionGradients> => {
+    const plan = new BackwardPlan(on, prepared, program);
+    const scratch = { workspace: { shape: [plan.workspaceBytes / 4], dtype: 'f32' as const } };
+    const made = await on.compute(caller, inputs, { ...outputs, ...scratch }, (pass, { workspace, ...gradients }) => {
+      const tensors = { ...inputs, ...gradients, workspace: workspace!.buffer };
+      plan.encode(caller, pass, tensors as unknown as BackwardTensors);
+    });
+    const { workspace, dq, dk, dv, dMask, dSinks } = made;
+    on.pool.recycle(workspace!.buffer);
+    return { q: dq!, k: dk!, v: dv!, ...(dMask && { mask: dMask }), ...(dSinks && { sinks: dSinks }) };
+  };
+  const prepared = await on.lifeline.wait(caller, prepareBackward(caller, on.device, problem));
+  return on.withProgram(caller, prepared.steps, (program) => run(prepared, program));
+}

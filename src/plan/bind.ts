@@ -1,0 +1,79 @@
+/** A caller's tensors against the layouts that a plan was made for, and what to bind for them. */
+
+import { AttentionError, quote } from '../contract/errors.ts';
+import { withoutLastOne } from '../contract/problem.ts';
+import { byteLength, checkLayout, describeLayout, type GpuTensor, type Layout, rowMajor, sameLayout } from '../contract/tensor.ts';
+import type { BufferPool } from '../gpu/buffers.ts';
+import type { Lifeline } from '../gpu/device.ts';
+import { bindingOf } from '../gpu/program.ts';
+
+/** Layouts by the tensors' names; undefined: known, but the plan was made without it. */
+export type Expected = Readonly<Record<string, Layout | undefined>>;
+/** What to bind, by the tensors' names. */
+export type Bound = Record<string, Required<GPUBufferBinding>>;
+
+/** A dense f32 tensor at the beginning of its binding. */
+export const dense = (shape: readonly number[]): Layout => ({
+  shape,
+  dtype: 'f32',
+  offset: 0,
+  strides: rowMajor(shape),
+  bytes: byteLength(shape, 'f32'),
+});
+
+/**
+ * Checks every tensor against the plan's layout of its name. `workspace` is a buffer.
+ * @throws AttentionError 'shape', 'dtype' or 'option', as AttentionPlan says
+ */
+export function bindTensors(
+  caller: string,
+  { pool, lifeline }: { readonly pool: BufferPool; readonly lifeline: Lifeline },
+  expected: Expected,
+  tensors: object,
+): Bound {
+  if (tensors === null || typeof tensors !== 'object')
+    throw new AttentionError('option', `${caller}: tensors are ${quote(tensors)}: need { q, k, v, out, … }`);
+  const { workspace, ...rest } = tensors as { workspace?: GPUBuffer };
+  const given: Record<string, GpuTensor | undefined> = { ...rest };
+  if (workspace !== undefined) given.workspace = { buffer: workspace, ...(expected.workspace ?? dense([1])) };
+  const unknown = Object.keys(given).find((name) => !(name in expected));
+  if (unknown !== undefined)
+    throw new AttentionError('option', `${caller}: unknown tensor ${quote(unknown)}: known are ${Object.keys(expected).join(', ')}`);
+
+  const bound: Bound = {};
+  const alignment = lifeline.device.limits.minStorageBufferOffsetAlignment;
+  for (const [name, layout] of Object.entries(expected)) {
+    const tensor = given[name];
+    if (layout && !tensor) throw new AttentionError('option', `${caller}: ${name} is missing: the plan needs ${describeLayout(layout)}`);
+    if (!layout && tensor && name !== 'workspace')
+      throw new AttentionError('option', `${caller}: got ${name} ${quote(tensor.shape)}, but the plan was made without it`);
+    if (!layout || !tensor) continue;
+    const what = `${caller}: ${name}`;
+    const own = checkTensor(what, tensor, layout, alignment);
+    pool.check(what, tensor, own, 'STORAGE');
+    bound[name] = bindingOf(tensor.buffer, own, alignment);
+  }
+  return bound;
+}
+
+function checkTensor(what: string, tensor: GpuTensor, expected: Layout, alignment: number): Layout {
+  const layout = checkLayout(what, tensor, 'input');
+  if (layout.dtype !== expected.dtype)
+    throw new AttentionError('dtype', `${what} is ${describeLayout(layout)}, the plan has ${describeLayout(expected)}`);
+  const compared = /mask$/i.test(what) ? padRank(layout, expected) : what.endsWith('keyLengths') ? withoutLastOne(layout) : layout;
+  if (!sameLayout(compared, expected, alignment)) {
+    const offsets = `offsets modulo ${alignment}: ${layout.offset % alignment} and ${expected.offset % alignment}`;
+    throw new AttentionError('shape', `${what} is ${describeLayout(layout)}, the plan has ${describeLayout(expected)} (${offsets})`);
+  }
+  return layout;
+}
+
+/** A mask's layout with as many dimensions as the problem's. */
+function padRank(layout: Layout, expected: Layout): Layout {
+  const missing = Math.max(0, expected.shape.length - layout.shape.length);
+  return {
+    ...layout,
+    shape: [...new Array<number>(missing).fill(1), ...layout.shape],
+    strides: [...new Array<number>(missing).fill(0), ...layout.strides],
+  };
+}

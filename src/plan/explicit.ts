@@ -1,0 +1,43 @@
+/** The three explicit kernels: their steps and their workspace. Loaded when the first problem takes them. */
+
+import { naming } from '../contract/errors.ts';
+import type { Problem } from '../contract/problem.ts';
+import type { Step } from '../gpu/program.ts';
+import { contextDispatch } from '../kernels/context.ts';
+import { scoresDispatch } from '../kernels/scores.ts';
+import { softmaxDispatch } from '../kernels/softmax.ts';
+import { chooseExplicitTiles } from '../tiles/explicit.ts';
+import { deviceFacts } from '../tiles/facts.ts';
+import { dense } from './bind.ts';
+import type { Prepared, Workspace } from './plan.ts';
+
+/** @throws AttentionError 'option' or 'limit' for a wrong `variant` */
+export function planExplicit(caller: string, problem: Problem, device: GPUDevice, why: string): Omit<Prepared, 'problem'> {
+  return { steps: naming(caller, () => explicitSteps(problem, device, why)), workspace: explicitWorkspace(problem) };
+}
+
+/** Scores become weights in a tensor that is returned, or in the workspace. */
+function explicitWorkspace(problem: Problem): Workspace {
+  const { B, H, N, M } = problem;
+  if (problem.returnWeights || problem.returnScores === 'weights') return { resource: undefined, bytes: 0 };
+  return { resource: 'weights', bytes: dense([B, H, N, M]).bytes };
+}
+
+/** Scores, softmax in place, context. Scores that are returned are computed into a tensor of their own first. */
+function explicitSteps(problem: Problem, device: GPUDevice, why: string): Step[] {
+  const tiles = chooseExplicitTiles(problem, deviceFacts(device, false));
+  const alignment = device.limits.minStorageBufferOffsetAlignment;
+  const steps: Step[] = [];
+  const { returnScores } = problem;
+  if (returnScores !== undefined && returnScores !== 'weights') {
+    const dispatch = scoresDispatch(problem, tiles.scores.variant, alignment, returnScores);
+    steps.push({ ...dispatch, reason: `${why}; ${tiles.scores.reason}` });
+  }
+  const resources = { scores: 'weights' };
+  steps.push(
+    { ...scoresDispatch(problem, tiles.scores.variant, alignment, 'masked'), resources, reason: `${why}; ${tiles.scores.reason}` },
+    { ...softmaxDispatch(problem, tiles.softmax.variant, alignment), resources, reason: `${why}; ${tiles.softmax.reason}` },
+    { ...contextDispatch(problem, tiles.context.variant, alignment), reason: `${why}; ${tiles.context.reason}` },
+  );
+  return steps;
+}

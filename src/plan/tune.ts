@@ -1,0 +1,230 @@
+/** Measures the variants that fit a problem on the device at hand. Loaded when somebody tunes. */
+
+import { AttentionError } from '../contract/errors.ts';
+import type { Problem } from '../contract/problem.ts';
+import { byteLength, type GpuTensor, type Layout, rowMajor } from '../contract/tensor.ts';
+import type { BufferPool } from '../gpu/buffers.ts';
+import { destroyQuietly, hasten } from '../gpu/device.ts';
+import { type Candidate, candidates } from '../tiles/candidates.ts';
+import { deviceFacts } from '../tiles/facts.ts';
+import { hasOrderedQuads } from '../tiles/probe.ts';
+import { type AttentionTensors, Plan, type PlanContext } from './plan.ts';
+import type { TunedVariant } from './tuning.ts';
+
+/** A candidate that does not fit the device, or that its driver does not compile, is none. */
+const REFUSED = ['limit', 'out-of-memory', 'compile'];
+
+/** A sample lasts this long at least: by the GPU's own clock, or until a browser says that the queue is done. */
+const SAMPLE_MS = { gpu: 10, queue: 20 };
+const MOST_CALLS = 4096; // of a sample
+const ROUNDS = 5;
+/** Times the fastest's time: a candidate whose first run takes longer is measured no further, a kernel's other shapes are not tried, a round passes it by. */
+const FAR_BEHIND = { first: 3, kernel: 2, round: 1.5 };
+/** How far the measurement is after each of its parts. */
+const SHARES = { kernels: 0.3, shapes: 0.7 };
+
+/**
+ * Compiles candidates side by side, and times them one by one. First one of each kernel; then other shapes of the kernels that are not far behind; then, of
+ * the candidates that are not far behind, as many samples as there are rounds: round by round, so that a disturbance hits all alike.
+ * @param onProgress takes the fraction that is done, which never falls
+ * @returns the library's own choice, unless another's median is below each of its times
+ */
+export async function measure(context: PlanContext, problem: Problem, onProgress: (fraction: number) => void): Promise<TunedVariant> {
+  const { device } = context.lifeline;
+  const kernels = candidates(problem, deviceFacts(device, await hasOrderedQuads(device)));
+  const bench: Bench = { context, problem, buffers: [], runs: [], refusal: undefined };
+  const { buffers, runs } = bench;
+  const part = (from: number, to: number) => (share: number) => onProgress(from + (to - from) * share);
+  try {
+    const inputs = makeTensors(context, problem, buffers);
+    const choices = kernels.map(([first]) => first);
+    const near = nearOf(await start(bench, inputs, choices, part(0, SHARES.kernels)), FAR_BEHIND.kernel).map(({ candidate }) => candidate);
+    const others = kernels.flatMap(([first, ...rest]) => (near.includes(first) ? rest : []));
+    await start(bench, inputs, others, part(SHARES.kernels, SHARES.shapes));
+    const ready = runs.filter(({ times }) => times.length > 0);
+    if (ready.length === 0) throw bench.refusal ?? new AttentionError('limit', 'tune: this problem does not fit the device');
+    const own = ready.find(({ candidate }) => candidate === choices[0]);
+    await compare(context, ready, own, part(SHARES.shapes, 1));
+    const fastest = ready.reduce((best, run) => (median(run) < median(best) ? run : best));
+    const winner = own && median(fastest) >= Math.min(...own.times) ? own : fastest;
+    return { ...winner.candidate, milliseconds: median(winner) };
+  } finally {
+    for (const { plan } of runs) plan.destroy();
+    for (const buffer of buffers) context.pool.recycle(buffer);
+  }
+}
+
+interface Bench {
+  readonly context: PlanContext;
+  readonly problem: Problem;
+  readonly buffers: GPUBuffer[];
+  readonly runs: Run[];
+  refusal: AttentionError | undefined; // of a candidate that does not fit
+}
+
+interface Run {
+  readonly candidate: Candidate;
+  readonly plan: Plan;
+  tensors: AttentionTensors;
+  first: number; // milliseconds of one call by itself
+  times: number[]; // milliseconds a call; none where it was far behind
+  calls: number; // a sample's
+}
+
+/** Compiles candidates side by side and runs each. @returns those that are not far behind */
+async function start(
+  bench: Bench,
+  inputs: AttentionTensors,
+  list: readonly Candidate[],
+  onProgress: (share: number) => void,
+): Promise<Run[]> {
+  const { context, problem, runs } = bench;
+  let done = 0;
+  const step = () => onProgress(++done / (2 * list.length)); // compilations and runs
+  const compiled = await Promise.allSettled(
+    list.map(async (candidate) => {
+      const plan = await Plan.create('tune', context, { ...problem, ...candidate, forcedBy: 'tuning' });
+      const run = { candidate, plan, tensors: { ...inputs }, first: Number.POSITIVE_INFINITY, times: [], calls: 1 };
+      runs.push(run);
+      step();
+      return run;
+    }),
+  );
+  const started: Run[] = [];
+  for (const outcome of compiled) {
+    try {
+      if (outcome.status === 'rejected') throw outcome.reason;
+      await calibrate(bench, outcome.value);
+      started.push(outcome.value);
+    } catch (error) {
+      if (!(error instanceof AttentionError && REFUSED.includes(error.code))) throw error;
+      bench.refusal = error;
+    }
+    step();
+  }
+  return started.filter(({ times }) => times.length > 0);
+}
+
+/** One call by itself; then, unless it is far behind, as often as it takes to know how many calls make a sample. */
+async function calibrate({ context, buffers, runs }: Bench, run: Run): Promise<void> {
+  const { plan, tensors } = run;
+  if (plan.workspaceBytes > 0) {
+    const workspace = context.pool.allocate('tune: workspace', plan.workspaceBytes, GPUBufferUsage.STORAGE);
+    buffers.push(workspace);
+    run.tensors = { ...tensors, workspace };
+  }
+  await sample(context, run); // the first call is no measure
+  run.first = await sample(context, run);
+  if (run.first > FAR_BEHIND.first * Math.min(...runs.map(({ first }) => first))) return;
+  const least = context.lifeline.device.features.has('timestamp-query') ? SAMPLE_MS.gpu : SAMPLE_MS.queue;
+  for (let own = run.first; ; own = await sample(context, run)) {
+    run.times = [own];
+    const lasted = run.calls * own;
+    if (lasted >= least || run.calls >= MOST_CALLS) return;
+    run.calls = Math.min(MOST_CALLS, Math.ceil(run.calls * Math.max(1.5, Math.min(8, least / lasted))));
+  }
+}
+
+/** Samples the candidates that are not far behind, and the library's own choice, round by round. */
+async function compare(
+  context: PlanContext,
+  runs: readonly Run[],
+  own: Run | undefined,
+  onProgress: (share: number) => void,
+): Promise<void> {
+  for (let round = 0; round < ROUNDS; round++) {
+    const near = nearOf(runs, FAR_BEHIND.round);
+    for (const run of new Set(own ? [own, ...near] : near)) run.times.push(await sample(context, run));
+    onProgress((round + 1) / ROUNDS);
+  }
+}
+
+const nearOf = (runs: readonly Run[], times: number): readonly Run[] => {
+  const limit = times * Math.min(...runs.map(median));
+  return runs.filter((run) => median(run) <= limit);
+};
+
+const median = ({ times }: Run): number => [...times].sort((a, b) => a - b)[times.length >> 1] ?? Number.POSITIVE_INFINITY;
+
+/** Milliseconds a call: by the GPU's own clock where it has one and it ticks finely enough, else until the queue is done. */
+async function sample({ lifeline, pool }: PlanContext, { plan, tensors, calls }: Run): Promise<number> {
+  const { device } = lifeline;
+  const { workspace, ...rest } = tensors;
+  const scratch = workspace && { buffer: workspace, shape: [plan.workspaceBytes / 4], dtype: 'f32' as const };
+  const clock = device.features.has('timestamp-query') ? new Clock(pool) : undefined;
+  try {
+    const start = performance.now();
+    await pool.submit('tune', [...(Object.values(rest) as GpuTensor[]), ...(scratch ? [scratch] : [])], (encoder) => {
+      const pass = encoder.beginComputePass({ label: 'tune', ...(clock && { timestampWrites: clock.writes }) });
+      for (let i = 0; i < calls; i++) plan.encode(pass, tensors);
+      pass.end();
+      clock?.resolve(encoder);
+    });
+    await lifeline.wait('tune', hasten(device, device.queue.onSubmittedWorkDone(), 1.1));
+    const elapsed = performance.now() - start;
+    const own = clock && (await clock.milliseconds());
+    return (own !== undefined && own > 1 && own < elapsed ? own : elapsed) / calls; // browsers round stamps to 0.1 ms
+  } finally {
+    clock?.destroy();
+  }
+}
+
+/** The GPU's own time of one pass. */
+class Clock {
+  readonly writes: GPUComputePassTimestampWrites;
+  private readonly querySet: GPUQuerySet;
+  private readonly resolved: GPUBuffer;
+  private readonly stamps: GpuTensor; // the low and the high half of the begin, and of the end, in nanoseconds
+
+  constructor(private readonly pool: BufferPool) {
+    const { device } = pool;
+    this.stamps = pool.kept('tune', [4], 'u32');
+    this.querySet = device.createQuerySet({ label: 'tune', type: 'timestamp', count: 2 });
+    this.resolved = device.createBuffer({ label: 'tune', size: 16, usage: GPUBufferUsage.QUERY_RESOLVE | GPUBufferUsage.COPY_SRC });
+    this.writes = { querySet: this.querySet, beginningOfPassWriteIndex: 0, endOfPassWriteIndex: 1 };
+  }
+
+  resolve(encoder: GPUCommandEncoder): void {
+    encoder.resolveQuerySet(this.querySet, 0, 2, this.resolved, 0);
+    encoder.copyBufferToBuffer(this.resolved, 0, this.stamps.buffer, 0, 16);
+  }
+
+  async milliseconds(): Promise<number> {
+    const { data } = await this.pool.download(this.stamps);
+    return ((data[3]! - data[1]!) * 2 ** 32 + data[2]! - data[0]!) / 1e6;
+  }
+
+  destroy(): void {
+    for (const object of [this.querySet, this.resolved]) destroyQuietly(object);
+    this.pool.recycle(this.stamps.buffer);
+  }
+}
+
+/** Tensors of the problem's layouts: zeros, masks of ones, every key there. */
+function makeTensors({ pool }: PlanContext, problem: Problem, buffers: GPUBuffer[]): AttentionTensors {
+  const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST;
+  const make = (name: string, layout: Layout, value = 0): GpuTensor => {
+    const bytes = layout.offset + layout.bytes;
+    const buffer = pool.allocate(`tune: ${name}`, bytes, usage);
+    buffers.push(buffer);
+    pool.write(buffer, 0, new Uint32Array(Math.ceil(bytes / 4)).fill(value).buffer);
+    return { buffer, shape: layout.shape, dtype: layout.dtype, offset: layout.offset, strides: layout.strides };
+  };
+  const { B, H, N, M, q, k, v, out, mask, keyLengths, alibiSlopes, sinks, returnLse, returnScores } = problem;
+  const dense = (shape: number[]): Layout => ({
+    shape,
+    dtype: 'f32',
+    offset: 0,
+    strides: rowMajor(shape),
+    bytes: byteLength(shape, 'f32'),
+  });
+  return {
+    ...{ q: make('q', q), k: make('k', k), v: make('v', v), out: make('out', out) },
+    ...(returnLse && { lse: make('lse', dense([B, H, N])) }),
+    ...(returnScores && { scores: make('scores', dense([B, H, N, M])) }),
+    ...(mask && { mask: make('mask', mask, mask.dtype === 'bool' ? 0x01010101 : 0) }),
+    ...(keyLengths && { keyLengths: make('keyLengths', keyLengths, M) }),
+    ...(alibiSlopes && { alibiSlopes: make('alibiSlopes', alibiSlopes) }),
+    ...(sinks && { sinks: make('sinks', sinks) }),
+  };
+}

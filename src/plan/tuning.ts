@@ -1,0 +1,72 @@
+/** What tune measured: by class of problems, as plain JSON, for the problems that come after. */
+import { AttentionError, quote } from '../contract/errors.ts';
+import { isVec4, type Problem, UNLIMITED } from '../contract/problem.ts';
+import type { Variant } from '../gpu/kernel.ts';
+
+/** The fastest variant of one class of problems. */
+export interface TunedVariant {
+  readonly algorithm: 'explicit' | 'fused';
+  readonly variant: Variant; // as the option `variant`; empty: the library's own choice
+  readonly milliseconds: number; // a call, the median
+}
+
+/** Variants measured on a device, by class of problems. Plain JSON: keep it, and give it to `createAttention({ tuning })` on the same adapter. */
+export interface Tuning {
+  readonly adapter: string; // vendor, architecture and device, as the browser tells them; "subgroups" where the device has them
+  readonly fastest: Readonly<Record<string, TunedVariant>>;
+}
+
+export const NO_TUNING: Tuning['fastest'] = {};
+
+export function describeAdapter({ adapterInfo, features }: GPUDevice): string {
+  const { vendor, architecture, device, isFallbackAdapter }: Partial<GPUAdapterInfo> = adapterInfo ?? {};
+  return [vendor, architecture, device, isFallbackAdapter ? 'software' : '', features.has('subgroups') ? 'subgroups' : '']
+    .filter(Boolean)
+    .join(' ');
+}
+
+/**
+ * Problems that one measurement stands for: the same head sizes, types and options that cost, and lengths within the same power of two.
+ * Offsets and strides count as far as they allow access to whole vec4.
+ */
+export function tuningClass(problem: Problem): string {
+  const { B, H, Hk, N, M, D, Dv, q, k, mask, keyLengths, alibiSlopes, sinks, left, right, softcap, dropout, returnScores } = problem;
+  const upTo = (length: number) => 2 ** Math.ceil(Math.log2(length));
+  const flags = {
+    ...{ mask, keyLengths, alibiSlopes, sinks, softcap: softcap !== 0, dropout, returnScores },
+    ...{ left: left < UNLIMITED, right: right < UNLIMITED, scattered: !isVec4(problem) },
+  };
+  const set = Object.entries(flags)
+    .filter(([, value]) => value)
+    .map(([name]) => name);
+  return [`B${upTo(B)} H${H}/${Hk} N${upTo(N)} M${upTo(M)} D${D} Dv${Dv} ${q.dtype} ${k.dtype}`, ...set].join(' ');
+}
+
+/**
+ * The problem with what was measured for its class; unchanged where nothing was, where the caller chose, or where explicit was fastest and this problem's
+ * N×M scores are more than a binding holds.
+ */
+export function withTuning(problem: Problem, fastest: Tuning['fastest'], limits: GPUSupportedLimits): Problem {
+  if (problem.algorithm !== 'auto' || Object.keys(problem.variant).length > 0) return problem;
+  const key = tuningClass(problem);
+  const tuned = Object.hasOwn(fastest, key) ? fastest[key] : undefined;
+  const { B, H, N, M } = problem;
+  const isTooLarge = 4 * B * H * N * M > Math.min(limits.maxStorageBufferBindingSize, limits.maxBufferSize);
+  if (!tuned || (tuned.algorithm === 'explicit' && isTooLarge)) return problem;
+  return { ...problem, algorithm: tuned.algorithm, variant: tuned.variant, forcedBy: 'tuning' };
+}
+
+/** @throws AttentionError 'option' for what is no Tuning, or one of another adapter or other features */
+export function checkTuning(tuning: unknown, device: GPUDevice): asserts tuning is Tuning {
+  const { adapter, fastest } = (tuning ?? {}) as Partial<Tuning>;
+  const isTuned = (entry: Partial<TunedVariant> | null) =>
+    (entry?.algorithm === 'explicit' || entry?.algorithm === 'fused') && typeof entry.variant === 'object' && entry.variant !== null;
+  if (typeof adapter !== 'string' || typeof fastest !== 'object' || fastest === null || !Object.values(fastest).every(isTuned))
+    throw new AttentionError('option', `createAttention: tuning is ${quote(tuning)}: need what tune() gave`);
+  const own = describeAdapter(device);
+  if (adapter !== own)
+    throw new AttentionError(
+      'option',
+      `createAttention: tuning was measured on ${quote(adapter)}, this device is ${quote(own)}: tune again`,
+    );
+}

@@ -1,0 +1,82 @@
+/** What tune measures: whatever the device and the problem allow, by kernel. Loaded when somebody tunes. */
+
+import { AttentionError } from '../contract/errors.ts';
+import type { Problem } from '../contract/problem.ts';
+import { describeVariant, numbers, type Variant } from '../gpu/kernel.ts';
+import { decodeShapes, isDecode } from './decode.ts';
+import { chooseExplicitTiles } from './explicit.ts';
+import { chooseAlgorithm, type DeviceFacts } from './facts.ts';
+import { baselineShape, chooseFusedTiles, type FusedKernel, ownShape } from './fused.ts';
+
+export interface Candidate {
+  readonly algorithm: 'explicit' | 'fused';
+  readonly variant: Variant; // as the option `variant`; empty: the library's own choice
+}
+
+type Shape = Readonly<Record<string, number>>;
+
+const KERNELS = ['explicit', 'flash_forward', 'flash_forward_quad', 'flash_forward_row', 'flash_decode'] as const;
+
+/** A list for each kernel, or for the three explicit ones: what the library would choose for it comes first. The library's own choice is the very first. */
+export function candidates(problem: Problem, facts: DeviceFacts): readonly (readonly [Candidate, ...Candidate[]])[] {
+  const { algorithm } = chooseAlgorithm(problem);
+  const own = algorithm === 'explicit' ? algorithm : chooseFusedTiles(problem, facts).kernel;
+  const seen = new Set<string>();
+  const isNew = (candidate: Candidate) => {
+    const label = labelOf({ ...problem, ...candidate }, facts);
+    return label !== undefined && !seen.has(label) && seen.add(label) !== undefined;
+  };
+  const kernels = [own, ...KERNELS.filter((kernel) => kernel !== own)];
+  const lists = kernels.map((kernel) => [
+    ...(kernel === own ? [{ algorithm, variant: {} }] : []),
+    ...(kernel === 'explicit' ? explicitCandidates(problem) : fusedCandidates(kernel, problem, facts)),
+  ]);
+  return lists.map((list) => list.filter(isNew)).filter((list): list is [Candidate, ...Candidate[]] => list.length > 0);
+}
+
+/** The kernels of a problem and their tiles; undefined where they do not fit. */
+function labelOf(problem: Problem, facts: DeviceFacts): string | undefined {
+  try {
+    if (chooseAlgorithm(problem).algorithm === 'fused') {
+      const { kernel, variant } = chooseFusedTiles(problem, facts);
+      return `${kernel} ${describeVariant(variant)}`;
+    }
+    const tiles = Object.entries(chooseExplicitTiles(problem, facts));
+    return tiles.map(([kernel, { variant }]) => `${kernel} ${describeVariant(variant)}`).join(' ');
+  } catch (error) {
+    if (error instanceof AttentionError) return undefined;
+    throw error;
+  }
+}
+
+function explicitCandidates({ N }: Problem): Candidate[] {
+  const rows = (lanes: number) => Math.max(1, Math.min(64 / lanes, 2 ** Math.ceil(Math.log2(N))));
+  const lanes = [4, 16, 64, 256].map((LANES) => ({ 'softmax.LANES': LANES, 'softmax.ROWS': rows(LANES) }));
+  return [{}, ...lanes].map((variant) => ({ algorithm: 'explicit', variant }));
+}
+
+function fusedCandidates(kernel: FusedKernel, problem: Problem, facts: DeviceFacts): Candidate[] {
+  return shapesOf(kernel, problem, facts).map((shape) => ({
+    algorithm: 'fused',
+    variant: Object.fromEntries(Object.entries(shape).map(([name, value]) => [`${kernel}.${name}`, value])),
+  }));
+}
+
+const each = (name: string, values: readonly number[]): Shape[] => values.map((value) => ({ [name]: value }));
+
+/** The kernel's own shape, by one of its constants, and others. */
+function shapesOf(kernel: FusedKernel, problem: Problem, facts: DeviceFacts): readonly Shape[] {
+  if (kernel === 'flash_decode' && !isDecode(problem, facts)) return [];
+  const { TILE_N, ROWS, SIZE, SPLITS } = numbers<'TILE_N' | 'ROWS' | 'SIZE' | 'SPLITS'>(ownShape(kernel, problem, facts));
+  const sizes = each('SIZE', [SIZE / 2, SIZE * 2, SIZE * 4]);
+  switch (kernel) {
+    case 'flash_forward':
+      return [{ TILE_N }, ...each('TILE_N', [16, 32, 64]), baselineShape(problem, false), baselineShape(problem, true)];
+    case 'flash_forward_quad':
+      return [{ ROWS }, ...[4, 8, 16].flatMap((LANES) => each('ROWS', [4, 2, 1]).map((rows) => ({ ...rows, LANES }))), ...sizes];
+    case 'flash_forward_row':
+      return [{ ROWS }, ...each('ROWS', [1, 2, 4, 8]), ...sizes];
+    case 'flash_decode':
+      return [{ SPLITS }, ...each('SPLITS', [1, 2, 4, 8, 16, 32, 64]), ...sizes, ...decodeShapes(problem, facts)];
+  }
+}

@@ -1,0 +1,102 @@
+/** Tiles of flash_decode: few queries over many keys. Part of fused.ts. */
+
+import { isBanded, isVec4, type Problem } from '../contract/problem.ts';
+import { scoreFlags } from '../kernels/band.ts';
+import { rowsOf } from '../kernels/flash_decode.ts';
+import { forcedOf } from './choice.ts';
+import type { Choice, DeviceFacts } from './facts.ts';
+
+const MOST_ROWS = 16; // of a key head
+const LEAST_KEYS = 128;
+/** Workgroups to aim at, and keys a split at least: a software device has as many cores as a CPU. */
+const SOFTWARE = { groups: 8, keys: 256 };
+const GPU = { groups: 512, keys: 128 };
+
+/**
+ * Is flash_decode the kernel for it? flash_forward_row, on a software device with subgroups, shares keys between the queries of a head already: of
+ * 4096 keys with D 64 and 8 key heads it took 20 ms for one query of 8 heads (flash_decode 15), 80 for one of 32 (28), 21 for four of 8 (30)
+ * (CPU time, SwiftShader, Chrome 143, 24 Nov 2026).
+ */
+export function isDecode(problem: Problem, { isSoftware, hasQuads }: DeviceFacts): boolean {
+  if (rowsOf(problem) > MOST_ROWS || (problem.M < LEAST_KEYS && problem.N > 1)) return false;
+  return !(isSoftware && hasQuads) || problem.N <= 2;
+}
+
+export function decodeTiles(problem: Problem, facts: DeviceFacts): Choice {
+  const { B, Hk, M } = problem;
+  const shape = facts.isSoftware ? softwareShape(problem, facts) : gpuShape(problem, facts);
+  const goal = facts.isSoftware ? SOFTWARE : GPU;
+  const groups = B * Hk * Math.ceil(rowsOf(problem) / shape.ROWS);
+  const splits = Math.max(1, Math.min(Math.ceil(goal.groups / groups), Math.floor(M / goal.keys)));
+  const storage = { Q: problem.q.dtype, K: problem.k.dtype, VEC4: isVec4(problem) };
+  const flags = decodeFlags(problem, { ...shape, ...forcedOf('flash_decode', problem) });
+  const variant = { SPLITS: splits, ...storage, ...shape, ...flags };
+  const rows = `${rowsOf(problem)} rows a key head and ${M} keys`;
+  const merged = splits > 1 ? `, in ${splits} splits` : '';
+  return { variant, reason: `${rows}${merged}${facts.isSoftware ? ', for a software device' : ''}` };
+}
+
+type Shape = Readonly<Record<'LANES' | 'KEYS' | 'COLS' | 'D_BLOCKS' | 'DV_BLOCKS', number>>;
+
+/**
+ * What the kernel must do for a problem. Nothing here depends on the number of keys, so that a step of a decoder compiles nothing that the step before it
+ * did not have.
+ */
+export function decodeFlags(problem: Problem, { LANES, KEYS, COLS, D_BLOCKS, DV_BLOCKS }: Shape) {
+  const { dropout, D, Dv, N } = problem;
+  // One query sees the keys from the first to the last of the kernel's loop, unless dropout rounds the first one down.
+  const isBandOfRows = isBanded(problem) && (N > 1 || dropout !== undefined);
+  return {
+    ...scoreFlags(problem),
+    BAND: isBandOfRows || LANES > 1 || KEYS > 1,
+    DROPOUT: dropout !== undefined,
+    D_TAIL: D < 4 * COLS * LANES * D_BLOCKS,
+    DV_TAIL: Dv < 4 * COLS * LANES * DV_BLOCKS,
+  };
+}
+
+const powerOf2 = (value: number): number => 2 ** Math.max(0, Math.ceil(Math.log2(value)));
+
+/** Shapes that tune tries: as many rows as there are at most, and on a GPU each number of lanes that a key can be shared between. */
+export function decodeShapes(problem: Problem, facts: DeviceFacts): Omit<Shape, 'SIZE'>[] {
+  const rows = [8, 4, 2, 1].filter((count) => count <= powerOf2(rowsOf(problem)));
+  if (facts.isSoftware) return rows.map((ROWS) => ({ ...softwareShape(problem, facts), ROWS }));
+  return rows.flatMap((ROWS) => GPU_LANES.map((LANES) => sharedShape(problem, ROWS, LANES)));
+}
+
+/** A key a lane, whole rows in one lane: no barrier, and loads that a compiler for the CPU likes. */
+function softwareShape(problem: Problem, { subgroupSizes }: DeviceFacts) {
+  const { D, Dv } = problem;
+  const [dBlocks, dvBlocks] = [powerOf2(D / 16), powerOf2(Dv / 16)];
+  const rows = Math.min(powerOf2(rowsOf(problem)), 8, 32 / Math.max(dBlocks, dvBlocks));
+  return {
+    ...{ SIZE: Math.max(4, Math.min(subgroupSizes[1], 16)), LANES: 1, ROWS: rows, KEYS: 1, COLS: 4 },
+    ...{ D_BLOCKS: dBlocks, DV_BLOCKS: dvBlocks },
+  };
+}
+
+/**
+ * Numbers that a lane may hold: its parts of ROWS queries and rows of out, of KEYS keys, and their dot products. Up to 72 none of the lab's
+ * compilers for AMD, NVIDIA and Apple spills, with 112 those for Apple do; those for Intel from 40 on (Mesa 26.1, f32, D 64 to 256, 24 Nov 2026).
+ */
+const held = (rows: number, width: number, lanes: number): number => ((2 * rows + KEYS) * width) / lanes + KEYS * rows;
+const MOST_HELD = { intel: 32, others: 72 };
+const KEYS = 4;
+const GPU_LANES = [8, 16, 32];
+
+/** Lanes side by side load a key side by side, four keys at once; as many rows, over as few lanes, as they can hold. */
+function gpuShape(problem: Problem, { vendor }: DeviceFacts) {
+  const width = Math.max(problem.D, problem.Dv);
+  const most = vendor === 'intel' ? MOST_HELD.intel : MOST_HELD.others;
+  const wanted = [4, 2, 1].filter((rows) => rows <= powerOf2(rowsOf(problem)));
+  const shapes = wanted.flatMap((rows) => GPU_LANES.map((lanes) => ({ ROWS: rows, LANES: lanes })));
+  const { ROWS, LANES } = shapes.find((shape) => held(shape.ROWS, width, shape.LANES) <= most) ?? shapes.at(-1)!;
+  return { SIZE: 64, ...sharedShape(problem, ROWS, LANES) };
+}
+
+/** Keys that LANES neighbours share. */
+function sharedShape({ D, Dv }: Problem, ROWS: number, LANES: number) {
+  const cols = Math.min(4, powerOf2(Math.max(D, Dv) / (4 * LANES)));
+  const blocks = (size: number) => powerOf2(size / (4 * LANES * cols));
+  return { LANES, ROWS, KEYS, COLS: cols, D_BLOCKS: blocks(D), DV_BLOCKS: blocks(Dv) };
+}

@@ -1,0 +1,107 @@
+/** Chooses the tiles of the explicit kernels: a pure function of the problem, the device's facts and what the caller forces. Loaded when first needed. */
+
+import type { Problem } from '../contract/problem.ts';
+import { skipsZeros } from '../kernels/context.ts';
+import { checkExplicitTiles, force } from './choice.ts';
+import type { Choice, DeviceFacts, ExplicitKernel, Tiles } from './facts.ts';
+
+/** Of keys, a workgroup of scores on a software device, where zeroing its memory takes as long as a tile. */
+const MOST_TILES = 8;
+
+/** Tiles of the three explicit kernels. `problem.variant` overrides single values, as `'scores.TILE_N': 16`. */
+export function chooseExplicitTiles(problem: Problem, facts: DeviceFacts): Tiles<ExplicitKernel> {
+  const { N, M, q, k } = problem;
+  const { scores, context } = N <= FEW_ROWS ? fewRowsTiles(problem, facts) : manyRowsTiles(problem, facts);
+  const storage = { Q: q.dtype, K: k.dtype };
+  const flags = { SKIP_ZEROS: skipsZeros(problem), DROPOUT: problem.dropout !== undefined };
+  const chosen = {
+    scores: { ...scores, variant: { ...storage, ...scores.variant } },
+    softmax: chooseRowTiles(M, facts, N),
+    context: { ...context, variant: { ...storage, ...context.variant, ...flags } },
+  };
+  return checkExplicitTiles(force(chosen, problem), facts);
+}
+
+function manyRowsTiles({ N, M, Dv }: Problem, facts: DeviceFacts): Tiles<'scores' | 'context'> {
+  const scores = matmulTile(N, M, facts);
+  const context = matmulTile(N, Dv, facts);
+  const tiles = facts.isSoftware ? Math.min(MOST_TILES, Math.ceil(Math.max(M, 1) / scores.size)) : 1;
+  const alone = { GROUPED: false, DIRECT: false };
+  return {
+    scores: {
+      variant: {
+        ...{ TILE_N: scores.size, TILE_M: scores.size, TILE_D: 16, ROWS: scores.rows, COLS: scores.cols },
+        ...{ TILES: tiles, ...alone },
+      },
+      reason: scores.reason,
+    },
+    context: {
+      variant: { TILE_N: context.size, TILE_DV: context.size, TILE_M: 16, ROWS: context.rows, COLS: context.cols, ...alone, SLOTS: 1 },
+      reason: context.reason,
+    },
+  };
+}
+
+/** Of a tile for few queries. */
+const FEW_ROWS = 16;
+
+/**
+ * Tiles as low as the queries are few; the queries of heads that read one key head share a tile, and so each key and value that it loads. A device on
+ * the CPU loads them when it needs them, into 4 × 2 blocks: for one query of 32 heads on 8, M 512 and D 64, scores and context take SwiftShader 2.4 and
+ * 1.8 ms, in place of 57 and 40 with tiles of 16 × 16, and lavapipe 0.5 and 0.35 in place of 12 and 14 (30 Nov 2026). On a GPU a few warps share what
+ * scores loads, and in context they take keys side by side, or one warp would walk over all of them.
+ */
+function fewRowsTiles({ N, H, Hk, Dv }: Problem, facts: DeviceFacts): Tiles<'scores' | 'context'> {
+  const rows = (N * H) / Math.max(1, Hk) <= 4 ? 4 : FEW_ROWS; // two heights, so that few variants are compiled
+  const reason = `${rows} rows a tile for heads of ${N}${facts.isSoftware ? ', for a software device' : ''}`;
+  const shape = { TILE_N: rows, GROUPED: true };
+  if (facts.isSoftware) {
+    const blocks = { ...shape, ROWS: rows / 4, COLS: 2, DIRECT: true };
+    const width = Dv <= 16 ? 16 : 64;
+    return {
+      scores: { variant: { ...blocks, TILE_M: 64, TILE_D: 16, TILES: 2 }, reason },
+      context: { variant: { ...blocks, TILE_DV: width, TILE_M: 64, SLOTS: 1 }, reason },
+    };
+  }
+  const blocks = { ...shape, ROWS: 1, COLS: 1 };
+  const slots = Math.min(256, facts.maxComputeInvocationsPerWorkgroup) / ((32 / 4) * (rows / 4));
+  return {
+    scores: { variant: { ...blocks, TILE_M: 128, TILE_D: 8, TILES: 1, DIRECT: false }, reason },
+    context: { variant: { ...blocks, TILE_DV: 32, TILE_M: 4, DIRECT: true, SLOTS: slots }, reason },
+  };
+}
+
+/** Whatever the number of keys, so that a decoder that returns scores compiles nothing as its keys grow. */
+const LANES_OF_ONE_QUERY = { software: 16, gpu: 64 };
+
+/** Lanes and rows a workgroup, for a kernel whose invocations share rows of `length`, of which there are `count`. */
+export function chooseRowTiles(length: number, facts: DeviceFacts, count = Number.POSITIVE_INFINITY): Choice {
+  const lanes = count === 1 ? LANES_OF_ONE_QUERY[facts.isSoftware ? 'software' : 'gpu'] : rowLanes(length, facts);
+  const reason = `${lanes} invocations a row of ${length}${facts.isSoftware ? ', for a software device' : ''}`;
+  return { variant: { LANES: lanes, ROWS: count === 1 ? 1 : Math.max(1, 64 / lanes) }, reason };
+}
+
+/**
+ * Square tiles of a matrix product, and blocks of 4 × 4 sums an invocation: large ones reuse each loaded value more, small tiles waste less on small
+ * matrices. A device on the CPU loads slowly, and keeps sums in memory in any case: with 4 × 2 blocks SwiftShader takes 13% less time than with 2 × 2
+ * (N = M = 512, 24 Nov 2026), with 4 × 4 as long. Intel's compiler spills 44 to 116 registers with two blocks and more, none with one (Mesa 26.1).
+ */
+export function matmulTile(
+  height: number,
+  width: number,
+  facts: DeviceFacts,
+): { size: number; rows: number; cols: number; reason: string } {
+  const [size, rows, cols] =
+    Math.min(height, width) <= 32 ? [16, 1, 1] : facts.isSoftware ? [64, 4, 2] : facts.vendor === 'intel' ? [32, 1, 1] : [64, 2, 2];
+  return { size, rows, cols, reason: `tiles of ${size} for ${height}×${width}, ${rows}×${cols} blocks an invocation` };
+}
+
+/**
+ * Invocations that share a row: about 8 elements each, 4 at least, a workgroup's default limit at most. A software device walks over
+ * long rows faster than it meets at barriers: with N = M = 512 and H = 8, softmax in SwiftShader took 4 lanes 130 ms less than 64 lanes
+ * (24 Nov 2026); 16 lanes keep the sum of a long row accurate.
+ */
+function rowLanes(length: number, facts: DeviceFacts): number {
+  if (facts.isSoftware) return length <= 1024 ? 4 : 16;
+  return Math.min(facts.maxComputeInvocationsPerWorkgroup, 256, Math.max(4, 2 ** Math.ceil(Math.log2(length / 8))));
+}

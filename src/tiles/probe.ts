@@ -1,0 +1,43 @@
+/** What a device does that no limit or feature tells. */
+import { destroyQuietly } from '../gpu/device.ts';
+import { getPipeline } from '../gpu/pipelines.ts';
+import { quadProbe } from '../kernels/quad_probe.ts';
+
+const devices = /* @__PURE__ */ new WeakMap<GPUDevice, Promise<boolean>>();
+
+/** Whether quads, and 8 or 16 lanes of wider subgroups, have neighbouring local_invocation_index, as flash_forward_quad needs it. Tried once a device. */
+export function hasOrderedQuads(device: GPUDevice): Promise<boolean> {
+  if (!device.features.has('subgroups')) return Promise.resolve(false);
+  const known = devices.get(device) ?? probe(device).catch(() => false); // a device that cannot even be asked takes the baseline tier
+  devices.set(device, known);
+  return known;
+}
+
+const label = 'quad_probe';
+
+async function probe(device: GPUDevice): Promise<boolean> {
+  const pipeline = await getPipeline(device, quadProbe, {});
+  const out = device.createBuffer({ label, size: 4, usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC });
+  const staging = device.createBuffer({ label, size: 4, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST });
+  try {
+    return await isOrdered(device, pipeline, out, staging);
+  } finally {
+    for (const buffer of [out, staging]) destroyQuietly(buffer);
+  }
+}
+
+async function isOrdered(device: GPUDevice, pipeline: GPUComputePipeline, out: GPUBuffer, staging: GPUBuffer): Promise<boolean> {
+  const encoder = device.createCommandEncoder({ label });
+  const pass = encoder.beginComputePass({ label });
+  pass.setPipeline(pipeline);
+  pass.setBindGroup(
+    0,
+    device.createBindGroup({ label, layout: pipeline.getBindGroupLayout(0), entries: [{ binding: 0, resource: { buffer: out } }] }),
+  );
+  pass.dispatchWorkgroups(4);
+  pass.end();
+  encoder.copyBufferToBuffer(out, 0, staging, 0, 4);
+  device.queue.submit([encoder.finish()]);
+  await staging.mapAsync(GPUMapMode.READ);
+  return new Uint32Array(staging.getMappedRange())[0] === 0;
+}

@@ -1,0 +1,92 @@
+/** The GPUs that the quad kernels are for, and how much a lane of theirs can hold. */
+import type { DeviceFacts } from './facts.ts';
+
+/**
+ * A class of GPUs for the kernels in which quads share rows: how many vec4 a lane may hold. `forward` and `dq` count those of one tensor, ROWS · D_VECS, of
+ * which flash_forward_quad holds two and flash_backward_dq_quad three; `dkv` counts all that flash_backward_dkv_quad holds, the row at hand
+ * included. Subgroup sizes tell the classes apart as far as they can; vendors are a first guess at the size of the register file. `width` is the
+ * subgroup size to ask for.
+ */
+export interface QuadClass {
+  readonly name: string;
+  readonly fits: (facts: DeviceFacts) => boolean;
+  readonly forward: number;
+  readonly dq: number;
+  readonly dkv: number;
+  readonly width: number; // 0: the compiler chooses
+}
+
+/**
+ * The first that fits. Registers / occupancy of the forward kernel, in each vendor's unit, for f32 and D 64 and 128: Mesa 26.1, 24 Nov 2026. Only the
+ * last spills. The backward kernels', dq; dkv, none of which spills:
+ *
+ *     AMD RDNA 3   144 / 10, 144 / 10; 96 / 16, 120 / 12     NVIDIA        136 / 12, 136 / 12; 96 / 20, 112 / 16
+ *     AMD RDNA 2   80 / 12, 80 / 12; 96 / 10, 64 / 16        Adreno        48 / 4, 48 / 4; 32 / 6, 32 / 6
+ *     Intel Xe2    199 / 16, 205 / 16; 253 / 16, 203 / 16    Apple         179 / 576, 195 / 512; 243 / 384, 191 / 512
+ *     Intel Arc    105 / 8, 117 / 8; 104 / 8, 109 / 8        Intel UHD     104 / 8, 116 / 8; 103 / 8, 108 / 8
+ *
+ * dkv with 2 rows of 2 vec4, 20 in all, spills 7 on Xe2, 6 on Apple, 9 to 18 on Arc and UHD.
+ */
+const QUAD_CLASSES: readonly QuadClass[] = [
+  {
+    name: 'AMD from RDNA 3 on', // 192 / 8 and 192 / 8. Only subgroups of 32 lanes issue multiply-adds in pairs
+    fits: ({ vendor, architecture }) => vendor === 'amd' && /^rdna-?[3-9]/.test(architecture),
+    forward: 16,
+    dq: 8,
+    dkv: 20,
+    width: 32,
+  },
+  { name: 'NVIDIA', fits: ({ vendor }) => vendor === 'nvidia', forward: 16, dq: 8, dkv: 20, width: 0 }, // 168 / 12 and 168 / 12
+  { name: 'Adreno', fits: ({ vendor }) => vendor === 'qualcomm', forward: 16, dq: 8, dkv: 20, width: 0 }, // 48 / 4 and 48 / 4; tile 8: 32 / 6, multiply-adds 51% instead of 69%
+  // Apple M1 and M2 231 / 448; tile 16 spills 90. AMD RDNA 2 96 / 10; tile 16: 168 / 6
+  { name: 'subgroups of 32 lanes and more', fits: ({ subgroupSizes }) => subgroupSizes[0] >= 32, forward: 8, dq: 4, dkv: 18, width: 0 },
+  // Intel Xe2 225 / 16; 32 lanes spill 56
+  {
+    name: 'subgroups of 16 lanes',
+    fits: (facts) => facts.canFixSubgroupSize && facts.subgroupSizes[0] === 16,
+    forward: 8,
+    dq: 4,
+    dkv: 18,
+    width: 16,
+  },
+  // Intel Arc and UHD 116 / 8 and 121 / 8; 16 lanes spill 58
+  {
+    name: 'subgroups of 8 lanes',
+    fits: (facts) => facts.canFixSubgroupSize && facts.subgroupSizes[0] === 8,
+    forward: 8,
+    dq: 4,
+    dkv: 16,
+    width: 8,
+  },
+  { name: 'others', fits: () => true, forward: 2, dq: 2, dkv: 12, width: 0 }, // Intel Arc that takes 16 lanes by itself: 111 / 16, and 143 / 16 with 12 spills
+];
+
+export function quadClassOf(facts: DeviceFacts): QuadClass {
+  const found = QUAD_CLASSES.find(({ fits }) => fits(facts))!;
+  return { ...found, width: facts.canFixSubgroupSize ? found.width : 0 };
+}
+
+export interface QuadShape {
+  readonly LANES: number;
+  readonly ROWS: number;
+}
+
+/**
+ * As many rows as a lane can hold, over as few lanes; undefined where it cannot even hold one over all of them.
+ * @param length rows that there are; @param size elements of the longer head; @param isHeld whether a lane holds that many rows of that many vec4
+ */
+export function quadShape(
+  length: number,
+  size: number,
+  facts: DeviceFacts,
+  isHeld: (rows: number, vecs: number) => boolean,
+): QuadShape | undefined {
+  const shapes = [4, 2, 1].flatMap((rows) => lanesOf(facts).map((lanes) => ({ LANES: lanes, ROWS: rows })));
+  return shapes.find(({ LANES, ROWS }) => ROWS <= 2 ** Math.ceil(Math.log2(length)) && isHeld(ROWS, Math.ceil(size / (4 * LANES))));
+}
+
+/** One row over as many lanes as subgroups have. */
+export const leastShape = (facts: DeviceFacts): QuadShape => ({ LANES: lanesOf(facts).at(-1)!, ROWS: 1 });
+
+const lanesOf = ({ subgroupSizes }: DeviceFacts): readonly number[] =>
+  [4, 8, 16].filter((lanes) => lanes === 4 || lanes <= subgroupSizes[0]);

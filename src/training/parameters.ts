@@ -1,0 +1,128 @@
+/** Trainable parameters of one device: values, gradients and Adam's moments as flat lists, with a place for each named matrix. */
+
+import type { DeviceAttention } from '../attention.ts';
+import { type AdamOptions, normalizeAdam } from '../contract/adam-options.ts';
+import { elementCount, type GpuTensor } from '../contract/tensor.ts';
+import { packParams } from '../gpu/kernel.ts';
+import { getPipeline } from '../gpu/pipelines.ts';
+import { adam, adamDispatch, adamParams, type Range } from '../kernels/adam.ts';
+import { Parts } from './sequence.ts';
+
+/** Updates whose uniforms are kept apart: so many ranges can be updated by commands that were not submitted yet. */
+const SLOTS = 64;
+
+/** A part of the parameters, and how its step is made. */
+export interface Update {
+  readonly range: Range;
+  readonly options: Required<AdamOptions>;
+}
+
+export class ParameterSet {
+  readonly total: number;
+  private step = 0;
+  private nextSlot = 0;
+
+  private constructor(
+    private readonly on: DeviceAttention,
+    private readonly places: ReadonlyMap<string, { readonly first: number; readonly shape: readonly number[] }>,
+    readonly values: GpuTensor,
+    readonly gradients: GpuTensor,
+    private readonly moments: GpuTensor,
+    private readonly parts: Parts,
+    private readonly uniforms: GPUBuffer,
+    private readonly stride: number, // of the uniforms' slots, in bytes
+    private readonly pipeline: GPUComputePipeline,
+    private readonly groups: readonly GPUBindGroup[],
+  ) {
+    this.total = elementCount(values.shape);
+  }
+
+  /** @param shapes by name, in the order of their places @throws AttentionError 'limit', 'compile', 'device-lost' */
+  static async create(caller: string, on: DeviceAttention, shapes: Readonly<Record<string, readonly number[]>>): Promise<ParameterSet> {
+    const pipeline = await getPipeline(on.device, adam, {});
+    const parts = new Parts(caller, on);
+    return parts.whole(async () => ParameterSet.make(on, shapes, pipeline, parts));
+  }
+
+  private static make(
+    on: DeviceAttention,
+    shapes: Readonly<Record<string, readonly number[]>>,
+    pipeline: GPUComputePipeline,
+    parts: Parts,
+  ): ParameterSet {
+    const places = new Map<string, { first: number; shape: readonly number[] }>();
+    let total = 0;
+    for (const [name, shape] of Object.entries(shapes)) {
+      places.set(name, { first: total, shape });
+      total += elementCount(shape);
+    }
+    const list = (name: string, ...shape: number[]) => parts.tensor(name, shape);
+    const [values, gradients, moments] = [list('parameters', total), list('gradients', total), list('moments', 2, total)];
+    const stride = Math.max(on.device.limits.minUniformBufferOffsetAlignment, 64);
+    const uniforms = parts.uniforms(stride * SLOTS);
+    const size = 4 * adamParams({ first: 0, count: 1 }, total, 1, normalizeAdam('adam')).length;
+    const layout = pipeline.getBindGroupLayout(0);
+    const groups = Array.from({ length: SLOTS }, (_, slot) => {
+      const bound = { gradients, parameters: values, moments } as Record<string, GpuTensor>;
+      const entries = adam.bindings.map(({ name }, binding) => ({
+        binding,
+        resource: name === 'params' ? { buffer: uniforms, offset: slot * stride, size } : { buffer: bound[name]!.buffer },
+      }));
+      return on.device.createBindGroup({ label: `adam ${slot}`, layout, entries });
+    });
+    const made = new ParameterSet(on, places, values, gradients, moments, parts, uniforms, stride, pipeline, groups);
+    on.pool.write(gradients.buffer, 0, new ArrayBuffer(4 * total)); // an update before the first backward pass changes nothing
+    made.restart();
+    return made;
+  }
+
+  /** Every tensor of it. */
+  get own(): readonly GpuTensor[] {
+    return this.parts.tensors;
+  }
+
+  /** The place of a matrix among the values or the gradients. */
+  tensor(name: string, of: 'values' | 'gradients' = 'values'): GpuTensor {
+    const { first, shape } = this.places.get(name)!;
+    return { buffer: this[of].buffer, dtype: 'f32', shape, offset: 4 * first };
+  }
+
+  /** Where the matrices from `first` to `last` lie. */
+  range(first: string, last: string): Range {
+    const [from, to] = [this.places.get(first)!, this.places.get(last)!];
+    return { first: from.first, count: to.first + elementCount(to.shape) - from.first };
+  }
+
+  write(name: string, data: ArrayLike<number>): void {
+    this.on.pool.write(this.values.buffer, 4 * this.places.get(name)!.first, Float32Array.from(data).buffer, 'load');
+  }
+
+  /** Forgets the gradients so far: the next update is the first. */
+  restart(): void {
+    this.step = 0;
+    this.on.pool.write(this.moments.buffer, 0, new ArrayBuffer(4 * elementCount(this.moments.shape)), 'load');
+  }
+
+  async read(of: 'values' | 'gradients'): Promise<ReadonlyMap<string, Float32Array>> {
+    const data = (await this.on.pool.download(this[of])).data as Float32Array;
+    return new Map([...this.places].map(([name, { first, shape }]) => [name, data.slice(first, first + elementCount(shape))]));
+  }
+
+  /** Records one step of Adam: a dispatch for each part. Its uniforms are written to the queue at once. */
+  encodeUpdate(pass: GPUComputePassEncoder, parts: readonly Update[]): void {
+    this.step++;
+    pass.setPipeline(this.pipeline);
+    for (const { range, options } of parts) {
+      const slot = this.nextSlot;
+      this.nextSlot = (slot + 1) % SLOTS;
+      const { params, grid } = adamDispatch(range, this.total, this.step, options);
+      this.on.pool.write(this.uniforms, slot * this.stride, packParams(params), 'encodeUpdate');
+      pass.setBindGroup(0, this.groups[slot]!);
+      pass.dispatchWorkgroups(...grid);
+    }
+  }
+
+  destroy(): void {
+    this.parts.destroy();
+  }
+}

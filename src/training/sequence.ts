@@ -1,0 +1,150 @@
+/** Dispatches on tensors that stay the same, and the matrix products among them. */
+import type { DeviceAttention } from '../attention.ts';
+import { checkLayout, type DType, type GpuTensor, type Layout } from '../contract/tensor.ts';
+import type { Dispatch } from '../gpu/kernel.ts';
+import { bindingOf, checkBinding, Program, type Resources, type Step } from '../gpu/program.ts';
+import { type Matrix, productDispatch, rowStride } from '../kernels/project.ts';
+import { deviceFacts } from '../tiles/facts.ts';
+import { chooseProjectTiles } from '../tiles/project.ts';
+
+/** A dispatch, and its tensors by binding name. */
+export interface Operation {
+  readonly dispatch: Dispatch;
+  readonly reason: string;
+  readonly tensors: Readonly<Record<string, GpuTensor>>;
+}
+
+export const layoutOf = (tensor: GpuTensor): Layout => checkLayout('tensor', tensor, 'input');
+
+/** A dispatch's tensors are bound once: encoding them again makes nothing on the GPU. */
+export class Sequence {
+  private constructor(
+    private readonly on: DeviceAttention,
+    private readonly program: Program,
+    private readonly steps: readonly Step[],
+    private readonly resources: Resources,
+  ) {}
+
+  /** @throws AttentionError 'limit' or 'compile' */
+  static async create(caller: string, on: DeviceAttention, operations: readonly Operation[]): Promise<Sequence> {
+    const alignment = on.device.limits.minStorageBufferOffsetAlignment;
+    const own = (i: number, name: string) => `${i}.${name}`; // every step has its own x and y
+    const steps = operations.map(({ dispatch, reason, tensors }, i): Step => {
+      const resources = Object.fromEntries(Object.keys(tensors).map((name) => [name, own(i, name)]));
+      return { ...dispatch, reason, resources };
+    });
+    const bound = operations.flatMap(({ tensors }, i) =>
+      Object.entries(tensors).map(([name, tensor]) => [own(i, name), bindingOf(tensor.buffer, layoutOf(tensor), alignment)]),
+    );
+    return new Sequence(on, await Program.create(caller, on.pool, steps), steps, Object.fromEntries(bound));
+  }
+
+  get kernels(): readonly { name: string; variant: Dispatch['variant']; reason: string }[] {
+    return this.steps.map(({ kernel, variant, reason }) => ({ name: kernel.name, variant, reason }));
+  }
+
+  encode(pass: GPUComputePassEncoder): void {
+    this.program.encode('encode', pass, this.steps, this.resources, this.on.absent);
+  }
+
+  destroy(): void {
+    this.program.destroy();
+  }
+}
+
+/** A tensor as a matrix. */
+export interface Operand extends Matrix {
+  readonly tensor: GpuTensor;
+}
+
+/** The rows of a tensor of any rank. */
+export function rowsOf(tensor: GpuTensor): Operand {
+  const layout = layoutOf(tensor);
+  return { tensor, layout, row: rowStride('tensor', layout), col: 1 };
+}
+
+export const transposed = (matrix: Operand): Operand => ({ ...matrix, row: matrix.col, col: matrix.row });
+
+/** y = x [rows, inner] · w [inner, cols], plus a bias, or plus what is in y already. */
+export function product(
+  { device }: DeviceAttention,
+  sizes: readonly [rows: number, inner: number, cols: number],
+  x: Operand,
+  w: Operand,
+  y: GpuTensor,
+  { bias, accumulates = false }: { bias?: GpuTensor; accumulates?: boolean } = {},
+): Operation {
+  const { variant, reason } = chooseProjectTiles({ rows: sizes[0], outWidth: sizes[2] }, deviceFacts(device, false));
+  const alignment = device.limits.minStorageBufferOffsetAlignment;
+  const dispatch = productDispatch(sizes, x, w, variant, alignment, bias && layoutOf(bias), { y: layoutOf(y), accumulates });
+  return { dispatch, reason, tensors: { x: x.tensor, w: w.tensor, y, ...(bias && { bias }) } };
+}
+
+/** What an object owns on the GPU. It is destroyed as a whole: at its end, or when one of its parts cannot be made. */
+export class Parts {
+  readonly tensors: GpuTensor[] = [];
+  private readonly ends: (() => void)[] = [];
+
+  constructor(
+    private readonly caller: string,
+    private readonly on: DeviceAttention,
+  ) {}
+
+  /** A dense tensor with undefined content. @throws AttentionError 'limit' where it does not fit one binding */
+  tensor(name: string, shape: readonly number[], dtype: DType = 'f32'): GpuTensor {
+    const what = `${this.caller}: ${name}`;
+    const { pool, device } = this.on;
+    checkBinding(what, checkLayout(what, { shape, dtype }, 'output'), device.limits);
+    const tensor = pool.kept(what, shape, dtype);
+    this.tensors.push(tensor);
+    this.ends.push(() => pool.recycle(tensor.buffer));
+    return tensor;
+  }
+
+  /** Uniforms. Commands that were recorded with them cannot be submitted after the end. */
+  uniforms(bytes: number): GPUBuffer {
+    const { pool } = this.on;
+    const buffer = pool.allocate(`${this.caller}: uniforms`, bytes, GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST);
+    this.ends.push(() => pool.discard(buffer));
+    return buffer;
+  }
+
+  /** @throws AttentionError 'limit' or 'compile' */
+  sequence(operations: readonly Operation[]): Promise<Sequence> {
+    return this.add(Sequence.create(this.caller, this.on, operations));
+  }
+
+  async add<T extends { destroy(): void }>(making: Promise<T>): Promise<T> {
+    const part = await making;
+    this.ends.push(() => part.destroy());
+    return part;
+  }
+
+  /** Makes the whole, or destroys the parts that there are. */
+  async whole<T>(make: () => Promise<T>): Promise<T> {
+    try {
+      return await make();
+    } catch (error) {
+      this.destroy();
+      throw error;
+    }
+  }
+
+  destroy(): void {
+    for (const end of this.ends.splice(0).reverse()) end();
+  }
+}
+
+/** Records one pass and submits it. An error says so when one of the tensors could not be allocated. */
+export function submit(
+  on: DeviceAttention,
+  caller: string,
+  tensors: readonly GpuTensor[],
+  record: (pass: GPUComputePassEncoder) => void,
+): Promise<void> {
+  return on.pool.submit(caller, tensors, (encoder) => {
+    const pass = encoder.beginComputePass({ label: caller });
+    record(pass);
+    pass.end();
+  });
+}
