@@ -4,12 +4,17 @@ export type {
   Attention,
   AttentionGradients,
   AttentionOutput,
+  AttentionPlan,
+  AttentionTensors,
   BackwardOptions,
+  BackwardTensors,
   CreateAttentionOptions,
   ForwardResult,
   MergePart,
   ProjectionGradients,
+  TunedVariant,
   TuneOptions,
+  Tuning,
 } from './contract/api.ts';
 export { AttentionError, type AttentionErrorCode } from './contract/errors.ts';
 export type { FloatArray, FloatData, HalfArray, HostData, IntegerArray, Nested } from './contract/host-array.ts';
@@ -20,22 +25,19 @@ export type { DType, GpuTensor, HostTensor, TensorLayout } from './contract/tens
 export type {
   SelfAttentionParameters,
   TrainableOptions,
+  TrainablePlanOptions,
   WordAdamOptions,
   WordModelOptions,
   WordModelParameters,
 } from './contract/trainable-options.ts';
-export {
-  createTrainableSelfAttention,
-  createWordModel,
-  type PlannedKernel,
-  type Trainable,
-  type TrainablePlan,
-  type TrainablePlanOptions,
-  type TrainableSelfAttention,
-  type WordModel,
-  type WordOutput,
-  type WordPlan,
+export type {
+  PlannedKernel,
+  Trainable,
+  TrainablePlan,
+  TrainableSelfAttention,
+  WordModel,
+  WordOutput,
+  WordPlan,
 } from './contract/training.ts';
-export type { AttentionPlan, AttentionTensors, BackwardTensors } from './plan/plan.ts';
-export type { TunedVariant, Tuning } from './plan/tuning.ts';
 export { type SelfAttentionOptions, selfAttention } from './self-attention.ts';
+export { createTrainableSelfAttention, createWordModel } from './training/trainable.ts';

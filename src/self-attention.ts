@@ -1,4 +1,4 @@
-import { createAttention, DeviceAttention } from './attention.ts';
+import { createAttention } from './attention.ts';
 import type { Attention } from './contract/api.ts';
 import { AttentionError, quote } from './contract/errors.ts';
 import { normalize } from './contract/problem.ts';
@@ -11,6 +11,8 @@ import {
   type SelfAttentionOptions as SharedOptions,
 } from './contract/self-attention-problem.ts';
 import type { GpuTensor, HostTensor } from './contract/tensor.ts';
+import { type Session, sessionOf } from './gpu/session.ts';
+import { attend } from './plan/calls.ts';
 
 export interface SelfAttentionOptions extends SharedOptions {
   /** Runs on this Attention instead of the shared one. */
@@ -34,10 +36,7 @@ export async function selfAttention(inputs: Rows, options: SelfAttentionOptions 
   const { attention, ...rest } = options;
   const problem = normalizeSelfAttention(inputs, rest);
   const on = attention === undefined ? await sharedAttention() : attention;
-  if (!(on instanceof DeviceAttention))
-    throw new AttentionError('option', `selfAttention: attention is ${quote(on)}: need what createAttention gave`);
-  on.lifeline.check('selfAttention');
-  return run(on, problem);
+  return run(on, sessionOf('selfAttention', on), problem);
 }
 
 function sharedAttention(): Promise<Attention> {
@@ -51,7 +50,7 @@ function sharedAttention(): Promise<Attention> {
   return made;
 }
 
-async function run(attention: DeviceAttention, problem: SelfAttentionProblem): Promise<SelfAttentionResult> {
+async function run(attention: Attention, session: Session, problem: SelfAttentionProblem): Promise<SelfAttentionResult> {
   const { inputs, heads: H, scale, isCausal, dropout, D, Dv } = problem;
   const [B, N] = inputs.shape as [number, number, number];
   const made: GpuTensor[] = [];
@@ -71,7 +70,7 @@ async function run(attention: DeviceAttention, problem: SelfAttentionProblem): P
       ...{ q, k, v, out: side, scale, isCausal, returnScores: 'raw' as const },
       ...(dropout && { dropout }),
     });
-    const { out, scores, weights } = await attention.attend('selfAttention', { ...normalized, returnWeights: true }, { q, k, v });
+    const { out, scores, weights } = await attend(session, 'selfAttention', { ...normalized, returnWeights: true }, { q, k, v });
     made.push(out, scores!, weights!);
     const contexts: GpuTensor = { buffer: out.buffer, dtype: 'f32', shape: [B, N, H * Dv] };
     const { outputWeights, outputBias } = problem;
@@ -88,7 +87,7 @@ async function run(attention: DeviceAttention, problem: SelfAttentionProblem): P
       context: { data: contextData!, shape: shapes.context },
     };
   } finally {
-    for (const { buffer } of made) attention.pool.recycle(buffer);
+    for (const { buffer } of made) session.pool.recycle(buffer);
   }
 }
 

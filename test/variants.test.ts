@@ -27,9 +27,8 @@ import { scores } from '../src/kernels/scores.ts';
 import { softmax } from '../src/kernels/softmax.ts';
 import { chooseBackwardTiles } from '../src/tiles/backward.ts';
 import { chooseExplicitTiles } from '../src/tiles/explicit.ts';
-import { type DeviceFacts, deviceFacts } from '../src/tiles/facts.ts';
+import { basicFacts, type DeviceFacts, deviceFacts } from '../src/tiles/facts.ts';
 import { chooseFusedTiles } from '../src/tiles/fused.ts';
-import { hasOrderedQuads } from '../src/tiles/probe.ts';
 import { chooseProjectTiles } from '../src/tiles/project.ts';
 import { onDevices } from './rig/gpu.ts';
 import { problemOf } from './rig/kernel.ts';
@@ -153,7 +152,7 @@ onDevices('variants', (attention) => {
   test.for([...KERNELS, ...Object.values(FUSED), ...Object.values(BACKWARD)])('$name', async ({ name }, { skip }) => {
     const { device } = attention();
     let taken = 0;
-    variants ??= everyVariant(deviceFacts(device, await hasOrderedQuads(device)));
+    variants ??= everyVariant(await deviceFacts(device));
     for (const [label, [kernel, variant]] of variants) {
       const isHere = kernel.name === name && (!enabled(kernel, variant).includes('f16') || device.features.has('shader-f16'));
       if (!isHere) continue;
@@ -165,7 +164,7 @@ onDevices('variants', (attention) => {
     skip(taken === 0, 'chosen on other devices only');
   });
 
-  const software = () => ({ ...deviceFacts(attention().device, true), isSoftware: true });
+  const software = () => ({ ...basicFacts(attention().device), hasQuads: true, isSoftware: true });
   test.each([
     ['D_TAIL', false, 20, 64, 'D_TAIL must be true here'],
     ['DV_TAIL', false, 64, 20, 'DV_TAIL must be true here'],

@@ -1,7 +1,4 @@
 /** The public surface of an Attention. */
-
-import type { AttentionPlan } from '../plan/plan.ts';
-import type { Tuning } from '../plan/tuning.ts';
 import type { HostData } from './host-array.ts';
 import type { AttentionOptions, AttentionProblem } from './options.ts';
 import type { DType, GpuTensor, HostTensor } from './tensor.ts';
@@ -64,6 +61,71 @@ export interface TuneOptions {
 export interface MergePart {
   readonly out: GpuTensor; // [B,H,N,Dv]
   readonly lse: GpuTensor; // [B,H,N]
+}
+
+/** The fastest variant of one class of problems. */
+export interface TunedVariant {
+  readonly algorithm: 'explicit' | 'fused';
+  readonly variant: Readonly<Record<string, number | boolean | string>>; // as the option `variant`; empty: the library's own choice
+  readonly milliseconds: number; // a call, the median
+}
+
+/** Variants measured on a device, by class of problems. Plain JSON: keep it, and give it to `createAttention({ tuning })` on the same adapter. */
+export interface Tuning {
+  readonly adapter: string; // vendor, architecture and device, as the browser tells them; "subgroups" where the device has them
+  readonly fastest: Readonly<Record<string, TunedVariant>>;
+}
+
+/**
+ * The tensors that a plan runs on: q, k, v and out as planned, the others where the problem has them. lse and scores are dense, and lie at
+ * offsets that are multiples of minStorageBufferOffsetAlignment.
+ */
+export interface AttentionTensors {
+  readonly q: GpuTensor;
+  readonly k: GpuTensor;
+  readonly v: GpuTensor;
+  readonly out: GpuTensor;
+  readonly lse?: GpuTensor; // [B,H,N]
+  readonly scores?: GpuTensor; // [B,H,N,M]
+  readonly mask?: GpuTensor;
+  readonly keyLengths?: GpuTensor; // [B] or [B,1]
+  readonly alibiSlopes?: GpuTensor; // [H]
+  readonly sinks?: GpuTensor; // [H]
+  /** At least `workspaceBytes`, usage STORAGE. Needed where that is above 0. */
+  readonly workspace?: GPUBuffer;
+}
+
+/** What `encodeBackward` reads and writes. Dense where the plan was given no layout; lse and dSinks always. */
+export interface BackwardTensors extends Omit<AttentionTensors, 'lse' | 'scores'> {
+  readonly gradient: GpuTensor; // [B,H,N,Dv]
+  readonly lse: GpuTensor; // [B,H,N]
+  readonly dq: GpuTensor; // [B,H,N,D]
+  readonly dk: GpuTensor; // [B,Hk,M,D]
+  readonly dv: GpuTensor; // [B,Hk,M,Dv]
+  readonly dMask?: GpuTensor; // f32, of the mask's shape: with `maskGradient`
+  readonly dSinks?: GpuTensor; // f32 [H]: with sinks
+}
+
+/** Pipelines compiled and one uniform buffer written, two with `backward`; nothing else is allocated. */
+export interface AttentionPlan {
+  /** The kernels in the order of their dispatches, those of the backward pass last, with the values of their `const` lines and why they were chosen. */
+  readonly kernels: readonly { name: string; variant: Record<string, number | boolean | string>; reason: string }[];
+  /** Bytes of the `workspace` buffer that `encode` and `encodeBackward` need, the larger of the two; 0: none. */
+  readonly workspaceBytes: number;
+  /**
+   * Records the dispatches into the caller's pass: no GPU memory is allocated, nothing submitted, mapped or copied. Sets the pass's pipeline and bind group 0.
+   * @throws AttentionError 'shape' or 'dtype' when a tensor differs from the plan's in shape, strides, offset modulo
+   *   minStorageBufferOffsetAlignment, or dtype; 'option' when one is missing or unknown, was released, belongs to another Attention, lacks
+   *   usage STORAGE, or when an output or the workspace shares its GPUBuffer with an input; 'device-lost' after `destroy`
+   */
+  encode(pass: GPUComputePassEncoder, tensors: AttentionTensors): void;
+  /**
+   * Records the backward pass of a problem with `backward`, like `encode`. The workspace need not be what `encode` left.
+   * @throws AttentionError as `encode`; 'option' when the plan was made without `backward`
+   */
+  encodeBackward(pass: GPUComputePassEncoder, tensors: BackwardTensors): void;
+  /** Frees the uniform buffers. A later `encode` throws 'device-lost'. */
+  destroy(): void;
 }
 
 /** Attention on one device: it uploads, computes and downloads, and owns the buffers it makes. */

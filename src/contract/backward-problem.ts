@@ -1,9 +1,8 @@
 /** The contract of the backward pass: what it reads beside the forward pass's inputs and what it writes, checked and normalised once. */
-import { dense } from '../plan/bind.ts';
 import { AttentionError, quote } from './errors.ts';
 import type { AttentionOptions, BackwardLayouts } from './options.ts';
 import type { Problem } from './problem.ts';
-import { checkLayout, type DType, describeLayout, type Layout, type TensorLayout } from './tensor.ts';
+import { checkLayout, type DType, dense, describeLayout, type Layout, type TensorLayout } from './tensor.ts';
 
 /** A checked problem with the gradients' layouts. Plain data: its JSON is a key. */
 export interface BackwardProblem extends Problem {

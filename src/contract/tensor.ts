@@ -49,6 +49,15 @@ export function rowMajor(shape: readonly number[]): number[] {
   return strides;
 }
 
+/** A dense f32 tensor at the beginning of its binding. */
+export const dense = (shape: readonly number[]): Layout => ({
+  shape,
+  dtype: 'f32',
+  offset: 0,
+  strides: rowMajor(shape),
+  bytes: byteLength(shape, 'f32'),
+});
+
 /** Checks that every size is a whole number from 0 on. `what` opens the error message: `upload: shape`. */
 export function checkShape(what: string, shape: unknown): asserts shape is readonly number[] {
   if (!Array.isArray(shape) || shape.length === 0) {
@@ -130,6 +139,6 @@ export function sameLayout(a: Layout, b: Layout, offsetAlignment: number): boole
 
 /** A layout as an error message quotes it. */
 export function describeLayout({ shape, dtype, strides, offset }: Layout): string {
-  const dense = rowMajor(shape).every((stride, i) => shape[i] === 1 || stride === strides[i]);
-  return `${dtype} ${quote(shape)}${dense ? '' : ` strides ${quote(strides)}`}${offset === 0 ? '' : ` offset ${offset}`}`;
+  const isDense = rowMajor(shape).every((stride, i) => shape[i] === 1 || stride === strides[i]);
+  return `${dtype} ${quote(shape)}${isDense ? '' : ` strides ${quote(strides)}`}${offset === 0 ? '' : ` offset ${offset}`}`;
 }

@@ -5,7 +5,6 @@ import { type HostInput, type Integers, readFloats, readIntegers } from './host-
 import { checkKeys, isFiniteF32 } from './problem.ts';
 import { normals, random } from './random.ts';
 import { elementCount, type HostTensor } from './tensor.ts';
-import type { TrainablePlanOptions } from './training.ts';
 
 export interface TrainableOptions {
   /** Numbers a word, of the inputs and of the outputs. */
@@ -34,6 +33,17 @@ export interface WordModelOptions extends TrainableOptions {
 export interface WordAdamOptions extends AdamOptions {
   /** The positions' learning rate as a multiple of `learningRate`. Default 1. */
   positionRate?: number;
+}
+
+export interface TrainablePlanOptions {
+  /** Sentences at a time. */
+  batch: number;
+  /** Words a sentence. */
+  length: number;
+  /** Also plan the backward pass. Default false. */
+  backward?: boolean;
+  /** Also give the attention weights, which takes the explicit kernels. Not together with `backward`. Default false. */
+  returnWeights?: boolean;
 }
 
 /** Weights [width, width], used as x · W and named as in `selfAttention`. */

@@ -1,32 +1,14 @@
-/** Attention with weights that learn. What it runs on is loaded when it is first used. */
+/** The public surface of attention with weights that learn. */
 import type { AdamOptions } from './adam-options.ts';
-import type { Attention } from './api.ts';
 import type { HostInput, Integers } from './host-data.ts';
 import type { GpuTensor, HostTensor } from './tensor.ts';
-import type {
-  SelfAttentionParameters,
-  TrainableOptions,
-  WordAdamOptions,
-  WordModelOptions,
-  WordModelParameters,
-} from './trainable-options.ts';
+import type { SelfAttentionParameters, TrainablePlanOptions, WordAdamOptions, WordModelParameters } from './trainable-options.ts';
 
 /** A kernel that a plan dispatches, with the values of its `const` lines and why they were chosen. */
 export interface PlannedKernel {
   readonly name: string;
   readonly variant: Readonly<Record<string, number | boolean | string>>;
   readonly reason: string;
-}
-
-export interface TrainablePlanOptions {
-  /** Sentences at a time. */
-  batch: number;
-  /** Words a sentence. */
-  length: number;
-  /** Also plan the backward pass. Default false. */
-  backward?: boolean;
-  /** Also give the attention weights, which takes the explicit kernels. Not together with `backward`. Default false. */
-  returnWeights?: boolean;
 }
 
 /** A layer compiled for inputs of one shape. Its tensors are made once: encoding allocates nothing. */
@@ -129,23 +111,4 @@ export interface WordModel extends Trainable<WordModelParameters, WordAdamOption
   readonly length: number;
   /** @throws AttentionError 'option', 'limit', 'compile' */
   plan(options: Omit<TrainablePlanOptions, 'length'>): Promise<WordPlan>;
-}
-
-/**
- * Multi-head self-attention with trainable projections: forward, backward and the optimizer Adam on the GPU, in f32, without atomics: the same steps
- * from the same seed give the same bits on a device.
- * @throws AttentionError 'option', 'shape', 'device-lost', 'limit', 'compile'
- */
-export async function createTrainableSelfAttention(attention: Attention, options: TrainableOptions): Promise<TrainableSelfAttention> {
-  const { makeLayer } = await import('../training/layer.ts');
-  return makeLayer('createTrainableSelfAttention', attention, options);
-}
-
-/**
- * A model that learns which word comes next, around one layer of trainable self-attention.
- * @throws AttentionError 'option', 'shape', 'device-lost', 'limit', 'compile'
- */
-export async function createWordModel(attention: Attention, options: WordModelOptions): Promise<WordModel> {
-  const { makeWordModel } = await import('../training/word-model.ts');
-  return makeWordModel('createWordModel', attention, options);
 }

@@ -1,5 +1,4 @@
 /** GPU buffers of one Attention: tensors up and down, and a pool that hands released buffers out again. */
-
 import { AttentionError, quote } from '../contract/errors.ts';
 import type { HostData } from '../contract/host-array.ts';
 import { gather, toBytes } from '../contract/host-data.ts';

@@ -1,5 +1,4 @@
 /** Compute pipelines by device, kernel and variant: each is compiled once. */
-
 import { AttentionError } from '../contract/errors.ts';
 import { popErrorScope } from './device.ts';
 import { type Binding, describeVariant, type Kernel, type Variant } from './kernel.ts';

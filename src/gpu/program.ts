@@ -1,5 +1,4 @@
 /** Dispatches compiled for one device: their pipelines and one uniform buffer. What a plan, or a single kernel's call, encodes. */
-
 import { AttentionError, quote } from '../contract/errors.ts';
 import type { Layout } from '../contract/tensor.ts';
 import type { BufferPool } from './buffers.ts';

@@ -1,14 +1,20 @@
 /** The backward pass: its steps, its workspace, and the calls that need them. Loaded when it is first used. */
-
-import type { DeviceAttention } from '../attention.ts';
-import type { AttentionGradients, BackwardOptions, ForwardResult } from '../contract/api.ts';
+import type {
+  AttentionGradients,
+  AttentionPlan,
+  AttentionTensors,
+  BackwardOptions,
+  BackwardTensors,
+  ForwardResult,
+} from '../contract/api.ts';
 import { type BackwardProblem, normalizeBackward, splitVariant } from '../contract/backward-problem.ts';
 import { AttentionError, naming, quote } from '../contract/errors.ts';
 import type { AttentionProblem } from '../contract/options.ts';
 import { checkKeys, normalize, OPTIONS, type Problem } from '../contract/problem.ts';
-import type { DType, GpuTensor } from '../contract/tensor.ts';
+import { type DType, dense, type GpuTensor } from '../contract/tensor.ts';
 import type { Dispatch, Variant } from '../gpu/kernel.ts';
 import { checkBinding, Program, type Step } from '../gpu/program.ts';
+import type { Session } from '../gpu/session.ts';
 import { ROW_BYTES } from '../kernels/flash_backward.ts';
 import { flashBackwardDeltaDispatch } from '../kernels/flash_backward_delta.ts';
 import { flashBackwardDkvDispatch } from '../kernels/flash_backward_dkv.ts';
@@ -20,13 +26,16 @@ import { flashBackwardDqRowDispatch } from '../kernels/flash_backward_dq_row.ts'
 import { flashBackwardMaskDispatch } from '../kernels/flash_backward_mask.ts';
 import { flashBackwardSinksDispatch } from '../kernels/flash_backward_sinks.ts';
 import { type BackwardKernel, chooseBackwardTiles } from '../tiles/backward.ts';
-import { deviceFacts } from '../tiles/facts.ts';
-import { hasOrderedQuads } from '../tiles/probe.ts';
-import { bindTensors, dense, type Expected } from './bind.ts';
-import { type AttentionPlan, type AttentionTensors, type BackwardTensors, checkFeatures, Plan, type PlanContext } from './plan.ts';
+import { type DeviceFacts, deviceFacts } from '../tiles/facts.ts';
+import { checkAliasing } from './aliasing.ts';
+import { bindTensors, type Expected } from './bind.ts';
+import { checkFeatures, Plan } from './plan.ts';
 
 const INPUTS = ['gradient', 'q', 'k', 'v', 'out', 'lse', 'mask', 'keyLengths', 'alibiSlopes', 'sinks'] as const;
 const OUTPUTS = ['dq', 'dk', 'dv', 'dMask', 'dSinks'] as const;
+
+/** No kernel reads a gradient. The workspace is read by all kernels but its own. */
+const areApart = (output: string, other: string): boolean => output !== 'workspace' && other !== 'workspace';
 
 const DISPATCH: Readonly<Record<BackwardKernel, (problem: BackwardProblem, variant: Variant, alignment: number) => Dispatch>> = {
   flash_backward_dq: flashBackwardDqDispatch,
@@ -49,8 +58,8 @@ async function prepareBackward(caller: string, device: GPUDevice, problem: Backw
   checkFeatures(caller, problem, device);
   for (const name of [...INPUTS, ...OUTPUTS]) if (problem[name]) checkBinding(`${caller}: ${name}`, problem[name], device.limits);
   checkBinding(`${caller}: workspace`, workspaceOf(problem), device.limits);
-  const hasQuads = await hasOrderedQuads(device);
-  return { problem, steps: naming(caller, () => backwardSteps(problem, device, hasQuads)) };
+  const facts = await deviceFacts(device);
+  return { problem, steps: naming(caller, () => backwardSteps(problem, device, facts)) };
 }
 
 /** A prepared backward pass with a program that fits its steps. */
@@ -62,7 +71,7 @@ export class BackwardPlan {
   private isDestroyed = false;
 
   constructor(
-    private readonly context: PlanContext,
+    private readonly session: Session,
     { problem, steps }: PreparedBackward,
     private readonly program: Program,
   ) {
@@ -74,19 +83,19 @@ export class BackwardPlan {
   }
 
   /** With a program of its own. @throws AttentionError as `prepareBackward`; 'compile' */
-  static async create(caller: string, context: PlanContext, problem: BackwardProblem): Promise<BackwardPlan> {
-    const prepared = await prepareBackward(caller, context.lifeline.device, problem);
-    return new BackwardPlan(context, prepared, await Program.create(caller, context.pool, prepared.steps));
+  static async create(caller: string, session: Session, problem: BackwardProblem): Promise<BackwardPlan> {
+    const prepared = await prepareBackward(caller, session.device, problem);
+    return new BackwardPlan(session, prepared, await Program.create(caller, session.pool, prepared.steps));
   }
 
   encode(caller: string, pass: GPUComputePassEncoder, tensors: BackwardTensors): void {
-    this.context.lifeline.check(caller);
+    this.session.lifeline.check(caller);
     if (this.isDestroyed) throw new AttentionError('device-lost', `${caller}: this plan was destroyed`);
-    const bound = bindTensors(caller, this.context, this.expected, tensors);
-    checkAliasing(caller, bound);
+    const bound = bindTensors(caller, this.session, this.expected, tensors);
+    checkAliasing(caller, bound, [...OUTPUTS, 'workspace'], areApart);
     const { workspace, keyLengths, alibiSlopes, dMask, dSinks, ...rest } = bound;
     const resources = { ...rest, rows: workspace, key_lengths: keyLengths, alibi_slopes: alibiSlopes, dmask: dMask, dsinks: dSinks };
-    this.program.encode(caller, pass, this.steps, resources, this.context.absent);
+    this.program.encode(caller, pass, this.steps, resources, this.session.absent);
   }
 
   destroy(): void {
@@ -99,30 +108,14 @@ export class BackwardPlan {
 const workspaceOf = ({ B, H, N }: Problem) => dense([(B * H * N * ROW_BYTES) / 4]);
 
 /** The rows' table, which every other kernel reads; then one kernel for each gradient. */
-function backwardSteps(problem: BackwardProblem, device: GPUDevice, hasQuads: boolean): Step[] {
+function backwardSteps(problem: BackwardProblem, device: GPUDevice, facts: DeviceFacts): Step[] {
   const { minStorageBufferOffsetAlignment: alignment, maxComputeWorkgroupsPerDimension: maxWorkgroups } = device.limits;
-  const tiles = Object.values(chooseBackwardTiles(problem, deviceFacts(device, hasQuads)));
+  const tiles = Object.values(chooseBackwardTiles(problem, facts));
   return [
     { ...flashBackwardDeltaDispatch(problem, alignment, maxWorkgroups), reason: 'one table of what the other kernels need of a row' },
     ...tiles.map(({ kernel, variant, reason }) => ({ ...DISPATCH[kernel](problem, variant, alignment), reason })),
     ...(problem.dSinks ? [{ ...flashBackwardSinksDispatch(problem, alignment), reason: 'sinks are given' }] : []),
   ];
-}
-
-/** WebGPU forbids one buffer as input and output of a dispatch, even in disjoint ranges. */
-function checkAliasing(caller: string, bound: Readonly<Record<string, Required<GPUBufferBinding>>>): void {
-  const isGradient = (name: string) => (OUTPUTS as readonly string[]).includes(name);
-  for (const [output, a] of Object.entries(bound).filter(([name]) => isGradient(name) || name === 'workspace')) {
-    for (const [other, b] of Object.entries(bound)) {
-      if (other === output || a.buffer !== b.buffer || a.size === 0 || b.size === 0) continue;
-      const isOverlap = a.offset < b.offset + b.size && b.offset < a.offset + a.size;
-      if (isGradient(output) && isGradient(other) && !isOverlap) continue;
-      throw new AttentionError(
-        'option',
-        `${caller}: ${output} shares its GPUBuffer with ${other}: WebGPU needs another buffer for an output`,
-      );
-    }
-  }
 }
 
 /** A plan of both directions. */
@@ -154,7 +147,7 @@ class TrainingPlan implements AttentionPlan {
 
 /** `plan` of a problem with `backward`. @param adapted puts tuned values where the caller forces none */
 export async function planBothWays(
-  context: PlanContext,
+  session: Session,
   given: AttentionProblem,
   adapted: (problem: Problem) => Problem,
 ): Promise<AttentionPlan> {
@@ -168,9 +161,9 @@ export async function planBothWays(
   const normal = { ...checked, returnLse: true };
   const { forward, backward: own } = splitVariant(normal.variant);
   const backwards = normalizeBackward(caller, { ...normal, variant: own, forcedBy: 'caller' }, { ...layouts, maskGradient });
-  const ahead = await Plan.create(caller, context, adapted({ ...normal, variant: forward }));
+  const ahead = await Plan.create(caller, session, adapted({ ...normal, variant: forward }));
   try {
-    return new TrainingPlan(ahead, await BackwardPlan.create(caller, context, backwards));
+    return new TrainingPlan(ahead, await BackwardPlan.create(caller, session, backwards));
   } catch (error) {
     ahead.destroy();
     throw error;
@@ -216,24 +209,24 @@ function checkBackwardCall(gradient: GpuTensor, forward: ForwardResult, options:
 
 /** `Attention.backward`: new gradients, from a plan that is kept. */
 export async function attentionGradients(
-  on: DeviceAttention,
+  session: Session,
   gradient: GpuTensor,
   forward: ForwardResult,
   options: BackwardOptions,
 ): Promise<AttentionGradients> {
   const { problem, inputs, outputs } = checkBackwardCall(gradient, forward, options);
-  for (const [name, tensor] of Object.entries(inputs)) on.checkInput(`${caller}: ${name}`, tensor);
+  for (const [name, tensor] of Object.entries(inputs)) session.checkInput(`${caller}: ${name}`, tensor);
   const run = async (prepared: PreparedBackward, program: Program): Promise<AttentionGradients> => {
-    const plan = new BackwardPlan(on, prepared, program);
+    const plan = new BackwardPlan(session, prepared, program);
     const scratch = { workspace: { shape: [plan.workspaceBytes / 4], dtype: 'f32' as const } };
-    const made = await on.compute(caller, inputs, { ...outputs, ...scratch }, (pass, { workspace, ...gradients }) => {
+    const made = await session.compute(caller, inputs, { ...outputs, ...scratch }, (pass, { workspace, ...gradients }) => {
       const tensors = { ...inputs, ...gradients, workspace: workspace!.buffer };
       plan.encode(caller, pass, tensors as unknown as BackwardTensors);
     });
     const { workspace, dq, dk, dv, dMask, dSinks } = made;
-    on.pool.recycle(workspace!.buffer);
+    session.pool.recycle(workspace!.buffer);
     return { q: dq!, k: dk!, v: dv!, ...(dMask && { mask: dMask }), ...(dSinks && { sinks: dSinks }) };
   };
-  const prepared = await on.lifeline.wait(caller, prepareBackward(caller, on.device, problem));
-  return on.withProgram(caller, prepared.steps, (program) => run(prepared, program));
+  const prepared = await session.lifeline.wait(caller, prepareBackward(caller, session.device, problem));
+  return session.withProgram(caller, prepared.steps, (program) => run(prepared, program));
 }

@@ -1,36 +1,20 @@
 /** A caller's tensors against the layouts that a plan was made for, and what to bind for them. */
-
 import { AttentionError, quote } from '../contract/errors.ts';
 import { withoutLastOne } from '../contract/problem.ts';
-import { byteLength, checkLayout, describeLayout, type GpuTensor, type Layout, rowMajor, sameLayout } from '../contract/tensor.ts';
-import type { BufferPool } from '../gpu/buffers.ts';
-import type { Lifeline } from '../gpu/device.ts';
+import { checkLayout, dense, describeLayout, type GpuTensor, type Layout, sameLayout } from '../contract/tensor.ts';
 import { bindingOf } from '../gpu/program.ts';
+import type { Session } from '../gpu/session.ts';
 
 /** Layouts by the tensors' names; undefined: known, but the plan was made without it. */
 export type Expected = Readonly<Record<string, Layout | undefined>>;
 /** What to bind, by the tensors' names. */
 export type Bound = Record<string, Required<GPUBufferBinding>>;
 
-/** A dense f32 tensor at the beginning of its binding. */
-export const dense = (shape: readonly number[]): Layout => ({
-  shape,
-  dtype: 'f32',
-  offset: 0,
-  strides: rowMajor(shape),
-  bytes: byteLength(shape, 'f32'),
-});
-
 /**
  * Checks every tensor against the plan's layout of its name. `workspace` is a buffer.
  * @throws AttentionError 'shape', 'dtype' or 'option', as AttentionPlan says
  */
-export function bindTensors(
-  caller: string,
-  { pool, lifeline }: { readonly pool: BufferPool; readonly lifeline: Lifeline },
-  expected: Expected,
-  tensors: object,
-): Bound {
+export function bindTensors(caller: string, { device, pool }: Session, expected: Expected, tensors: object): Bound {
   if (tensors === null || typeof tensors !== 'object')
     throw new AttentionError('option', `${caller}: tensors are ${quote(tensors)}: need { q, k, v, out, … }`);
   const { workspace, ...rest } = tensors as { workspace?: GPUBuffer };
@@ -41,7 +25,7 @@ export function bindTensors(
     throw new AttentionError('option', `${caller}: unknown tensor ${quote(unknown)}: known are ${Object.keys(expected).join(', ')}`);
 
   const bound: Bound = {};
-  const alignment = lifeline.device.limits.minStorageBufferOffsetAlignment;
+  const alignment = device.limits.minStorageBufferOffsetAlignment;
   for (const [name, layout] of Object.entries(expected)) {
     const tensor = given[name];
     if (layout && !tensor) throw new AttentionError('option', `${caller}: ${name} is missing: the plan needs ${describeLayout(layout)}`);

@@ -1,15 +1,14 @@
 /** The three explicit kernels: their steps and their workspace. Loaded when the first problem takes them. */
-
 import { naming } from '../contract/errors.ts';
 import type { Problem } from '../contract/problem.ts';
+import { dense } from '../contract/tensor.ts';
 import type { Step } from '../gpu/program.ts';
 import { contextDispatch } from '../kernels/context.ts';
 import { scoresDispatch } from '../kernels/scores.ts';
 import { softmaxDispatch } from '../kernels/softmax.ts';
 import { chooseExplicitTiles } from '../tiles/explicit.ts';
-import { deviceFacts } from '../tiles/facts.ts';
-import { dense } from './bind.ts';
-import type { Prepared, Workspace } from './plan.ts';
+import { basicFacts } from '../tiles/facts.ts';
+import type { Prepared, Workspace } from './workspace.ts';
 
 /** @throws AttentionError 'option' or 'limit' for a wrong `variant` */
 export function planExplicit(caller: string, problem: Problem, device: GPUDevice, why: string): Omit<Prepared, 'problem'> {
@@ -25,7 +24,7 @@ function explicitWorkspace(problem: Problem): Workspace {
 
 /** Scores, softmax in place, context. Scores that are returned are computed into a tensor of their own first. */
 function explicitSteps(problem: Problem, device: GPUDevice, why: string): Step[] {
-  const tiles = chooseExplicitTiles(problem, deviceFacts(device, false));
+  const tiles = chooseExplicitTiles(problem, basicFacts(device));
   const alignment = device.limits.minStorageBufferOffsetAlignment;
   const steps: Step[] = [];
   const { returnScores } = problem;

@@ -10,15 +10,14 @@ import { mergeSplitsDispatch } from '../kernels/flash_merge.ts';
 import { headsDispatch } from '../kernels/heads.ts';
 import { type DeviceFacts, deviceFacts } from '../tiles/facts.ts';
 import { chooseFusedTiles } from '../tiles/fused.ts';
-import { hasOrderedQuads } from '../tiles/probe.ts';
-import type { Prepared, Workspace } from './plan.ts';
+import type { Prepared, Workspace } from './workspace.ts';
 
 /** Keys of a problem that is as long as any. */
 const MOST_KEYS = 2 ** 28;
 
 /** @throws AttentionError 'option' or 'limit' for a wrong `variant`, 'unsupported' */
 export async function planFused(caller: string, problem: Problem, device: GPUDevice, why: string): Promise<Omit<Prepared, 'problem'>> {
-  const facts = deviceFacts(device, await hasOrderedQuads(device));
+  const facts = await deviceFacts(device);
   const plan = (of: Problem): Omit<Prepared, 'problem'> => {
     const steps = fusedSteps(of, device, why, facts);
     return { steps, workspace: fusedWorkspace(of, steps) };

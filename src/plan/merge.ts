@@ -1,18 +1,18 @@
 /** Attention over the union of several parts' keys. Loaded when it is first used. */
-
-import type { DeviceAttention } from '../attention.ts';
 import type { MergePart } from '../contract/api.ts';
 import { AttentionError } from '../contract/errors.ts';
+import type { Session } from '../gpu/session.ts';
 import { flashMergeDispatch, normalizeParts, type Part } from '../kernels/flash_merge.ts';
 
 const caller = 'merge';
 
 /** `Attention.merge` */
-export async function mergeParts(on: DeviceAttention, parts: readonly MergePart[]): Promise<MergePart> {
-  const { limits, features } = on.device;
+export async function mergeParts(session: Session, parts: readonly MergePart[]): Promise<MergePart> {
+  const { limits, features } = session.device;
   const [first, ...others] = normalizeParts(parts) as [Part, ...Part[]];
   for (const [i, part] of parts.entries()) {
-    for (const [name, tensor] of Object.entries({ out: part.out, lse: part.lse })) on.checkInput(`${caller}: parts[${i}].${name}`, tensor);
+    for (const [name, tensor] of Object.entries({ out: part.out, lse: part.lse }))
+      session.checkInput(`${caller}: parts[${i}].${name}`, tensor);
   }
   if (first.out.dtype === 'f16' && !features.has('shader-f16'))
     throw new AttentionError('unsupported', `${caller}: parts are f16: this device lacks the feature shader-f16`);
@@ -28,8 +28,8 @@ export async function mergeParts(on: DeviceAttention, parts: readonly MergePart[
     const other = part && parts[i + 1]!;
     const inputs = { a_out: merged.tensors.out, a_lse: merged.tensors.lse, ...(other && { b_out: other.out, b_lse: other.lse }) };
     const outputs = { out: { shape: first.out.shape, dtype }, lse: { shape: first.lse.shape, dtype: 'f32' as const } };
-    const made = await on.runStep(caller, step, inputs, outputs).finally(() => {
-      if (i > 0) for (const { buffer } of Object.values(merged.tensors)) on.pool.recycle(buffer);
+    const made = await session.runStep(caller, step, inputs, outputs).finally(() => {
+      if (i > 0) for (const { buffer } of Object.values(merged.tensors)) session.pool.recycle(buffer);
     });
     const tensors = { out: made.out!, lse: made.lse! };
     merged = { layout: normalizeParts([tensors])[0]!, tensors };

@@ -1,15 +1,14 @@
 /** Measures the variants that fit a problem on the device at hand. Loaded when somebody tunes. */
-
+import type { AttentionTensors, TunedVariant } from '../contract/api.ts';
 import { AttentionError } from '../contract/errors.ts';
 import type { Problem } from '../contract/problem.ts';
-import { byteLength, type GpuTensor, type Layout, rowMajor } from '../contract/tensor.ts';
+import { dense, type GpuTensor, type Layout } from '../contract/tensor.ts';
 import type { BufferPool } from '../gpu/buffers.ts';
 import { destroyQuietly, hasten } from '../gpu/device.ts';
+import type { Session } from '../gpu/session.ts';
 import { type Candidate, candidates } from '../tiles/candidates.ts';
 import { deviceFacts } from '../tiles/facts.ts';
-import { hasOrderedQuads } from '../tiles/probe.ts';
-import { type AttentionTensors, Plan, type PlanContext } from './plan.ts';
-import type { TunedVariant } from './tuning.ts';
+import { Plan } from './plan.ts';
 
 /** A candidate that does not fit the device, or that its driver does not compile, is none. */
 const REFUSED = ['limit', 'out-of-memory', 'compile'];
@@ -29,14 +28,14 @@ const SHARES = { kernels: 0.3, shapes: 0.7 };
  * @param onProgress takes the fraction that is done, which never falls
  * @returns the library's own choice, unless another's median is below each of its times
  */
-export async function measure(context: PlanContext, problem: Problem, onProgress: (fraction: number) => void): Promise<TunedVariant> {
-  const { device } = context.lifeline;
-  const kernels = candidates(problem, deviceFacts(device, await hasOrderedQuads(device)));
-  const bench: Bench = { context, problem, buffers: [], runs: [], refusal: undefined };
+export async function measure(session: Session, problem: Problem, onProgress: (fraction: number) => void): Promise<TunedVariant> {
+  const { device } = session;
+  const kernels = candidates(problem, await deviceFacts(device));
+  const bench: Bench = { session, problem, buffers: [], runs: [], refusal: undefined };
   const { buffers, runs } = bench;
   const part = (from: number, to: number) => (share: number) => onProgress(from + (to - from) * share);
   try {
-    const inputs = makeTensors(context, problem, buffers);
+    const inputs = makeTensors(session, problem, buffers);
     const choices = kernels.map(([first]) => first);
     const near = nearOf(await start(bench, inputs, choices, part(0, SHARES.kernels)), FAR_BEHIND.kernel).map(({ candidate }) => candidate);
     const others = kernels.flatMap(([first, ...rest]) => (near.includes(first) ? rest : []));
@@ -44,18 +43,18 @@ export async function measure(context: PlanContext, problem: Problem, onProgress
     const ready = runs.filter(({ times }) => times.length > 0);
     if (ready.length === 0) throw bench.refusal ?? new AttentionError('limit', 'tune: this problem does not fit the device');
     const own = ready.find(({ candidate }) => candidate === choices[0]);
-    await compare(context, ready, own, part(SHARES.shapes, 1));
+    await compare(session, ready, own, part(SHARES.shapes, 1));
     const fastest = ready.reduce((best, run) => (median(run) < median(best) ? run : best));
     const winner = own && median(fastest) >= Math.min(...own.times) ? own : fastest;
     return { ...winner.candidate, milliseconds: median(winner) };
   } finally {
     for (const { plan } of runs) plan.destroy();
-    for (const buffer of buffers) context.pool.recycle(buffer);
+    for (const buffer of buffers) session.pool.recycle(buffer);
   }
 }
 
 interface Bench {
-  readonly context: PlanContext;
+  readonly session: Session;
   readonly problem: Problem;
   readonly buffers: GPUBuffer[];
   readonly runs: Run[];
@@ -78,12 +77,12 @@ async function start(
   list: readonly Candidate[],
   onProgress: (share: number) => void,
 ): Promise<Run[]> {
-  const { context, problem, runs } = bench;
+  const { session, problem, runs } = bench;
   let done = 0;
   const step = () => onProgress(++done / (2 * list.length)); // compilations and runs
   const compiled = await Promise.allSettled(
     list.map(async (candidate) => {
-      const plan = await Plan.create('tune', context, { ...problem, ...candidate, forcedBy: 'tuning' });
+      const plan = await Plan.create('tune', session, { ...problem, ...candidate, forcedBy: 'tuning' });
       const run = { candidate, plan, tensors: { ...inputs }, first: Number.POSITIVE_INFINITY, times: [], calls: 1 };
       runs.push(run);
       step();
@@ -106,18 +105,18 @@ async function start(
 }
 
 /** One call by itself; then, unless it is far behind, as often as it takes to know how many calls make a sample. */
-async function calibrate({ context, buffers, runs }: Bench, run: Run): Promise<void> {
+async function calibrate({ session, buffers, runs }: Bench, run: Run): Promise<void> {
   const { plan, tensors } = run;
   if (plan.workspaceBytes > 0) {
-    const workspace = context.pool.allocate('tune: workspace', plan.workspaceBytes, GPUBufferUsage.STORAGE);
+    const workspace = session.pool.allocate('tune: workspace', plan.workspaceBytes, GPUBufferUsage.STORAGE);
     buffers.push(workspace);
     run.tensors = { ...tensors, workspace };
   }
-  await sample(context, run); // the first call is no measure
-  run.first = await sample(context, run);
+  await sample(session, run); // the first call is no measure
+  run.first = await sample(session, run);
   if (run.first > FAR_BEHIND.first * Math.min(...runs.map(({ first }) => first))) return;
-  const least = context.lifeline.device.features.has('timestamp-query') ? SAMPLE_MS.gpu : SAMPLE_MS.queue;
-  for (let own = run.first; ; own = await sample(context, run)) {
+  const least = session.device.features.has('timestamp-query') ? SAMPLE_MS.gpu : SAMPLE_MS.queue;
+  for (let own = run.first; ; own = await sample(session, run)) {
     run.times = [own];
     const lasted = run.calls * own;
     if (lasted >= least || run.calls >= MOST_CALLS) return;
@@ -126,15 +125,10 @@ async function calibrate({ context, buffers, runs }: Bench, run: Run): Promise<v
 }
 
 /** Samples the candidates that are not far behind, and the library's own choice, round by round. */
-async function compare(
-  context: PlanContext,
-  runs: readonly Run[],
-  own: Run | undefined,
-  onProgress: (share: number) => void,
-): Promise<void> {
+async function compare(session: Session, runs: readonly Run[], own: Run | undefined, onProgress: (share: number) => void): Promise<void> {
   for (let round = 0; round < ROUNDS; round++) {
     const near = nearOf(runs, FAR_BEHIND.round);
-    for (const run of new Set(own ? [own, ...near] : near)) run.times.push(await sample(context, run));
+    for (const run of new Set(own ? [own, ...near] : near)) run.times.push(await sample(session, run));
     onProgress((round + 1) / ROUNDS);
   }
 }
@@ -147,8 +141,7 @@ const nearOf = (runs: readonly Run[], times: number): readonly Run[] => {
 const median = ({ times }: Run): number => [...times].sort((a, b) => a - b)[times.length >> 1] ?? Number.POSITIVE_INFINITY;
 
 /** Milliseconds a call: by the GPU's own clock where it has one and it ticks finely enough, else until the queue is done. */
-async function sample({ lifeline, pool }: PlanContext, { plan, tensors, calls }: Run): Promise<number> {
-  const { device } = lifeline;
+async function sample({ device, lifeline, pool }: Session, { plan, tensors, calls }: Run): Promise<number> {
   const { workspace, ...rest } = tensors;
   const scratch = workspace && { buffer: workspace, shape: [plan.workspaceBytes / 4], dtype: 'f32' as const };
   const clock = device.features.has('timestamp-query') ? new Clock(pool) : undefined;
@@ -201,7 +194,7 @@ class Clock {
 }
 
 /** Tensors of the problem's layouts: zeros, masks of ones, every key there. */
-function makeTensors({ pool }: PlanContext, problem: Problem, buffers: GPUBuffer[]): AttentionTensors {
+function makeTensors({ pool }: Session, problem: Problem, buffers: GPUBuffer[]): AttentionTensors {
   const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST;
   const make = (name: string, layout: Layout, value = 0): GpuTensor => {
     const bytes = layout.offset + layout.bytes;
@@ -211,13 +204,6 @@ function makeTensors({ pool }: PlanContext, problem: Problem, buffers: GPUBuffer
     return { buffer, shape: layout.shape, dtype: layout.dtype, offset: layout.offset, strides: layout.strides };
   };
   const { B, H, N, M, q, k, v, out, mask, keyLengths, alibiSlopes, sinks, returnLse, returnScores } = problem;
-  const dense = (shape: number[]): Layout => ({
-    shape,
-    dtype: 'f32',
-    offset: 0,
-    strides: rowMajor(shape),
-    bytes: byteLength(shape, 'f32'),
-  });
   return {
     ...{ q: make('q', q), k: make('k', k), v: make('v', v), out: make('out', out) },
     ...(returnLse && { lse: make('lse', dense([B, H, N])) }),

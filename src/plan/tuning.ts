@@ -1,22 +1,7 @@
 /** What tune measured: by class of problems, as plain JSON, for the problems that come after. */
+import type { TunedVariant, Tuning } from '../contract/api.ts';
 import { AttentionError, quote } from '../contract/errors.ts';
 import { isVec4, type Problem, UNLIMITED } from '../contract/problem.ts';
-import type { Variant } from '../gpu/kernel.ts';
-
-/** The fastest variant of one class of problems. */
-export interface TunedVariant {
-  readonly algorithm: 'explicit' | 'fused';
-  readonly variant: Variant; // as the option `variant`; empty: the library's own choice
-  readonly milliseconds: number; // a call, the median
-}
-
-/** Variants measured on a device, by class of problems. Plain JSON: keep it, and give it to `createAttention({ tuning })` on the same adapter. */
-export interface Tuning {
-  readonly adapter: string; // vendor, architecture and device, as the browser tells them; "subgroups" where the device has them
-  readonly fastest: Readonly<Record<string, TunedVariant>>;
-}
-
-export const NO_TUNING: Tuning['fastest'] = {};
 
 export function describeAdapter({ adapterInfo, features }: GPUDevice): string {
   const { vendor, architecture, device, isFallbackAdapter }: Partial<GPUAdapterInfo> = adapterInfo ?? {};

@@ -10,8 +10,8 @@ import { flashBackwardDkvBytes } from '../kernels/flash_backward_dkv.ts';
 import { flashBackwardDqBytes } from '../kernels/flash_backward_dq.ts';
 import { flashBackwardMaskBytes } from '../kernels/flash_backward_mask.ts';
 import { checkLanes, checkRows, rowTails } from './checks.ts';
-import { checkFits, force, forcedOf, rowsAtATime } from './choice.ts';
-import type { Choice, DeviceFacts } from './facts.ts';
+import { type Choice, checkFits, force, forcedOf, rowsAtATime } from './choice.ts';
+import type { DeviceFacts } from './facts.ts';
 import { leastShape, type QuadShape, quadClassOf, quadShape } from './quad-classes.ts';
 
 export type BackwardKernel =

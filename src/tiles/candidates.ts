@@ -1,11 +1,11 @@
 /** What tune measures: whatever the device and the problem allow, by kernel. Loaded when somebody tunes. */
-
 import { AttentionError } from '../contract/errors.ts';
 import type { Problem } from '../contract/problem.ts';
 import { describeVariant, numbers, type Variant } from '../gpu/kernel.ts';
+import { chooseAlgorithm } from './algorithm.ts';
 import { decodeShapes, isDecode } from './decode.ts';
 import { chooseExplicitTiles } from './explicit.ts';
-import { chooseAlgorithm, type DeviceFacts } from './facts.ts';
+import type { DeviceFacts } from './facts.ts';
 import { baselineShape, chooseFusedTiles, type FusedKernel, ownShape } from './fused.ts';
 
 export interface Candidate {

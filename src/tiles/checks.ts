@@ -1,5 +1,4 @@
 /** What the tiles of the fused kernels must keep to. Loaded with them. */
-
 import { AttentionError } from '../contract/errors.ts';
 import { isVec4, type Problem } from '../contract/problem.ts';
 import { describeVariant, numbers, type Variant } from '../gpu/kernel.ts';

@@ -1,11 +1,16 @@
-/** What tile sizes must keep to, what fits into workgroup memory, and how a caller forces them. */
+/** A choice of tiles, how a caller forces it, and whether it fits into a workgroup. */
 import { AttentionError, quote } from '../contract/errors.ts';
 import type { Problem } from '../contract/problem.ts';
-import { describeVariant, numbers, type Variant } from '../gpu/kernel.ts';
-import { contextBytes } from '../kernels/context.ts';
-import { scoresBytes } from '../kernels/scores.ts';
-import { softmaxBytes } from '../kernels/softmax.ts';
-import type { Choice, DeviceFacts, ExplicitKernel, Tiles } from './facts.ts';
+import type { Variant } from '../gpu/kernel.ts';
+import type { BasicFacts } from './facts.ts';
+
+export interface Choice {
+  readonly variant: Variant;
+  readonly reason: string;
+}
+
+/** Choices by the kernel's name. */
+export type Tiles<Name extends string> = Readonly<Record<Name, Choice>>;
 
 /** Flags that are true where the problem needs what they do, not where they are faster. */
 const ANSWER = ['DROPOUT', 'SKIP_ZEROS'];
@@ -50,31 +55,7 @@ export const forcedOf = (kernel: string, { variant }: Pick<Problem, 'variant'>):
     Object.entries(variant).flatMap(([key, value]) => (key.startsWith(`${kernel}.`) ? [[key.slice(kernel.length + 1), value]] : [])),
   );
 
-export function checkExplicitTiles(tiles: Tiles<ExplicitKernel>, facts: DeviceFacts): Tiles<ExplicitKernel> {
-  for (const [name, cols, bytes] of [
-    ['scores', 'TILE_M', scoresBytes],
-    ['context', 'TILE_DV', contextBytes],
-  ] as const) {
-    const { variant } = tiles[name];
-    const v = numbers<string>(variant);
-    const sizeX = v[cols]! / (4 * v.COLS!);
-    const sizeY = v.TILE_N! / (4 * v.ROWS!);
-    const got = `variant: ${name} has ${describeVariant(variant)}`;
-    if (![1, 2, 4].includes(v.ROWS!) || ![1, 2, 4].includes(v.COLS!))
-      throw new AttentionError('option', `${got}: ROWS and COLS are 1, 2 or 4`);
-    if (!Number.isInteger(sizeX) || !Number.isInteger(sizeY))
-      throw new AttentionError('option', `${got}: need TILE_N a multiple of 4·ROWS and ${cols} of 4·COLS`);
-    const slots = v.SLOTS ?? 1;
-    if (slots > 64 || (slots > 1 && !variant.DIRECT)) throw new AttentionError('option', `${got}: need SLOTS 1, or with DIRECT at most 64`);
-    checkFits(name, sizeX * sizeY * slots, bytes(variant), facts);
-  }
-  const { LANES, ROWS } = numbers<'LANES' | 'ROWS'>(tiles.softmax.variant);
-  if (!Number.isInteger(Math.log2(LANES))) throw new AttentionError('option', `variant: softmax.LANES is ${LANES}: need a power of 2`);
-  checkFits('softmax', LANES * ROWS, softmaxBytes(tiles.softmax.variant), facts);
-  return tiles;
-}
-
-export function checkFits(name: string, invocations: number, bytes: number, facts: DeviceFacts): void {
+export function checkFits(name: string, invocations: number, bytes: number, facts: BasicFacts): void {
   if (invocations > facts.maxComputeInvocationsPerWorkgroup) {
     throw new AttentionError(
       'limit',

@@ -1,10 +1,9 @@
 /** Tiles of flash_decode: few queries over many keys. Part of fused.ts. */
-
 import { isBanded, isVec4, type Problem } from '../contract/problem.ts';
 import { scoreFlags } from '../kernels/band.ts';
 import { rowsOf } from '../kernels/flash_decode.ts';
-import { forcedOf } from './choice.ts';
-import type { Choice, DeviceFacts } from './facts.ts';
+import { type Choice, forcedOf } from './choice.ts';
+import type { DeviceFacts } from './facts.ts';
 
 const MOST_ROWS = 16; // of a key head
 const LEAST_KEYS = 128;

@@ -1,15 +1,20 @@
 /** Chooses the tiles of the explicit kernels: a pure function of the problem, the device's facts and what the caller forces. Loaded when first needed. */
-
+import { AttentionError } from '../contract/errors.ts';
 import type { Problem } from '../contract/problem.ts';
-import { skipsZeros } from '../kernels/context.ts';
-import { checkExplicitTiles, force } from './choice.ts';
-import type { Choice, DeviceFacts, ExplicitKernel, Tiles } from './facts.ts';
+import { describeVariant, numbers } from '../gpu/kernel.ts';
+import { contextBytes, skipsZeros } from '../kernels/context.ts';
+import { scoresBytes } from '../kernels/scores.ts';
+import { softmaxBytes } from '../kernels/softmax.ts';
+import { type Choice, checkFits, force, type Tiles } from './choice.ts';
+import type { BasicFacts } from './facts.ts';
+
+export type ExplicitKernel = 'scores' | 'softmax' | 'context';
 
 /** Of keys, a workgroup of scores on a software device, where zeroing its memory takes as long as a tile. */
 const MOST_TILES = 8;
 
 /** Tiles of the three explicit kernels. `problem.variant` overrides single values, as `'scores.TILE_N': 16`. */
-export function chooseExplicitTiles(problem: Problem, facts: DeviceFacts): Tiles<ExplicitKernel> {
+export function chooseExplicitTiles(problem: Problem, facts: BasicFacts): Tiles<ExplicitKernel> {
   const { N, M, q, k } = problem;
   const { scores, context } = N <= FEW_ROWS ? fewRowsTiles(problem, facts) : manyRowsTiles(problem, facts);
   const storage = { Q: q.dtype, K: k.dtype };
@@ -22,7 +27,31 @@ export function chooseExplicitTiles(problem: Problem, facts: DeviceFacts): Tiles
   return checkExplicitTiles(force(chosen, problem), facts);
 }
 
-function manyRowsTiles({ N, M, Dv }: Problem, facts: DeviceFacts): Tiles<'scores' | 'context'> {
+function checkExplicitTiles(tiles: Tiles<ExplicitKernel>, facts: BasicFacts): Tiles<ExplicitKernel> {
+  for (const [name, cols, bytes] of [
+    ['scores', 'TILE_M', scoresBytes],
+    ['context', 'TILE_DV', contextBytes],
+  ] as const) {
+    const { variant } = tiles[name];
+    const v = numbers<string>(variant);
+    const sizeX = v[cols]! / (4 * v.COLS!);
+    const sizeY = v.TILE_N! / (4 * v.ROWS!);
+    const got = `variant: ${name} has ${describeVariant(variant)}`;
+    if (![1, 2, 4].includes(v.ROWS!) || ![1, 2, 4].includes(v.COLS!))
+      throw new AttentionError('option', `${got}: ROWS and COLS are 1, 2 or 4`);
+    if (!Number.isInteger(sizeX) || !Number.isInteger(sizeY))
+      throw new AttentionError('option', `${got}: need TILE_N a multiple of 4·ROWS and ${cols} of 4·COLS`);
+    const slots = v.SLOTS ?? 1;
+    if (slots > 64 || (slots > 1 && !variant.DIRECT)) throw new AttentionError('option', `${got}: need SLOTS 1, or with DIRECT at most 64`);
+    checkFits(name, sizeX * sizeY * slots, bytes(variant), facts);
+  }
+  const { LANES, ROWS } = numbers<'LANES' | 'ROWS'>(tiles.softmax.variant);
+  if (!Number.isInteger(Math.log2(LANES))) throw new AttentionError('option', `variant: softmax.LANES is ${LANES}: need a power of 2`);
+  checkFits('softmax', LANES * ROWS, softmaxBytes(tiles.softmax.variant), facts);
+  return tiles;
+}
+
+function manyRowsTiles({ N, M, Dv }: Problem, facts: BasicFacts): Tiles<'scores' | 'context'> {
   const scores = matmulTile(N, M, facts);
   const context = matmulTile(N, Dv, facts);
   const tiles = facts.isSoftware ? Math.min(MOST_TILES, Math.ceil(Math.max(M, 1) / scores.size)) : 1;
@@ -51,7 +80,7 @@ const FEW_ROWS = 16;
  * 1.8 ms, in place of 57 and 40 with tiles of 16 × 16, and lavapipe 0.5 and 0.35 in place of 12 and 14 (30 Nov 2026). On a GPU a few warps share what
  * scores loads, and in context they take keys side by side, or one warp would walk over all of them.
  */
-function fewRowsTiles({ N, H, Hk, Dv }: Problem, facts: DeviceFacts): Tiles<'scores' | 'context'> {
+function fewRowsTiles({ N, H, Hk, Dv }: Problem, facts: BasicFacts): Tiles<'scores' | 'context'> {
   const rows = (N * H) / Math.max(1, Hk) <= 4 ? 4 : FEW_ROWS; // two heights, so that few variants are compiled
   const reason = `${rows} rows a tile for heads of ${N}${facts.isSoftware ? ', for a software device' : ''}`;
   const shape = { TILE_N: rows, GROUPED: true };
@@ -75,7 +104,7 @@ function fewRowsTiles({ N, H, Hk, Dv }: Problem, facts: DeviceFacts): Tiles<'sco
 const LANES_OF_ONE_QUERY = { software: 16, gpu: 64 };
 
 /** Lanes and rows a workgroup, for a kernel whose invocations share rows of `length`, of which there are `count`. */
-export function chooseRowTiles(length: number, facts: DeviceFacts, count = Number.POSITIVE_INFINITY): Choice {
+export function chooseRowTiles(length: number, facts: BasicFacts, count = Number.POSITIVE_INFINITY): Choice {
   const lanes = count === 1 ? LANES_OF_ONE_QUERY[facts.isSoftware ? 'software' : 'gpu'] : rowLanes(length, facts);
   const reason = `${lanes} invocations a row of ${length}${facts.isSoftware ? ', for a software device' : ''}`;
   return { variant: { LANES: lanes, ROWS: count === 1 ? 1 : Math.max(1, 64 / lanes) }, reason };
@@ -86,11 +115,7 @@ export function chooseRowTiles(length: number, facts: DeviceFacts, count = Numbe
  * matrices. A device on the CPU loads slowly, and keeps sums in memory in any case: with 4 × 2 blocks SwiftShader takes 13% less time than with 2 × 2
  * (N = M = 512, 24 Nov 2026), with 4 × 4 as long. Intel's compiler spills 44 to 116 registers with two blocks and more, none with one (Mesa 26.1).
  */
-export function matmulTile(
-  height: number,
-  width: number,
-  facts: DeviceFacts,
-): { size: number; rows: number; cols: number; reason: string } {
+export function matmulTile(height: number, width: number, facts: BasicFacts): { size: number; rows: number; cols: number; reason: string } {
   const [size, rows, cols] =
     Math.min(height, width) <= 32 ? [16, 1, 1] : facts.isSoftware ? [64, 4, 2] : facts.vendor === 'intel' ? [32, 1, 1] : [64, 2, 2];
   return { size, rows, cols, reason: `tiles of ${size} for ${height}×${width}, ${rows}×${cols} blocks an invocation` };
@@ -101,7 +126,7 @@ export function matmulTile(
  * long rows faster than it meets at barriers: with N = M = 512 and H = 8, softmax in SwiftShader took 4 lanes 130 ms less than 64 lanes
  * (24 Nov 2026); 16 lanes keep the sum of a long row accurate.
  */
-function rowLanes(length: number, facts: DeviceFacts): number {
+function rowLanes(length: number, facts: BasicFacts): number {
   if (facts.isSoftware) return length <= 1024 ? 4 : 16;
   return Math.min(facts.maxComputeInvocationsPerWorkgroup, 256, Math.max(4, 2 ** Math.ceil(Math.log2(length / 8))));
 }

@@ -1,27 +1,29 @@
-/** What tile sizes depend on, and the choice of the algorithm: a pure function of the problem and what the caller forces. */
-import { AttentionError, quote } from '../contract/errors.ts';
-import type { Problem } from '../contract/problem.ts';
-import type { Variant } from '../gpu/kernel.ts';
+/** What tile sizes depend on: what a device says of itself, and what it does that no limit or feature tells. */
+import { destroyQuietly } from '../gpu/device.ts';
+import { getPipeline } from '../gpu/pipelines.ts';
+import { quadProbe } from '../kernels/quad_probe.ts';
 
-/** What tile sizes depend on. */
-export interface DeviceFacts {
+/** What a device says of itself: all that kernels without quads need. */
+export interface BasicFacts {
   readonly maxComputeInvocationsPerWorkgroup: number;
   readonly maxComputeWorkgroupStorageSize: number; // bytes
   readonly isSoftware: boolean; // the device runs on the CPU
-  readonly hasQuads: boolean; // subgroups, with quads in the order of local_invocation_index
   readonly vendor: string; // as the adapter spells it, '' where it does not tell
   readonly architecture: string;
   readonly subgroupSizes: readonly [number, number]; // least and largest
   readonly canFixSubgroupSize: boolean; // feature subgroup-size-control
 }
 
-export function deviceFacts({ limits, features, adapterInfo }: GPUDevice, hasQuads: boolean): DeviceFacts {
+export interface DeviceFacts extends BasicFacts {
+  readonly hasQuads: boolean; // subgroups, with quads in the order of local_invocation_index
+}
+
+export function basicFacts({ limits, features, adapterInfo }: GPUDevice): BasicFacts {
   const { maxComputeInvocationsPerWorkgroup, maxComputeWorkgroupStorageSize } = limits;
   return {
     maxComputeInvocationsPerWorkgroup,
     maxComputeWorkgroupStorageSize,
     isSoftware: adapterInfo?.isFallbackAdapter ?? false,
-    hasQuads,
     vendor: adapterInfo?.vendor ?? '',
     architecture: adapterInfo?.architecture ?? '',
     subgroupSizes: [adapterInfo?.subgroupMinSize ?? 4, adapterInfo?.subgroupMaxSize ?? 128],
@@ -29,29 +31,46 @@ export function deviceFacts({ limits, features, adapterInfo }: GPUDevice, hasQua
   };
 }
 
-export interface Choice {
-  readonly variant: Variant;
-  readonly reason: string;
+/** The first call on a device runs the quad probe there. */
+export async function deviceFacts(device: GPUDevice): Promise<DeviceFacts> {
+  return { ...basicFacts(device), hasQuads: await hasOrderedQuads(device) };
 }
 
-/** Choices by the kernel's name. */
-export type Tiles<Name extends string> = Readonly<Record<Name, Choice>>;
-export type ExplicitKernel = 'scores' | 'softmax' | 'context';
+const devices = /* @__PURE__ */ new WeakMap<GPUDevice, Promise<boolean>>();
 
-const MAX_FUSED_HEAD = 256; // elements of a head that the fused kernels take
+/** Whether quads, and 8 or 16 lanes of wider subgroups, have neighbouring local_invocation_index, as flash_forward_quad needs it. Tried once a device. */
+export function hasOrderedQuads(device: GPUDevice): Promise<boolean> {
+  if (!device.features.has('subgroups')) return Promise.resolve(false);
+  const known = devices.get(device) ?? probe(device).catch(() => false); // a device that cannot even be asked takes the baseline tier
+  devices.set(device, known);
+  return known;
+}
 
-/** Fused wherever it can. @throws AttentionError 'unsupported' when fused was asked for and cannot be */
-export function chooseAlgorithm(problem: Problem): { algorithm: 'explicit' | 'fused'; reason: string } {
-  const { D, Dv, returnScores, returnWeights, algorithm, forcedBy } = problem;
-  const obstacle =
-    returnScores !== undefined || returnWeights
-      ? `returnScores is ${quote(returnScores ?? 'weights')}, and the fused pass never has the N×M scores`
-      : Math.max(D, Dv) > MAX_FUSED_HEAD
-        ? `D is ${D} and Dv ${Dv}, and the fused pass takes ${MAX_FUSED_HEAD} at most`
-        : undefined;
-  const why = forcedBy === 'tuning' ? 'the fastest that tune measured' : `${algorithm} was asked for`;
-  if (algorithm === 'explicit') return { algorithm, reason: why };
-  if (obstacle === undefined) return { algorithm: 'fused', reason: algorithm === 'fused' ? why : 'auto takes fused' };
-  if (algorithm === 'fused') throw new AttentionError('unsupported', `algorithm is "fused": ${obstacle}`);
-  return { algorithm: 'explicit', reason: `auto takes explicit: ${obstacle}` };
+const label = 'quad_probe';
+
+async function probe(device: GPUDevice): Promise<boolean> {
+  const pipeline = await getPipeline(device, quadProbe, {});
+  const out = device.createBuffer({ label, size: 4, usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC });
+  const staging = device.createBuffer({ label, size: 4, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST });
+  try {
+    return await isOrdered(device, pipeline, out, staging);
+  } finally {
+    for (const buffer of [out, staging]) destroyQuietly(buffer);
+  }
+}
+
+async function isOrdered(device: GPUDevice, pipeline: GPUComputePipeline, out: GPUBuffer, staging: GPUBuffer): Promise<boolean> {
+  const encoder = device.createCommandEncoder({ label });
+  const pass = encoder.beginComputePass({ label });
+  pass.setPipeline(pipeline);
+  pass.setBindGroup(
+    0,
+    device.createBindGroup({ label, layout: pipeline.getBindGroupLayout(0), entries: [{ binding: 0, resource: { buffer: out } }] }),
+  );
+  pass.dispatchWorkgroups(4);
+  pass.end();
+  encoder.copyBufferToBuffer(out, 0, staging, 0, 4);
+  device.queue.submit([encoder.finish()]);
+  await staging.mapAsync(GPUMapMode.READ);
+  return new Uint32Array(staging.getMappedRange())[0] === 0;
 }

@@ -1,13 +1,12 @@
 /** Chooses the fused kernel and its tiles: a pure function of the problem, the device's facts and what the caller forces. Loaded when first needed. */
-
 import { isVec4, type Problem } from '../contract/problem.ts';
 import type { Variant } from '../gpu/kernel.ts';
 import { scoreFlags } from '../kernels/band.ts';
 import { hasTail, skipsZeros } from '../kernels/context.ts';
 import { checkBaselineTiles, checkDecodeTiles, checkQuadTiles, checkRowTiles, rowTails } from './checks.ts';
-import { force, forcedOf, rowsAtATime } from './choice.ts';
+import { type Choice, force, forcedOf, rowsAtATime } from './choice.ts';
 import { decodeTiles, isDecode } from './decode.ts';
-import type { Choice, DeviceFacts } from './facts.ts';
+import type { DeviceFacts } from './facts.ts';
 import { leastShape, quadClassOf, quadShape } from './quad-classes.ts';
 
 export type FusedKernel = 'flash_forward' | 'flash_forward_quad' | 'flash_forward_row' | 'flash_decode';

@@ -1,12 +1,27 @@
 /** A layer compiled for inputs of one shape: its tensors, and the dispatches of both directions. */
+import type { AttentionPlan, AttentionTensors, BackwardTensors } from '../contract/api.ts';
 import { AttentionError, quote } from '../contract/errors.ts';
 import { type HostInput, readFloats } from '../contract/host-data.ts';
 import type { GpuTensor, HostTensor } from '../contract/tensor.ts';
 import type { PlanSizes } from '../contract/trainable-options.ts';
 import type { PlannedKernel, TrainablePlan } from '../contract/training.ts';
-import type { AttentionPlan, AttentionTensors, BackwardTensors } from '../plan/plan.ts';
-import type { Layer } from './layer.ts';
-import { type Operation, Parts, product, rowsOf, type Sequence, submit, transposed } from './sequence.ts';
+import type { Session } from '../gpu/session.ts';
+import { planProblem } from '../plan/calls.ts';
+import type { ParameterSet } from './parameters.ts';
+import { type Operation, Parts, product, rowsOf, type Sequence, transposed } from './sequence.ts';
+
+/** What a plan needs of its layer. */
+export interface PlannedLayer {
+  readonly session: Session;
+  readonly width: number;
+  readonly heads: number;
+  readonly isCausal: boolean;
+  readonly weights: ParameterSet;
+  /** @throws AttentionError 'device-lost' when the layer or its device has ended */
+  check(caller: string): void;
+  /** Called by a plan that is destroyed. */
+  forget(plan: LayerPlan): void;
+}
 
 /** Everything that a plan owns, by its formula's letter. d…: gradients, where there is a backward pass. */
 interface Tensors {
@@ -40,7 +55,7 @@ export class LayerPlan implements TrainablePlan {
   private isDestroyed = false;
 
   private constructor(
-    private readonly layer: Layer,
+    private readonly layer: PlannedLayer,
     tensors: Tensors,
     private readonly parts: Parts,
     private readonly attention: AttentionPlan,
@@ -63,16 +78,16 @@ export class LayerPlan implements TrainablePlan {
   }
 
   /** @throws AttentionError 'limit', 'compile', 'device-lost' */
-  static async create(caller: string, layer: Layer, sizes: PlanSizes): Promise<LayerPlan> {
-    const parts = new Parts(caller, layer.on);
+  static async create(caller: string, layer: PlannedLayer, sizes: PlanSizes): Promise<LayerPlan> {
+    const parts = new Parts(caller, layer.session);
     return parts.whole(() => LayerPlan.compile(layer, sizes, parts));
   }
 
-  private static async compile(layer: Layer, sizes: PlanSizes, parts: Parts): Promise<LayerPlan> {
-    const { on, heads, isCausal } = layer;
+  private static async compile(layer: PlannedLayer, sizes: PlanSizes, parts: Parts): Promise<LayerPlan> {
+    const { session, heads, isCausal } = layer;
     const tensors = makeTensors(layer, sizes, parts);
     const views = headViews(tensors, sizes, heads);
-    const planned = on.plan({
+    const planned = planProblem(session, {
       ...{ q: views.q, k: views.k, v: views.v, out: views.out, isCausal },
       ...(sizes.backward && { backward: { gradient: views.gradient!, dq: views.dq!, dk: views.dk!, dv: views.dv! } }),
       ...(sizes.returnWeights && { returnScores: 'weights' as const }),
@@ -143,14 +158,14 @@ export class LayerPlan implements TrainablePlan {
     const { data, shape } = readFloats(`${caller}: ${name}`, given);
     if (quote(shape) !== quote(to.shape))
       throw new AttentionError('shape', `${caller}: ${name} is ${quote(shape)}, the plan has ${quote(to.shape)}`);
-    const { on } = this.layer;
-    on.pool.write(to.buffer, 0, Float32Array.from(data).buffer, caller);
-    const [, result] = await Promise.all([submit(on, caller, this.own, encode), on.download(from)]); // at once: the next call writes over it
+    const { session } = this.layer;
+    session.pool.write(to.buffer, 0, Float32Array.from(data).buffer, caller);
+    const [, result] = await Promise.all([session.submit(caller, this.own, encode), session.download(from)]); // at once: the next call writes over it
     return result;
   }
 }
 
-function makeTensors({ width, heads }: Layer, { batch, length, backward, returnWeights }: PlanSizes, parts: Parts): Tensors {
+function makeTensors({ width, heads }: PlannedLayer, { batch, length, backward, returnWeights }: PlanSizes, parts: Parts): Tensors {
   const rows = (name: string, times = 1) => parts.tensor(name, [batch, length, times * width]);
   return {
     ...{ x: rows('x'), qkv: rows('qkv', 3), context: rows('context'), y: rows('y') },
@@ -178,7 +193,7 @@ function headViews(tensors: Tensors, { batch, length }: PlanSizes, heads: number
 }
 
 /** The matrices [out, in] of a layer: the three of the inputs as one of 3 · width outputs, and each. */
-function matrices({ weights, width }: Layer, of: 'values' | 'gradients') {
+function matrices({ weights, width }: PlannedLayer, of: 'values' | 'gradients') {
   const query = weights.tensor('queryWeights', of);
   return {
     query,
@@ -190,37 +205,37 @@ function matrices({ weights, width }: Layer, of: 'values' | 'gradients') {
 }
 
 function forwardOperations(
-  layer: Layer,
+  layer: PlannedLayer,
   { x, qkv, context, y }: Tensors,
   { batch, length }: PlanSizes,
 ): Record<'inputs' | 'outputs', Operation[]> {
-  const { on, width } = layer;
+  const { session, width } = layer;
   const own = matrices(layer, 'values');
   return {
-    inputs: [product(on, [batch * length, width, 3 * width], rowsOf(x), transposed(rowsOf(own.inputs)), qkv)],
-    outputs: [product(on, [batch * length, width, width], rowsOf(context), transposed(rowsOf(own.output)), y)],
+    inputs: [product(session, [batch * length, width, 3 * width], rowsOf(x), transposed(rowsOf(own.inputs)), qkv)],
+    outputs: [product(session, [batch * length, width, width], rowsOf(context), transposed(rowsOf(own.output)), y)],
   };
 }
 
 /** dContext = dY W, dW = dYᵀ context for the outputs; for the inputs dX = Σ dQ W over query, key and value, and each dW = dQᵀ x. */
 async function backwardSequences(
-  layer: Layer,
+  layer: PlannedLayer,
   tensors: Tensors,
   { batch, length }: PlanSizes,
   parts: Parts,
 ): Promise<Record<'dOutputs' | 'dInputs', Sequence>> {
-  const { on, width } = layer;
+  const { session, width } = layer;
   const rows = batch * length;
   const { x, context, dY, dContext, dQ, dK, dV, dX } = tensors as Required<Tensors>;
   const [own, gradients] = [matrices(layer, 'values'), matrices(layer, 'gradients')];
   const ofInput = (gradient: GpuTensor, name: 'query' | 'key' | 'value', accumulates: boolean): Operation[] => [
-    product(on, [rows, width, width], rowsOf(gradient), rowsOf(own[name]), dX, { accumulates }),
-    product(on, [width, rows, width], transposed(rowsOf(gradient)), rowsOf(x), gradients[name]),
+    product(session, [rows, width, width], rowsOf(gradient), rowsOf(own[name]), dX, { accumulates }),
+    product(session, [width, rows, width], transposed(rowsOf(gradient)), rowsOf(x), gradients[name]),
   ];
   return {
     dOutputs: await parts.sequence([
-      product(on, [rows, width, width], rowsOf(dY), rowsOf(own.output), dContext),
-      product(on, [width, rows, width], transposed(rowsOf(dY)), rowsOf(context), gradients.output),
+      product(session, [rows, width, width], rowsOf(dY), rowsOf(own.output), dContext),
+      product(session, [width, rows, width], transposed(rowsOf(dY)), rowsOf(context), gradients.output),
     ]),
     dInputs: await parts.sequence([...ofInput(dQ, 'query', false), ...ofInput(dK, 'key', true), ...ofInput(dV, 'value', true)]),
   };

@@ -1,9 +1,7 @@
 /** A layer of trainable self-attention on one device. Loaded when it is first used. */
-
-import { DeviceAttention } from '../attention.ts';
 import { type AdamOptions, normalizeAdam } from '../contract/adam-options.ts';
 import type { Attention } from '../contract/api.ts';
-import { AttentionError, quote } from '../contract/errors.ts';
+import { AttentionError } from '../contract/errors.ts';
 import type { HostInput } from '../contract/host-data.ts';
 import {
   checkParameters,
@@ -13,34 +11,28 @@ import {
   normalizeTrainable,
   type SelfAttentionParameters,
   type TrainableOptions,
+  type TrainablePlanOptions,
 } from '../contract/trainable-options.ts';
-import type { TrainablePlanOptions, TrainableSelfAttention } from '../contract/training.ts';
-import { LayerPlan } from './layer-plan.ts';
+import type { TrainableSelfAttention } from '../contract/training.ts';
+import { type Session, sessionOf } from '../gpu/session.ts';
+import { LayerPlan, type PlannedLayer } from './layer-plan.ts';
 import { ParameterSet } from './parameters.ts';
-import { submit } from './sequence.ts';
-
-/** @throws AttentionError 'option' */
-export function checkAttention(caller: string, attention: unknown): asserts attention is DeviceAttention {
-  if (!(attention instanceof DeviceAttention))
-    throw new AttentionError('option', `${caller}: attention is ${quote(attention)}: need what createAttention gave`);
-  attention.lifeline.check(caller);
-}
 
 export async function makeLayer(caller: string, attention: Attention, options: TrainableOptions): Promise<Layer> {
   const normal = normalizeTrainable(caller, options);
-  checkAttention(caller, attention);
+  const session = sessionOf(caller, attention);
   const { width } = normal;
-  const parameters = await attention.lifeline.wait(
+  const parameters = await session.lifeline.wait(
     caller,
     // Matrices as [out, in], as PyTorch's in_proj_weight: so the three inputs' projections are one product.
-    ParameterSet.create(caller, attention, Object.fromEntries(MATRICES.map((name) => [name, [width, width]]))),
+    ParameterSet.create(caller, session, Object.fromEntries(MATRICES.map((name) => [name, [width, width]]))),
   );
-  const layer = new Layer(attention, normal, parameters);
+  const layer = new Layer(session, normal, parameters);
   layer.load(initialLayer(normal));
   return layer;
 }
 
-export class Layer implements TrainableSelfAttention {
+export class Layer implements TrainableSelfAttention, PlannedLayer {
   readonly width: number;
   readonly heads: number;
   readonly isCausal: boolean;
@@ -48,7 +40,7 @@ export class Layer implements TrainableSelfAttention {
   private isDestroyed = false;
 
   constructor(
-    readonly on: DeviceAttention,
+    readonly session: Session,
     { width, heads, isCausal }: Required<TrainableOptions>,
     readonly weights: ParameterSet,
   ) {
@@ -61,7 +53,7 @@ export class Layer implements TrainableSelfAttention {
     const caller = 'plan';
     this.check(caller);
     const sizes = normalizePlan(caller, options);
-    const plan = await this.on.lifeline.wait(caller, LayerPlan.create(caller, this, sizes));
+    const plan = await this.session.lifeline.wait(caller, LayerPlan.create(caller, this, sizes));
     if (this.isDestroyed) plan.destroy();
     this.check(caller);
     this.plans.add(plan);
@@ -93,7 +85,7 @@ export class Layer implements TrainableSelfAttention {
 
   async update(options: AdamOptions = {}): Promise<void> {
     normalizeAdam('update', options);
-    await submit(this.on, 'update', this.weights.own, (pass) => this.encodeUpdate(pass, options));
+    await this.session.submit('update', this.weights.own, (pass) => this.encodeUpdate(pass, options));
   }
 
   destroy(): void {
@@ -105,7 +97,7 @@ export class Layer implements TrainableSelfAttention {
 
   /** @throws AttentionError 'device-lost' */
   check(caller: string): void {
-    this.on.lifeline.check(caller);
+    this.session.lifeline.check(caller);
     if (this.isDestroyed) throw new AttentionError('device-lost', `${caller}: this layer was destroyed`);
   }
 

@@ -1,10 +1,9 @@
 /** Trainable parameters of one device: values, gradients and Adam's moments as flat lists, with a place for each named matrix. */
-
-import type { DeviceAttention } from '../attention.ts';
 import { type AdamOptions, normalizeAdam } from '../contract/adam-options.ts';
 import { elementCount, type GpuTensor } from '../contract/tensor.ts';
 import { packParams } from '../gpu/kernel.ts';
 import { getPipeline } from '../gpu/pipelines.ts';
+import type { Session } from '../gpu/session.ts';
 import { adam, adamDispatch, adamParams, type Range } from '../kernels/adam.ts';
 import { Parts } from './sequence.ts';
 
@@ -23,7 +22,7 @@ export class ParameterSet {
   private nextSlot = 0;
 
   private constructor(
-    private readonly on: DeviceAttention,
+    private readonly session: Session,
     private readonly places: ReadonlyMap<string, { readonly first: number; readonly shape: readonly number[] }>,
     readonly values: GpuTensor,
     readonly gradients: GpuTensor,
@@ -38,14 +37,14 @@ export class ParameterSet {
   }
 
   /** @param shapes by name, in the order of their places @throws AttentionError 'limit', 'compile', 'device-lost' */
-  static async create(caller: string, on: DeviceAttention, shapes: Readonly<Record<string, readonly number[]>>): Promise<ParameterSet> {
-    const pipeline = await getPipeline(on.device, adam, {});
-    const parts = new Parts(caller, on);
-    return parts.whole(async () => ParameterSet.make(on, shapes, pipeline, parts));
+  static async create(caller: string, session: Session, shapes: Readonly<Record<string, readonly number[]>>): Promise<ParameterSet> {
+    const pipeline = await getPipeline(session.device, adam, {});
+    const parts = new Parts(caller, session);
+    return parts.whole(async () => ParameterSet.make(session, shapes, pipeline, parts));
   }
 
   private static make(
-    on: DeviceAttention,
+    session: Session,
     shapes: Readonly<Record<string, readonly number[]>>,
     pipeline: GPUComputePipeline,
     parts: Parts,
@@ -58,7 +57,7 @@ export class ParameterSet {
     }
     const list = (name: string, ...shape: number[]) => parts.tensor(name, shape);
     const [values, gradients, moments] = [list('parameters', total), list('gradients', total), list('moments', 2, total)];
-    const stride = Math.max(on.device.limits.minUniformBufferOffsetAlignment, 64);
+    const stride = Math.max(session.device.limits.minUniformBufferOffsetAlignment, 64);
     const uniforms = parts.uniforms(stride * SLOTS);
     const size = 4 * adamParams({ first: 0, count: 1 }, total, 1, normalizeAdam('adam')).length;
     const layout = pipeline.getBindGroupLayout(0);
@@ -68,10 +67,10 @@ export class ParameterSet {
         binding,
         resource: name === 'params' ? { buffer: uniforms, offset: slot * stride, size } : { buffer: bound[name]!.buffer },
       }));
-      return on.device.createBindGroup({ label: `adam ${slot}`, layout, entries });
+      return session.device.createBindGroup({ label: `adam ${slot}`, layout, entries });
     });
-    const made = new ParameterSet(on, places, values, gradients, moments, parts, uniforms, stride, pipeline, groups);
-    on.pool.write(gradients.buffer, 0, new ArrayBuffer(4 * total)); // an update before the first backward pass changes nothing
+    const made = new ParameterSet(session, places, values, gradients, moments, parts, uniforms, stride, pipeline, groups);
+    session.pool.write(gradients.buffer, 0, new ArrayBuffer(4 * total)); // an update before the first backward pass changes nothing
     made.restart();
     return made;
   }
@@ -94,17 +93,17 @@ export class ParameterSet {
   }
 
   write(name: string, data: ArrayLike<number>): void {
-    this.on.pool.write(this.values.buffer, 4 * this.places.get(name)!.first, Float32Array.from(data).buffer, 'load');
+    this.session.pool.write(this.values.buffer, 4 * this.places.get(name)!.first, Float32Array.from(data).buffer, 'load');
   }
 
   /** Forgets the gradients so far: the next update is the first. */
   restart(): void {
     this.step = 0;
-    this.on.pool.write(this.moments.buffer, 0, new ArrayBuffer(4 * elementCount(this.moments.shape)), 'load');
+    this.session.pool.write(this.moments.buffer, 0, new ArrayBuffer(4 * elementCount(this.moments.shape)), 'load');
   }
 
   async read(of: 'values' | 'gradients'): Promise<ReadonlyMap<string, Float32Array>> {
-    const data = (await this.on.pool.download(this[of])).data as Float32Array;
+    const data = (await this.session.pool.download(this[of])).data as Float32Array;
     return new Map([...this.places].map(([name, { first, shape }]) => [name, data.slice(first, first + elementCount(shape))]));
   }
 
@@ -116,7 +115,7 @@ export class ParameterSet {
       const slot = this.nextSlot;
       this.nextSlot = (slot + 1) % SLOTS;
       const { params, grid } = adamDispatch(range, this.total, this.step, options);
-      this.on.pool.write(this.uniforms, slot * this.stride, packParams(params), 'encodeUpdate');
+      this.session.pool.write(this.uniforms, slot * this.stride, packParams(params), 'encodeUpdate');
       pass.setBindGroup(0, this.groups[slot]!);
       pass.dispatchWorkgroups(...grid);
     }

@@ -1,14 +1,12 @@
 /** The gradients of a linear projection, as three products of the kernel `project` on transposed views. Loaded when it is first used. */
-
-import type { DeviceAttention } from '../attention.ts';
 import type { ProjectionGradients } from '../contract/api.ts';
 import { AttentionError, quote } from '../contract/errors.ts';
 import { requireDType } from '../contract/problem.ts';
-import { checkLayout, type GpuTensor, type Layout } from '../contract/tensor.ts';
+import { checkLayout, dense, type GpuTensor, type Layout } from '../contract/tensor.ts';
 import type { Step } from '../gpu/program.ts';
+import type { Session } from '../gpu/session.ts';
 import { type Matrix, normalizeProjection, productDispatch, rowStride } from '../kernels/project.ts';
-import { dense } from '../plan/bind.ts';
-import { deviceFacts } from '../tiles/facts.ts';
+import { basicFacts } from '../tiles/facts.ts';
 import { chooseProjectTiles } from '../tiles/project.ts';
 
 /** One product: its step, which tensor each binding stands for, and the shape of what it gives. */
@@ -23,28 +21,28 @@ const transposed = ({ layout, row, col }: Matrix): Matrix => ({ layout, row: col
 
 /** `Attention.projectBackward` */
 export async function projectionGradients(
-  on: DeviceAttention,
+  session: Session,
   gradient: GpuTensor,
   x: GpuTensor,
   weights: GpuTensor,
 ): Promise<ProjectionGradients> {
   const given = { gradient, x, weights };
-  const products = productsOf(given, on.device);
-  for (const [name, tensor] of Object.entries(given)) on.checkInput(`${caller}: ${name}`, tensor);
-  const one = on.pool.upload([1], [1]);
+  const products = productsOf(given, session.device);
+  for (const [name, tensor] of Object.entries(given)) session.checkInput(`${caller}: ${name}`, tensor);
+  const one = session.pool.upload([1], [1]);
   const tensors = { ...given, one };
   const made: GpuTensor[] = [];
   try {
     for (const { step, reads, shape } of products) {
       const inputs = { x: tensors[reads.x], w: tensors[reads.w] };
-      const { y } = await on.runStep(caller, step, inputs, { y: { shape, dtype: 'f32' } });
+      const { y } = await session.runStep(caller, step, inputs, { y: { shape, dtype: 'f32' } });
       made.push(y!);
     }
   } catch (error) {
-    for (const { buffer } of made) on.pool.recycle(buffer);
+    for (const { buffer } of made) session.pool.recycle(buffer);
     throw error;
   } finally {
-    on.pool.recycle(one.buffer);
+    session.pool.recycle(one.buffer);
   }
   const [dX, dWeights, dBias] = made as [GpuTensor, GpuTensor, GpuTensor];
   return { x: dX, weights: dWeights, bias: dBias };
@@ -64,7 +62,7 @@ function productsOf({ gradient, x, weights }: Record<'gradient' | 'x' | 'weights
     throw new AttentionError('shape', `${caller}: ${got}: need a gradient of ${quote(outShape)}`);
   }
 
-  const facts = deviceFacts(device, false);
+  const facts = basicFacts(device);
   const product = (sizes: readonly [number, number, number], left: Matrix, right: Matrix): Step => {
     const { variant, reason } = chooseProjectTiles({ rows: sizes[0], outWidth: sizes[2] }, facts);
     return { ...productDispatch(sizes, left, right, variant, device.limits.minStorageBufferOffsetAlignment), reason };

@@ -1,10 +1,10 @@
 /** Dispatches on tensors that stay the same, and the matrix products among them. */
-import type { DeviceAttention } from '../attention.ts';
 import { checkLayout, type DType, type GpuTensor, type Layout } from '../contract/tensor.ts';
 import type { Dispatch } from '../gpu/kernel.ts';
 import { bindingOf, checkBinding, Program, type Resources, type Step } from '../gpu/program.ts';
+import type { Session } from '../gpu/session.ts';
 import { type Matrix, productDispatch, rowStride } from '../kernels/project.ts';
-import { deviceFacts } from '../tiles/facts.ts';
+import { basicFacts } from '../tiles/facts.ts';
 import { chooseProjectTiles } from '../tiles/project.ts';
 
 /** A dispatch, and its tensors by binding name. */
@@ -19,15 +19,15 @@ export const layoutOf = (tensor: GpuTensor): Layout => checkLayout('tensor', ten
 /** A dispatch's tensors are bound once: encoding them again makes nothing on the GPU. */
 export class Sequence {
   private constructor(
-    private readonly on: DeviceAttention,
+    private readonly session: Session,
     private readonly program: Program,
     private readonly steps: readonly Step[],
     private readonly resources: Resources,
   ) {}
 
   /** @throws AttentionError 'limit' or 'compile' */
-  static async create(caller: string, on: DeviceAttention, operations: readonly Operation[]): Promise<Sequence> {
-    const alignment = on.device.limits.minStorageBufferOffsetAlignment;
+  static async create(caller: string, session: Session, operations: readonly Operation[]): Promise<Sequence> {
+    const alignment = session.device.limits.minStorageBufferOffsetAlignment;
     const own = (i: number, name: string) => `${i}.${name}`; // every step has its own x and y
     const steps = operations.map(({ dispatch, reason, tensors }, i): Step => {
       const resources = Object.fromEntries(Object.keys(tensors).map((name) => [name, own(i, name)]));
@@ -36,7 +36,7 @@ export class Sequence {
     const bound = operations.flatMap(({ tensors }, i) =>
       Object.entries(tensors).map(([name, tensor]) => [own(i, name), bindingOf(tensor.buffer, layoutOf(tensor), alignment)]),
     );
-    return new Sequence(on, await Program.create(caller, on.pool, steps), steps, Object.fromEntries(bound));
+    return new Sequence(session, await Program.create(caller, session.pool, steps), steps, Object.fromEntries(bound));
   }
 
   get kernels(): readonly { name: string; variant: Dispatch['variant']; reason: string }[] {
@@ -44,7 +44,7 @@ export class Sequence {
   }
 
   encode(pass: GPUComputePassEncoder): void {
-    this.program.encode('encode', pass, this.steps, this.resources, this.on.absent);
+    this.program.encode('encode', pass, this.steps, this.resources, this.session.absent);
   }
 
   destroy(): void {
@@ -67,14 +67,14 @@ export const transposed = (matrix: Operand): Operand => ({ ...matrix, row: matri
 
 /** y = x [rows, inner] · w [inner, cols], plus a bias, or plus what is in y already. */
 export function product(
-  { device }: DeviceAttention,
+  { device }: Session,
   sizes: readonly [rows: number, inner: number, cols: number],
   x: Operand,
   w: Operand,
   y: GpuTensor,
   { bias, accumulates = false }: { bias?: GpuTensor; accumulates?: boolean } = {},
 ): Operation {
-  const { variant, reason } = chooseProjectTiles({ rows: sizes[0], outWidth: sizes[2] }, deviceFacts(device, false));
+  const { variant, reason } = chooseProjectTiles({ rows: sizes[0], outWidth: sizes[2] }, basicFacts(device));
   const alignment = device.limits.minStorageBufferOffsetAlignment;
   const dispatch = productDispatch(sizes, x, w, variant, alignment, bias && layoutOf(bias), { y: layoutOf(y), accumulates });
   return { dispatch, reason, tensors: { x: x.tensor, w: w.tensor, y, ...(bias && { bias }) } };
@@ -87,13 +87,13 @@ export class Parts {
 
   constructor(
     private readonly caller: string,
-    private readonly on: DeviceAttention,
+    private readonly session: Session,
   ) {}
 
   /** A dense tensor with undefined content. @throws AttentionError 'limit' where it does not fit one binding */
   tensor(name: string, shape: readonly number[], dtype: DType = 'f32'): GpuTensor {
     const what = `${this.caller}: ${name}`;
-    const { pool, device } = this.on;
+    const { pool, device } = this.session;
     checkBinding(what, checkLayout(what, { shape, dtype }, 'output'), device.limits);
     const tensor = pool.kept(what, shape, dtype);
     this.tensors.push(tensor);
@@ -103,7 +103,7 @@ export class Parts {
 
   /** Uniforms. Commands that were recorded with them cannot be submitted after the end. */
   uniforms(bytes: number): GPUBuffer {
-    const { pool } = this.on;
+    const { pool } = this.session;
     const buffer = pool.allocate(`${this.caller}: uniforms`, bytes, GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST);
     this.ends.push(() => pool.discard(buffer));
     return buffer;
@@ -111,7 +111,7 @@ export class Parts {
 
   /** @throws AttentionError 'limit' or 'compile' */
   sequence(operations: readonly Operation[]): Promise<Sequence> {
-    return this.add(Sequence.create(this.caller, this.on, operations));
+    return this.add(Sequence.create(this.caller, this.session, operations));
   }
 
   async add<T extends { destroy(): void }>(making: Promise<T>): Promise<T> {
@@ -133,18 +133,4 @@ export class Parts {
   destroy(): void {
     for (const end of this.ends.splice(0).reverse()) end();
   }
-}
-
-/** Records one pass and submits it. An error says so when one of the tensors could not be allocated. */
-export function submit(
-  on: DeviceAttention,
-  caller: string,
-  tensors: readonly GpuTensor[],
-  record: (pass: GPUComputePassEncoder) => void,
-): Promise<void> {
-  return on.pool.submit(caller, tensors, (encoder) => {
-    const pass = encoder.beginComputePass({ label: caller });
-    record(pass);
-    pass.end();
-  });
 }

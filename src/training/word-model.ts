@@ -11,35 +11,37 @@ import {
   normalizeWordAdam,
   normalizeWordModel,
   TABLES,
+  type TrainablePlanOptions,
   type WordAdamOptions,
   type WordModelOptions,
   type WordModelParameters,
 } from '../contract/trainable-options.ts';
-import type { TrainablePlanOptions, WordModel } from '../contract/training.ts';
-import { checkAttention, type Layer, makeLayer } from './layer.ts';
+import type { WordModel } from '../contract/training.ts';
+import { sessionOf } from '../gpu/session.ts';
+import { type Layer, makeLayer } from './layer.ts';
 import { ParameterSet } from './parameters.ts';
-import { Parts, submit } from './sequence.ts';
-import { WordModelPlan } from './word-plan.ts';
+import { Parts } from './sequence.ts';
+import { type PlannedWords, WordModelPlan } from './word-plan.ts';
 
 type Shapes = Readonly<Record<string, readonly number[]>>;
 
 export async function makeWordModel(caller: string, attention: Attention, options: WordModelOptions): Promise<Words> {
   const normal = normalizeWordModel(caller, options);
-  checkAttention(caller, attention);
+  const session = sessionOf(caller, attention);
   const { width, heads, isCausal, seed } = normal;
   const initial = initialTables(normal);
   const shapes = Object.fromEntries(TABLES.map((name) => [name, initial[name].shape]));
-  const parts = new Parts(caller, attention);
+  const parts = new Parts(caller, session);
   return parts.whole(async () => {
     const layer = await parts.add(makeLayer(caller, attention, { width, heads, isCausal, seed }));
-    const tables = await parts.add(attention.lifeline.wait(caller, ParameterSet.create(caller, attention, shapes)));
+    const tables = await parts.add(session.lifeline.wait(caller, ParameterSet.create(caller, session, shapes)));
     const model = new Words(normal, layer, tables, shapes, parts);
     model.load(initial);
     return model;
   });
 }
 
-export class Words implements WordModel {
+export class Words implements WordModel, PlannedWords {
   readonly vocabulary: number;
   readonly length: number;
   private readonly plans = new Set<WordModelPlan>();
@@ -54,7 +56,7 @@ export class Words implements WordModel {
     private readonly parts: Parts,
   ) {
     this.one = parts.tensor('one', [1]);
-    layer.on.pool.write(this.one.buffer, 0, Float32Array.of(1).buffer);
+    layer.session.pool.write(this.one.buffer, 0, Float32Array.of(1).buffer);
     this.vocabulary = vocabulary;
     this.length = length;
   }
@@ -65,7 +67,7 @@ export class Words implements WordModel {
     if (options !== null && typeof options === 'object' && 'length' in options)
       throw new AttentionError('option', `${caller}: length is ${quote(options.length)}: the model's is ${this.length}, need no other`);
     const sizes = normalizePlan(caller, { ...options, length: this.length });
-    const plan = await this.layer.on.lifeline.wait(caller, WordModelPlan.create(caller, this, sizes));
+    const plan = await this.layer.session.lifeline.wait(caller, WordModelPlan.create(caller, this, sizes));
     if (this.isDestroyed) plan.destroy();
     this.check(caller);
     this.plans.add(plan);
@@ -105,7 +107,7 @@ export class Words implements WordModel {
 
   async update(options: WordAdamOptions = {}): Promise<void> {
     normalizeWordAdam('update', options);
-    await submit(this.layer.on, 'update', [...this.layer.weights.own, ...this.tables.own], (pass) => this.encodeUpdate(pass, options));
+    await this.layer.session.submit('update', [...this.layer.weights.own, ...this.tables.own], (pass) => this.encodeUpdate(pass, options));
   }
 
   destroy(): void {
@@ -117,7 +119,7 @@ export class Words implements WordModel {
 
   /** @throws AttentionError 'device-lost' */
   check(caller: string): void {
-    this.layer.on.lifeline.check(caller);
+    this.layer.session.lifeline.check(caller);
     if (this.isDestroyed) throw new AttentionError('device-lost', `${caller}: this model was destroyed`);
   }
 

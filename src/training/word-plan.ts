@@ -1,19 +1,31 @@
 /** A word model compiled for a number of sentences: its layer's plan, and what comes before and after it. */
-
 import { AttentionError } from '../contract/errors.ts';
 import type { Integers } from '../contract/host-data.ts';
-import type { GpuTensor } from '../contract/tensor.ts';
+import { dense, type GpuTensor } from '../contract/tensor.ts';
 import { checkTokens, normalizeWordAdam, type PlanSizes, type WordAdamOptions } from '../contract/trainable-options.ts';
 import type { PlannedKernel, WordOutput, WordPlan } from '../contract/training.ts';
 import { crossEntropyDispatch } from '../kernels/cross_entropy.ts';
 import { embeddingDispatch } from '../kernels/embedding.ts';
 import { embeddingBackwardDispatch } from '../kernels/embedding_backward.ts';
-import { dense } from '../plan/bind.ts';
 import { chooseRowTiles } from '../tiles/explicit.ts';
-import { deviceFacts } from '../tiles/facts.ts';
-import type { LayerPlan } from './layer-plan.ts';
-import { layoutOf, type Operand, type Operation, Parts, product, rowsOf, type Sequence, submit, transposed } from './sequence.ts';
-import type { Words } from './word-model.ts';
+import { basicFacts } from '../tiles/facts.ts';
+import type { LayerPlan, PlannedLayer } from './layer-plan.ts';
+import type { ParameterSet } from './parameters.ts';
+import { layoutOf, type Operand, type Operation, Parts, product, rowsOf, type Sequence, transposed } from './sequence.ts';
+
+/** What a plan needs of its model. */
+export interface PlannedWords {
+  readonly vocabulary: number;
+  readonly length: number;
+  readonly layer: PlannedLayer & { plan(sizes: PlanSizes): Promise<LayerPlan> };
+  readonly tables: ParameterSet;
+  readonly one: GpuTensor; // [1]: what sums are products with
+  /** @throws AttentionError 'device-lost' when the model or its device has ended */
+  check(caller: string): void;
+  /** Called by a plan that is destroyed. */
+  forget(plan: WordModelPlan): void;
+  encodeUpdate(pass: GPUComputePassEncoder, options: WordAdamOptions): void;
+}
 
 interface Tensors {
   readonly tokens: GpuTensor; // u32 [batch, length]
@@ -36,7 +48,7 @@ export class WordModelPlan implements WordPlan {
   private isDestroyed = false;
 
   private constructor(
-    private readonly model: Words,
+    private readonly model: PlannedWords,
     private readonly batch: number,
     private readonly layer: LayerPlan,
     private readonly parts: Parts,
@@ -60,12 +72,12 @@ export class WordModelPlan implements WordPlan {
   }
 
   /** @throws AttentionError 'limit', 'compile', 'device-lost' */
-  static async create(caller: string, model: Words, sizes: PlanSizes): Promise<WordModelPlan> {
-    const parts = new Parts(caller, model.layer.on);
+  static async create(caller: string, model: PlannedWords, sizes: PlanSizes): Promise<WordModelPlan> {
+    const parts = new Parts(caller, model.layer.session);
     return parts.whole(() => WordModelPlan.compile(model, sizes, parts));
   }
 
-  private static async compile(model: Words, sizes: PlanSizes, parts: Parts): Promise<WordModelPlan> {
+  private static async compile(model: PlannedWords, sizes: PlanSizes, parts: Parts): Promise<WordModelPlan> {
     const { batch, length, backward } = sizes;
     const layer = await parts.add(model.layer.plan(sizes));
     const rows = [batch, length];
@@ -103,9 +115,9 @@ export class WordModelPlan implements WordPlan {
   async forward(tokens: Integers, targets?: Integers): Promise<WordOutput> {
     const none = { length: this.batch * this.model.length };
     this.write('forward', tokens, targets ?? Array.from(none, () => -1));
-    const { on } = this.model.layer;
-    const computed = submit(on, 'forward', this.own, (pass) => this.encode(pass));
-    const reads = [on.download(this.logits), on.download(this.losses), this.weights && on.download(this.weights)] as const; // at once: the next call writes over them
+    const { session } = this.model.layer;
+    const computed = session.submit('forward', this.own, (pass) => this.encode(pass));
+    const reads = [session.download(this.logits), session.download(this.losses), this.weights && session.download(this.weights)] as const; // at once: the next call writes over them
     const [logits, losses, weights] = await Promise.all([...reads, computed] as const);
     return { logits, losses, ...(weights && { weights }) };
   }
@@ -115,13 +127,13 @@ export class WordModelPlan implements WordPlan {
     normalizeWordAdam(caller, options);
     if (!this.sequences.dClassify) throw new AttentionError('option', `${caller}: this plan was made without backward: true`);
     this.write(caller, tokens, targets);
-    const { on } = this.model.layer;
-    const step = submit(on, caller, this.own, (pass) => {
+    const { session } = this.model.layer;
+    const step = session.submit(caller, this.own, (pass) => {
       this.encode(pass);
       this.encodeBackward(pass);
       this.model.encodeUpdate(pass, options);
     });
-    const [, { data }] = await Promise.all([step, on.download(this.losses)]);
+    const [, { data }] = await Promise.all([step, session.download(this.losses)]);
     return (data as Float32Array).reduce((sum, loss) => sum + loss, 0) / this.batch;
   }
 
@@ -143,31 +155,31 @@ export class WordModelPlan implements WordPlan {
     const sizes = { batch: this.batch, length };
     const check = (name: 'tokens' | 'targets', values: Integers) => checkTokens(caller, name, values, sizes, vocabulary).buffer;
     const bytes = { tokens: check('tokens', tokens), targets: check('targets', targets) };
-    layer.on.pool.write(this.tokens.buffer, 0, bytes.tokens, caller);
-    layer.on.pool.write(this.targets.buffer, 0, bytes.targets, caller);
+    layer.session.pool.write(this.tokens.buffer, 0, bytes.tokens, caller);
+    layer.session.pool.write(this.targets.buffer, 0, bytes.targets, caller);
   }
 }
 
 type Operations = Readonly<Record<'embed' | 'classify', Operation[]>> & Partial<Record<'dClassify' | 'dEmbed', Operation[]>>;
 
 /** What comes before and after the layer, in both directions. */
-function operations(model: Words, plan: LayerPlan, tensors: Tensors, batch: number): Operations {
+function operations(model: PlannedWords, plan: LayerPlan, tensors: Tensors, batch: number): Operations {
   const { tables, layer, vocabulary, length, one } = model;
-  const { on, width } = layer;
-  const alignment = on.device.limits.minStorageBufferOffsetAlignment;
+  const { session, width } = layer;
+  const alignment = session.device.limits.minStorageBufferOffsetAlignment;
   const rows = batch * length;
   const { tokens, targets, logits, losses, dLogits } = tensors;
   const { x, y, dX, dY } = plan;
   const table = (name: string, of: 'values' | 'gradients' = 'values') => tables.tensor(name, of);
   const embedded = { tokens, table: table('tokens'), positions: table('positions'), x };
   const layouts = { tokens: layoutOf(tokens), table: layoutOf(embedded.table), positions: layoutOf(embedded.positions), x: layoutOf(x) };
-  const { variant, reason } = chooseRowTiles(vocabulary, deviceFacts(on.device, false));
+  const { variant, reason } = chooseRowTiles(vocabulary, basicFacts(session.device));
   const gradient = dLogits && layoutOf(dLogits);
   const lost = { logits: layoutOf(logits), targets: layoutOf(targets), losses: layoutOf(losses), gradient, divisor: batch };
   const ahead: Operations = {
     embed: [{ dispatch: embeddingDispatch(layouts, alignment), reason: 'tokens and positions', tensors: embedded }],
     classify: [
-      product(on, [rows, width, vocabulary], rowsOf(y), rowsOf(table('classWeights')), logits, { bias: table('classBias') }),
+      product(session, [rows, width, vocabulary], rowsOf(y), rowsOf(table('classWeights')), logits, { bias: table('classBias') }),
       {
         ...{ dispatch: crossEntropyDispatch(lost, variant, alignment), reason },
         tensors: { logits, targets, losses, ...(dLogits && { gradient: dLogits }) },
@@ -177,9 +189,9 @@ function operations(model: Words, plan: LayerPlan, tensors: Tensors, batch: numb
   if (!dLogits || !dX || !dY) return ahead;
   const ones: Operand = { tensor: one, layout: dense([1]), row: 0, col: 0 }; // one element for every row
   const dClassify: Operation[] = [
-    product(on, [rows, vocabulary, width], rowsOf(dLogits), transposed(rowsOf(table('classWeights'))), dY),
-    product(on, [width, rows, vocabulary], transposed(rowsOf(y)), rowsOf(dLogits), table('classWeights', 'gradients')),
-    product(on, [1, rows, vocabulary], ones, rowsOf(dLogits), table('classBias', 'gradients')),
+    product(session, [rows, vocabulary, width], rowsOf(dLogits), transposed(rowsOf(table('classWeights'))), dY),
+    product(session, [width, rows, vocabulary], transposed(rowsOf(y)), rowsOf(dLogits), table('classWeights', 'gradients')),
+    product(session, [1, rows, vocabulary], ones, rowsOf(dLogits), table('classBias', 'gradients')),
   ];
   const places = { table: layoutOf(table('tokens', 'gradients')), positions: layoutOf(table('positions', 'gradients')) };
   const dEmbed: Operation[] = [

@@ -2,6 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import { normalizeAdam } from '../../src/contract/adam-options.ts';
 import { normalizeBackward } from '../../src/contract/backward-problem.ts';
+import { dense } from '../../src/contract/tensor.ts';
 import type { Dispatch } from '../../src/gpu/kernel.ts';
 import { adam, adamDispatch } from '../../src/kernels/adam.ts';
 import { context, contextDispatch } from '../../src/kernels/context.ts';
@@ -27,7 +28,6 @@ import { normalizeProjection, project, projectDispatch } from '../../src/kernels
 import { quadProbe } from '../../src/kernels/quad_probe.ts';
 import { scores, scoresDispatch } from '../../src/kernels/scores.ts';
 import { softmax, softmaxDispatch } from '../../src/kernels/softmax.ts';
-import { dense } from '../../src/plan/bind.ts';
 import { problemOf } from '../rig/kernel.ts';
 
 const problem = problemOf({ N: 2, M: 2 });

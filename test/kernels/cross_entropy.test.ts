@@ -3,7 +3,7 @@ import { checkLayout } from '../../src/contract/tensor.ts';
 import { crossEntropyDispatch } from '../../src/kernels/cross_entropy.ts';
 import { crossEntropy as reference } from '../../src/reference/cross_entropy.ts';
 import { chooseRowTiles } from '../../src/tiles/explicit.ts';
-import { deviceFacts } from '../../src/tiles/facts.ts';
+import { basicFacts } from '../../src/tiles/facts.ts';
 import { onDevices, place, placeBytes } from '../rig/gpu.ts';
 import { runKernel } from '../rig/kernel.ts';
 import { type F32, HEAD, KEEP, MAIN, run as runNaive } from '../rig/naive.ts';
@@ -65,7 +65,7 @@ onDevices('cross_entropy', (attention) => {
       targets: checkLayout('targets', targets, 'input'),
       losses: checkLayout('losses', losses.tensor, 'input'),
     };
-    const { variant } = chooseRowTiles(2, deviceFacts(device, false));
+    const { variant } = chooseRowTiles(2, basicFacts(device));
     const dispatch = crossEntropyDispatch({ ...layouts, gradient: undefined, divisor: 1 }, variant, 256);
     await runKernel(attention(), dispatch, { logits, targets, losses: losses.tensor });
     expect((await losses.read())[0]).toBeCloseTo(Math.log(2), 6);

@@ -1,9 +1,8 @@
 import { expect, test } from 'vitest';
-import { checkLayout } from '../../src/contract/tensor.ts';
+import { checkLayout, dense } from '../../src/contract/tensor.ts';
 import type { DType, GpuTensor } from '../../src/index.ts';
 import { embeddingDispatch } from '../../src/kernels/embedding.ts';
 import { embeddingBackwardDispatch } from '../../src/kernels/embedding_backward.ts';
-import { dense } from '../../src/plan/bind.ts';
 import { embedding as reference, embeddingBackward as referenceBackward } from '../../src/reference/embedding.ts';
 import { onDevices, place, placeBytes } from '../rig/gpu.ts';
 import { runKernel } from '../rig/kernel.ts';

@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import type { Attention, AttentionOptions, GpuTensor } from '../../src/index.ts';
 import { flashDecodeDispatch } from '../../src/kernels/flash_decode.ts';
 import { scaledDotProductAttention } from '../../src/reference/index.ts';
-import { deviceFacts } from '../../src/tiles/facts.ts';
+import { basicFacts } from '../../src/tiles/facts.ts';
 import { chooseFusedTiles } from '../../src/tiles/fused.ts';
 import { onDevices, place, runPass } from '../rig/gpu.ts';
 import { problemOf } from '../rig/kernel.ts';
@@ -164,7 +164,7 @@ const suite = (attention: () => Attention) => {
       attention().plan({ q: layout(1, H, 1, 64), k: layout(1, Hk, M, 64), v: layout(1, Hk, M, 64), variant });
     const [kernel] = (await plan(32, 8, 4096)).kernels;
     expect(kernel).toMatchObject({ name: 'flash_decode', reason: expect.stringContaining('4 rows a key head and 4096 keys') });
-    const facts = deviceFacts(attention().device, false);
+    const facts = { ...basicFacts(attention().device), hasQuads: false };
     const chosen = (N: number, M: number) => chooseFusedTiles(problemOf({ H: 32, Hk: 8, N, M, D: 64, Dv: 64 }), facts).kernel;
     expect([chosen(1, 4096), chosen(2, 4096)]).toEqual(['flash_decode', 'flash_decode']);
     expect([chosen(1, 1), chosen(2, 127), chosen(5, 4096)]).toEqual(['flash_decode', 'flash_forward', 'flash_forward']);
@@ -178,7 +178,7 @@ const suite = (attention: () => Attention) => {
   });
 
   test('a workspace stays small for any number of keys and rows', () => {
-    const facts = { ...deviceFacts(attention().device, false), isSoftware: false };
+    const facts = { ...basicFacts(attention().device), hasQuads: false, isSoftware: false };
     for (const [B, H, Hk, N, M] of [
       [1, 8, 8, 1, 2 ** 20],
       [1, 64, 8, 2, 2 ** 20],

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { hasOrderedQuads } from '../../src/tiles/probe.ts';
+import { hasOrderedQuads } from '../../src/tiles/facts.ts';
 import { onDevices } from '../rig/gpu.ts';
 
 onDevices('quad_probe', (attention) => {

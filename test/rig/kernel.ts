@@ -1,15 +1,15 @@
 /** Runs one kernel by itself, on poisoned tensors. */
-import type { DeviceAttention } from '../../src/attention.ts';
 import { normalize, type Problem } from '../../src/contract/problem.ts';
 import { checkLayout } from '../../src/contract/tensor.ts';
 import type { Dispatch } from '../../src/gpu/kernel.ts';
 import { bindingOf, Program } from '../../src/gpu/program.ts';
+import { sessionOf } from '../../src/gpu/session.ts';
 import type { Attention, DType, GpuTensor } from '../../src/index.ts';
 import { runPass } from './gpu.ts';
 
 /** @param tensors by binding name; what is absent is bound as the library binds it */
 export async function runKernel(attention: Attention, dispatch: Dispatch, tensors: Record<string, GpuTensor | undefined>): Promise<void> {
-  const { pool, absent, device } = attention as DeviceAttention;
+  const { pool, absent, device } = sessionOf('test', attention);
   const steps = [{ ...dispatch, reason: 'test' }];
   const program = await Program.create('test', pool, steps);
   const present = Object.entries(tensors).filter((entry): entry is [string, GpuTensor] => entry[1] !== undefined);

@@ -1,0 +1,26 @@
+/** What WebGPU forbids: one buffer as input and output of a dispatch, even in disjoint ranges. */
+import { AttentionError } from '../contract/errors.ts';
+import type { Bound } from './bind.ts';
+
+/**
+ * @param areApart whether two outputs may lie in one buffer where they do not overlap: no kernel reads one of them and writes the other
+ * @throws AttentionError 'option' when an output shares its buffer with an input, or with an output that it is not apart from
+ */
+export function checkAliasing(
+  caller: string,
+  bound: Readonly<Bound>,
+  outputs: readonly string[],
+  areApart: (output: string, other: string) => boolean,
+): void {
+  for (const [output, a] of Object.entries(bound).filter(([name]) => outputs.includes(name))) {
+    for (const [other, b] of Object.entries(bound)) {
+      if (other === output || a.buffer !== b.buffer || a.size === 0 || b.size === 0) continue;
+      const isOverlap = a.offset < b.offset + b.size && b.offset < a.offset + a.size;
+      if (outputs.includes(other) && areApart(output, other) && !isOverlap) continue;
+      throw new AttentionError(
+        'option',
+        `${caller}: ${output} shares its GPUBuffer with ${other}: WebGPU needs another buffer for an output`,
+      );
+    }
+  }
+}

@@ -1,0 +1,58 @@
+/** Runs one problem, or plans it for a caller, with the variant that `tune` measured for its class. */
+import type { AttentionOutput, AttentionPlan, AttentionTensors } from '../contract/api.ts';
+import type { AttentionProblem } from '../contract/options.ts';
+import { normalize, type Problem } from '../contract/problem.ts';
+import type { GpuTensor } from '../contract/tensor.ts';
+import type { Program } from '../gpu/program.ts';
+import type { Session } from '../gpu/session.ts';
+import { Plan, prepare } from './plan.ts';
+import { withTuning } from './tuning.ts';
+import type { Prepared } from './workspace.ts';
+
+export type Inputs = Omit<AttentionTensors, 'out' | 'lse' | 'scores' | 'workspace'>;
+
+/** Runs a checked problem on new outputs, with its program from the cache. */
+export async function attend(
+  session: Session,
+  caller: string,
+  given: Problem,
+  inputs: Inputs,
+): Promise<AttentionOutput & { weights?: GpuTensor }> {
+  session.lifeline.check(caller);
+  const problem = withTuning(given, session.tuned, session.device.limits);
+  for (const [name, tensor] of Object.entries(inputs)) session.checkInput(`${caller}: ${name}`, tensor);
+  const { B, H, N, M, out } = problem;
+  const run = async (prepared: Prepared, program: Program) => {
+    const plan = new Plan(session, prepared, program);
+    const workspaceBytes = Math.max(plan.workspaceBytes, prepared.longer?.workspace.bytes ?? 0); // of the pool, and the same at the next call
+    const f32 = (...shape: number[]) => ({ shape, dtype: 'f32' as const });
+    const outputs = {
+      out: { shape: out.shape, dtype: out.dtype },
+      ...(problem.returnLse && { lse: f32(B, H, N) }),
+      ...(problem.returnScores && { scores: f32(B, H, N, M) }),
+      ...(problem.returnWeights && { weights: f32(B, H, N, M) }),
+      ...(workspaceBytes > 0 && { workspace: f32(workspaceBytes / 4) }),
+    };
+    const made = await session.compute(caller, inputs, outputs, (pass, tensors) => {
+      const { workspace, ...results } = tensors;
+      const strided = { ...results.out!, strides: out.strides };
+      plan.encode(pass, { ...inputs, ...results, out: strided, ...(workspace && { workspace: workspace.buffer }) });
+    });
+    const { workspace, ...results } = made;
+    if (workspace) session.pool.recycle(workspace.buffer);
+    return { ...results, out: made.out! };
+  };
+  const prepared = await session.lifeline.wait(caller, prepare(caller, session.device, problem));
+  if (prepared.longer) void session.withProgram(caller, prepared.longer.steps, async () => {}).catch(() => {}); // who needs it will be told
+  return session.withProgram(caller, prepared.steps, (program) => run(prepared, program));
+}
+
+/** `Attention.plan`. The backward pass's code is loaded with the first plan of both directions. */
+export async function planProblem(session: Session, problem: AttentionProblem): Promise<AttentionPlan> {
+  const { lifeline, device } = session;
+  lifeline.check('plan');
+  const tuned = (normal: Problem) => withTuning(normal, session.tuned, device.limits);
+  if (problem?.backward === undefined) return lifeline.wait('plan', Plan.create('plan', session, tuned(normalize('plan', problem))));
+  const { planBothWays } = await import('./backward.ts');
+  return lifeline.wait('plan', planBothWays(session, problem, tuned));
+}

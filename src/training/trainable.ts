@@ -1,0 +1,23 @@
+/** Makes what learns. What it runs on is loaded when it is first used. */
+import type { Attention } from '../contract/api.ts';
+import type { TrainableOptions, WordModelOptions } from '../contract/trainable-options.ts';
+import type { TrainableSelfAttention, WordModel } from '../contract/training.ts';
+
+/**
+ * Multi-head self-attention with trainable projections: forward, backward and the optimizer Adam on the GPU, in f32, without atomics: the same steps
+ * from the same seed give the same bits on a device.
+ * @throws AttentionError 'option', 'shape', 'device-lost', 'limit', 'compile'
+ */
+export async function createTrainableSelfAttention(attention: Attention, options: TrainableOptions): Promise<TrainableSelfAttention> {
+  const { makeLayer } = await import('./layer.ts');
+  return makeLayer('createTrainableSelfAttention', attention, options);
+}
+
+/**
+ * A model that learns which word comes next, around one layer of trainable self-attention.
+ * @throws AttentionError 'option', 'shape', 'device-lost', 'limit', 'compile'
+ */
+export async function createWordModel(attention: Attention, options: WordModelOptions): Promise<WordModel> {
+  const { makeWordModel } = await import('./word-model.ts');
+  return makeWordModel('createWordModel', attention, options);
+}
