@@ -1,6 +1,6 @@
 import type { BackwardProblem } from '../backward-problem.ts';
 import { BACKWARD_INPUTS, backwardParams } from './flash_backward.ts';
-import { type Dispatch, gridDispatch, type Kernel, numbers, rowLines, uniform, type Variant, viewParams, write } from './kernel.ts';
+import { type Dispatch, gridDispatch, type Kernel, numbers, rowLines, uniform, type Variant, write } from './kernel.ts';
 
 /** The gradients of k and v: the tier of devices that run on the CPU. */
 export const flashBackwardDkvRow: Kernel = {
@@ -12,12 +12,7 @@ export const flashBackwardDkvRow: Kernel = {
 };
 
 export function flashBackwardDkvRowDispatch(problem: BackwardProblem, variant: Variant, alignment: number): Dispatch {
-  const { B, Hk, M, dk, dv } = problem;
+  const { B, Hk, M } = problem;
   const { SIZE, ROWS } = numbers<'SIZE' | 'ROWS'>(variant);
-  return gridDispatch(
-    flashBackwardDkvRow,
-    variant,
-    [Math.ceil(M / (SIZE * ROWS)), B * Hk, 1],
-    [...backwardParams(problem, alignment), ...viewParams('dk', dk, 'bhm', alignment), ...viewParams('dv', dv, 'bhm', alignment)],
-  );
+  return gridDispatch(flashBackwardDkvRow, variant, [Math.ceil(M / (SIZE * ROWS)), B * Hk, 1], backwardParams(problem, alignment));
 }

@@ -1,6 +1,6 @@
 import type { BackwardProblem } from '../backward-problem.ts';
 import { BACKWARD_INPUTS, backwardParams } from './flash_backward.ts';
-import { type Dispatch, gridDispatch, type Kernel, numbers, uniform, type Variant, viewParams, write } from './kernel.ts';
+import { type Dispatch, gridDispatch, type Kernel, numbers, uniform, type Variant, write } from './kernel.ts';
 
 /** The gradient of q: the baseline tier. */
 export const flashBackwardDq: Kernel = {
@@ -10,13 +10,13 @@ export const flashBackwardDq: Kernel = {
 };
 
 export function flashBackwardDqDispatch(problem: BackwardProblem, variant: Variant, alignment: number): Dispatch {
-  const { B, H, N, D, dq } = problem;
+  const { B, H, N, D } = problem;
   const { TILE_N, TILE_M, BLOCKS } = numbers<'TILE_N' | 'TILE_M' | 'BLOCKS'>(variant);
   return gridDispatch(
     flashBackwardDq,
     variant,
     [Math.ceil(N / TILE_N), B * H, Math.ceil(D / (TILE_M * BLOCKS))],
-    [...backwardParams(problem, alignment), ...viewParams('dq', dq, 'bhn', alignment)],
+    backwardParams(problem, alignment),
   );
 }
 

@@ -1,6 +1,6 @@
 import type { BackwardProblem } from '../backward-problem.ts';
 import { BACKWARD_INPUTS, backwardParams } from './flash_backward.ts';
-import { type Dispatch, gridDispatch, type Kernel, numbers, rowLines, uniform, type Variant, viewParams, write } from './kernel.ts';
+import { type Dispatch, gridDispatch, type Kernel, numbers, rowLines, uniform, type Variant, write } from './kernel.ts';
 
 /** The gradient of q: the tier of devices that run on the CPU. */
 export const flashBackwardDqRow: Kernel = {
@@ -12,12 +12,7 @@ export const flashBackwardDqRow: Kernel = {
 };
 
 export function flashBackwardDqRowDispatch(problem: BackwardProblem, variant: Variant, alignment: number): Dispatch {
-  const { B, H, N, dq } = problem;
+  const { B, H, N } = problem;
   const { SIZE, ROWS } = numbers<'SIZE' | 'ROWS'>(variant);
-  return gridDispatch(
-    flashBackwardDqRow,
-    variant,
-    [Math.ceil(N / (SIZE * ROWS)), B * H, 1],
-    [...backwardParams(problem, alignment), ...viewParams('dq', dq, 'bhn', alignment)],
-  );
+  return gridDispatch(flashBackwardDqRow, variant, [Math.ceil(N / (SIZE * ROWS)), B * H, 1], backwardParams(problem, alignment));
 }
