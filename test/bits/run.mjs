@@ -17,7 +17,7 @@ if (!values.before || !(problems >= 1) || !Number.isSafeInteger(seed))
   throw new Error('need --before COMMIT, and numbers for --problems and --seed');
 
 const rig = {};
-for (const name of ['guard', 'browser', 'static-server'])
+for (const name of ['guard', 'browser', 'static-server', 'tiers'])
   Object.assign(rig, (await runnerImport(join(root, `test/rig/${name}.ts`))).module);
 rig.endWithCommand();
 
@@ -44,17 +44,21 @@ try {
   browser = await rig.launchChrome();
   const tab = await browser.newPage();
   tab.setDefaultTimeout(0);
-  await tab.exposeFunction('report', (line) => console.log(line));
   await tab.goto(server.origin);
-  const { compared, different, kernels } = await tab.evaluate(
-    async (...args) => (await import('/test/compare.js')).compare(...args),
-    problems,
-    seed,
-  );
+  await tab.evaluate(async () => (await import('/test/compare.js')).open());
+  let [compared, failed, kernels] = [0, 0, []];
+  for (let number = 0; number < problems; number++) {
+    const found = await tab.evaluate(async (...args) => (await import('/test/compare.js')).compare(...args), number, seed, rig.GENERAL);
+    for (const difference of found.different) console.log(`problem ${number}: ${difference}`);
+    compared += found.compared;
+    failed += found.different.length;
+    kernels = found.kernels;
+    if (number % 20 === 19) console.log(`${number + 1} of ${problems} problems`);
+  }
   console.log(`kernels: ${kernels.join(', ')}`);
   console.log(`${problems} problems, ${compared} outputs, before ${values.before}`);
-  console.log(`${compared - different} passed, ${different} failed`);
-  process.exitCode = different > 0 ? 1 : 0;
+  console.log(`${compared - failed} passed, ${failed} failed`);
+  process.exitCode = failed > 0 ? 1 : 0;
 } finally {
   if (browser) await rig.endBrowser(browser);
   await server?.close();
