@@ -1,26 +1,9 @@
-import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { defineConfig, type Plugin, type UserConfig } from 'vite';
-
-/**
- * Takes comments and indentation out of WGSL that is built into the package. Lines stay where they are and no name changes, so the messages
- * of shader compilers keep their lines.
- */
-function stripShaders(): Plugin {
-  const strip = (wgsl: string) => wgsl.replace(/[ \t]*(\/\/.*)?$/gm, '').replace(/^[ \t]+/gm, '');
-  return {
-    name: 'strip-shaders',
-    apply: 'build',
-    enforce: 'pre', // before Vite's own ?raw
-    load: {
-      filter: { id: /\.wgsl\?raw$/ },
-      handler: (id) => `export default ${JSON.stringify(strip(readFileSync(id.replace(/\?raw$/, ''), 'utf8')))};`,
-    },
-  };
-}
+import { defineConfig, type UserConfig } from 'vite';
+import { shaders } from './shaders/parts.ts';
 
 const library: UserConfig = {
-  plugins: [stripShaders()],
+  plugins: [shaders({ publishes: true })],
   build: {
     target: 'es2022',
     minify: false,
@@ -32,7 +15,7 @@ const library: UserConfig = {
 
 /** The demo: static files that work from any folder of any host. */
 const demo: UserConfig = {
-  plugins: [stripShaders()],
+  plugins: [shaders()],
   root: 'demo',
   base: './',
   build: {

@@ -1,4 +1,5 @@
 import { defineConfig } from 'vitest/config';
+import { shaders } from './shaders/parts.ts';
 import { HeaviestFirst } from './test/rig/heaviest-first.ts';
 import { HANG_MS } from './test/rig/limits.ts';
 import { casesPlugin } from './test/rig/outside.ts';
@@ -6,7 +7,7 @@ import { plainSummary } from './test/rig/plain-summary.ts';
 import { puppeteerProvider, stallWatchdog } from './test/rig/vitest-puppeteer.ts';
 
 export default defineConfig({
-  plugins: [stallWatchdog(1.5 * HANG_MS), casesPlugin()], // the watchdog waits longer than any test's own timeout
+  plugins: [shaders(), stallWatchdog(1.5 * HANG_MS), casesPlugin()], // the watchdog waits longer than any test's own timeout
   test: {
     reporters: ['default', plainSummary],
     sequence: { sequencer: HeaviestFirst },

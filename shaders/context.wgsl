@@ -9,6 +9,7 @@
 // the tile sees are not loaded. For few rows DIRECT leaves weights and values in their buffers: few invocations share them. SLOTS groups of
 // invocations take steps of their own then, and add up their sums at the end.
 // Source: A. Vaswani et al., Attention Is All You Need, arXiv 1706.03762, section 3.2.1.
+// Parts: grid, dropout, key_length, forward, weighted, blocks_shape, tile_heads.
 
 alias K = f32; // storage of v
 alias Q = f32; // storage of out
@@ -17,47 +18,12 @@ const TILE_DV: u32 = 16; // elements of a head a workgroup
 const TILE_M: u32 = 16; // keys a step
 const ROWS: u32 = 1; // blocks of 4 rows an invocation: 1, 2 or 4
 const COLS: u32 = 1; // blocks of 4 elements an invocation: 1, 2 or 4
-const GROUPED: bool = false; // a workgroup may have several query heads
 const DIRECT: bool = false; // weights and values are loaded when they are needed, not kept in workgroup memory
 const SLOTS: u32 = 1; // steps at once; 1 without DIRECT
-const SKIP_ZEROS: bool = true; // a weight of 0 skips its value: for problems that exclude elements, so that what lies there does not matter
-const DROPOUT: bool = false;
 const SIZE_X: u32 = TILE_DV / (4 * COLS);
-const SIZE_Y: u32 = TILE_N / (4 * ROWS);
 
 const_assert TILE_N % (4 * ROWS) == 0 && TILE_DV % (4 * COLS) == 0;
-const_assert ((ROWS <= 2 || ROWS == 4) && (COLS <= 2 || COLS == 4)); // in brackets: Firefox 153 ends the expression at the first closing one
 const_assert DIRECT || SLOTS == 1;
-
-struct Params {
-  grid_x: u32, // workgroups that the work takes in x, y and z; the dispatch folds a grid that is too long for one dimension
-  grid_y: u32,
-  grid_z: u32,
-  heads: u32, // H
-  key_heads: u32, // Hk
-  tile_heads: u32, // query heads a workgroup: a divisor of H / Hk, 1 without GROUPED
-  n: u32,
-  m: u32,
-  dv: u32,
-  left: i32, // keys seen before and after a query's position, 2^30: all
-  right: i32,
-  causal_offset: i32, // position of query 0 among the keys
-  is_lower_right: u32, // the offset is keys − n, and causal_offset is not used
-  has_key_lengths: u32,
-  v_offset: u32, // offsets and strides in elements
-  v_b: u32,
-  v_h: u32,
-  v_m: u32,
-  key_lengths_offset: u32,
-  out_offset: u32,
-  out_b: u32,
-  out_h: u32,
-  out_n: u32,
-  seed_low: u32,
-  seed_high: u32,
-  drop_below: u32, // a weight whose random word is below this is dropped
-  keep_factor: f32, // of the weights that are kept
-}
 
 @group(0) @binding(0) var<storage, read> weights: array<f32>;
 @group(0) @binding(1) var<storage, read> v: array<K>;
@@ -68,43 +34,6 @@ struct Params {
 var<workgroup> w_tile: array<vec4f, select(TILE_M * TILE_N / 4, 1, DIRECT)>; // [TILE_M][TILE_N / 4]
 var<workgroup> v_tile: array<vec4f, select(TILE_M * TILE_DV / 4, 1, DIRECT)>; // [TILE_M][TILE_DV / 4]
 var<workgroup> partial: array<vec4f, select(1, SLOTS * SIZE_Y * SIZE_X, SLOTS > 1)>; // [SLOTS][SIZE_Y][SIZE_X]
-
-fn key_length(b: u32) -> u32 {
-  if (params.has_key_lengths == 0) {
-    return params.m;
-  }
-  return min(key_lengths[params.key_lengths_offset + b], params.m);
-}
-
-/// The two halves of a product of two u32: low, high.
-fn multiply(a: u32, b: u32) -> vec2u {
-  let low = (a & 0xffff) * (b & 0xffff);
-  let middle = (a >> 16) * (b & 0xffff) + (low >> 16);
-  let other = (a & 0xffff) * (b >> 16) + (middle & 0xffff);
-  return vec2u(a * b, (a >> 16) * (b >> 16) + (middle >> 16) + (other >> 16));
-}
-
-/// Philox4x32-10: J. Salmon et al., Parallel random numbers: as easy as 1, 2, 3, SC11.
-fn philox(counter: vec4u) -> vec4u {
-  var c = counter;
-  var key = vec2u(params.seed_low, params.seed_high);
-  for (var round = 0u; round < 10; round++) {
-    let x = multiply(0xd2511f53, c.x);
-    let z = multiply(0xcd9e8d57, c.z);
-    c = vec4u(z.y ^ c.y ^ key.x, z.x, x.y ^ c.w ^ key.y, x.x);
-    key += vec2u(0x9e3779b9, 0xbb67ae85);
-  }
-  return c;
-}
-
-/// The query of a row, and its head counted from the workgroup's first. Past the last row the last one again.
-fn query_of(row: u32) -> vec2u {
-  let known = min(row, params.tile_heads * params.n - 1);
-  if (!GROUPED) {
-    return vec2u(known, 0);
-  }
-  return vec2u(known % params.n, known / params.n);
-}
 
 /// A weight after dropout. `head` is b · H + h of the workgroup's first.
 fn load_weight(head: u32, row: u32, m: u32, end: u32) -> f32 {
@@ -121,14 +50,6 @@ fn load_weight(head: u32, row: u32, m: u32, end: u32) -> f32 {
 fn load_values(base: u32, m: u32, e: u32, end: u32) -> vec4f {
   let at = vec4u(base + min(m, end - 1) * params.v_m) + min(vec4u(e) + vec4u(0, 1, 2, 3), vec4u(params.dv - 1));
   return select(vec4f(), vec4f(f32(v[at.x]), f32(v[at.y]), f32(v[at.z]), f32(v[at.w])), m < end);
-}
-
-fn add_product(sum: vec4f, weight: f32, values: vec4f) -> vec4f {
-  var result = fma(vec4f(weight), values, sum);
-  if (SKIP_ZEROS) {
-    result = select(result, sum, weight == 0.0);
-  }
-  return result;
 }
 
 /// The weights of 4 rows for key m.
@@ -176,21 +97,15 @@ fn value_blocks(keys: Keys, first: u32, m: u32) -> array<vec4f, 4> {
   return values;
 }
 
-/// A block of 4 × 4 sums: one column vector a row.
-fn add_products(sums: mat4x4f, w: vec4f, values: vec4f) -> mat4x4f {
-  return mat4x4f(
-    add_product(sums[0], w.x, values), add_product(sums[1], w.y, values), add_product(sums[2], w.z, values), add_product(sums[3], w.w, values));
-}
-
 /// Adds the products of the weights of 4 rows with all values. Lines in place of a loop: the indices are literals once it is inlined.
 fn add_row(sums: ptr<function, array<mat4x4f, ROWS * COLS>>, row: u32, w: vec4f, values: array<vec4f, 4>) {
-  (*sums)[row * COLS] = add_products((*sums)[row * COLS], w, values[0]);
+  (*sums)[row * COLS] = add_weighted_products((*sums)[row * COLS], w, values[0]);
   if (COLS > 1) {
-    (*sums)[row * COLS + 1] = add_products((*sums)[row * COLS + 1], w, values[1]);
+    (*sums)[row * COLS + 1] = add_weighted_products((*sums)[row * COLS + 1], w, values[1]);
   }
   if (COLS > 2) {
-    (*sums)[row * COLS + 2] = add_products((*sums)[row * COLS + 2], w, values[2]);
-    (*sums)[row * COLS + 3] = add_products((*sums)[row * COLS + 3], w, values[3]);
+    (*sums)[row * COLS + 2] = add_weighted_products((*sums)[row * COLS + 2], w, values[2]);
+    (*sums)[row * COLS + 3] = add_weighted_products((*sums)[row * COLS + 3], w, values[3]);
   }
 }
 
@@ -222,13 +137,6 @@ fn store(first: u32, row: u32, e: u32, values: vec4f) {
   if (e + 3 < end) {
     out[base + e + 3] = Q(values.w);
   }
-}
-
-/// A workgroup's place in a grid of params.grid_x × grid_y × grid_z. What is beyond params.grid_z has no work.
-fn grid_place(workgroup: vec3u, counts: vec3u) -> vec3u {
-  let index = workgroup.x + counts.x * (workgroup.y + counts.y * workgroup.z);
-  let row = index / params.grid_x;
-  return vec3u(index % params.grid_x, row % params.grid_y, row / params.grid_y);
 }
 
 @compute @workgroup_size(SIZE_X, SIZE_Y, SLOTS)

@@ -9,10 +9,10 @@
 // LANES invocations share a row, ROWS rows share a workgroup. Each lane walks over every LANES-th class three times: for the maximum, which cancels
 // but keeps every exponent ≤ 0; for the sum; and to write.
 // Source: I. Goodfellow et al., Deep Learning, 2016, section 6.2.2.3.
+// Parts: excluded, grid, logarithm.
 
 const LANES: u32 = 16; // invocations a row, a power of 2
 const ROWS: u32 = 4; // rows a workgroup
-const LOWEST: f32 = -3.4028234663852886e38; // the lowest finite f32
 
 const_assert countOneBits(LANES) == 1;
 
@@ -37,22 +37,6 @@ struct Params {
 @group(0) @binding(4) var<uniform> params: Params;
 
 var<workgroup> partial: array<f32, ROWS * LANES>; // [ROWS][LANES]
-
-/// ln x, to a few units in the last place. WGSL allows its own log an absolute error of 2^-21 for x from 0.5 to 2, where ln x may be tiny.
-/// There ln x is 2 · artanh(t), t = (x − 1) / (x + 1), by a polynomial that was fitted for |t| < 1/3, where its error is below 2^-27.
-fn logarithm(x: f32) -> f32 {
-  let t = (x - 1.0) / (x + 1.0);
-  let t2 = t * t;
-  let near = 2.0 * t + t * t2 * (0.66666418 + t2 * (0.40021527 + t2 * (0.28001803 + 0.28011993 * t2)));
-  return select(log(x), near, (x > 0.5) & (x < 2.0));
-}
-
-/// A workgroup's place in a grid of params.grid_x × grid_y × grid_z. What is beyond params.grid_z has no work.
-fn grid_place(workgroup: vec3u, counts: vec3u) -> vec3u {
-  let index = workgroup.x + counts.x * (workgroup.y + counts.y * workgroup.z);
-  let row = index / params.grid_x;
-  return vec3u(index % params.grid_x, row % params.grid_y, row / params.grid_y);
-}
 
 @compute @workgroup_size(LANES, ROWS)
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts: vec3u, @builtin(local_invocation_id) local: vec3u) {

@@ -7,6 +7,7 @@
 // An invocation computes one row.
 // Its twin on the CPU is src/reference/attention_backward.ts, its test test/backward.test.ts.
 // Source: T. Dao, FlashAttention-2, arXiv 2307.08691, algorithm 2, line 4.
+// Parts: key_length.
 
 alias Q = f32; // storage of gradient and out
 const SIZE: u32 = 64; // invocations a workgroup
@@ -43,13 +44,6 @@ struct Params {
 @group(0) @binding(4) var<storage, read> alibi_slopes: array<f32>;
 @group(0) @binding(5) var<storage, read_write> rows: array<vec4u>; // numbers by their bits: a count as f32 could be lost
 @group(0) @binding(6) var<uniform> params: Params;
-
-fn key_length(b: u32) -> u32 {
-  if (params.has_key_lengths == 0) {
-    return params.m;
-  }
-  return min(key_lengths[params.key_lengths_offset + b], params.m);
-}
 
 fn alibi_slope(h: u32) -> f32 {
   if (params.has_alibi == 0) {

@@ -11,85 +11,18 @@ enable subgroups;
 // the quad; their products with dO and q for the lane's elements. Where registers are few PARTS workgroups share these. Nothing depends on how wide a subgroup is.
 // Its twin on the CPU is src/reference/attention_backward.ts, its test test/backward.test.ts.
 // Source: T. Dao, FlashAttention-2, arXiv 2307.08691, algorithm 2.
+// Parts: excluded, grid_quad, dropout, dot, softcap_gradient, mask_seen, backward, backward_row, quad, quad_gradient.
 
 alias Q = f32; // storage of q and gradient
 alias K = f32; // storage of k, v, dk and dv
+alias Scores = f32; // what softcapped takes at once
 alias Q_UNIT = Q; // with VEC4 vec4<Q>: what the bindings are arrays of
 alias K_UNIT = K;
 const VEC4: bool = false; // offsets, strides, D and Dv are multiples of 4: other Q_UNIT, K_UNIT, load_… and store_…
-const WIDTH: u32 = 0; // of a subgroup; 0: the compiler chooses. Above 0 @subgroup_size(WIDTH) stands before main
-const SIZE: u32 = 64; // invocations a workgroup
-const LANES: u32 = 4; // invocations that share rows: 4, 8 or 16, in one subgroup
 const ROWS: u32 = 2; // keys that they share: 1, 2 or 4
-const D_VECS: u32 = 4; // vec4 of a row of q and k that a lane holds; 4 · LANES · D_VECS ≥ D
-const DV_VECS: u32 = 4; // the same of v and gradient
 const PARTS: u32 = 1; // workgroups that share the elements of dk and dv, each of which makes all weights: 1, 2 or 4
 const DK_PART: u32 = (D_VECS + PARTS - 1) / PARTS; // vec4 of a row of dk that a lane sums
 const DV_PART: u32 = (DV_VECS + PARTS - 1) / PARTS;
-const SKIP_ZEROS: bool = true; // a weight of 0 skips its value: for problems that exclude elements, so that what lies there does not matter
-const DROPOUT: bool = false;
-const ARE_HALVES: bool = f32(Q(2049.0)) != 2049.0 && f32(K(2049.0)) != 2049.0; // whether both types are f16, which rounds 2049 to 2048
-const LOWEST: f32 = -3.4028234663852886e38; // the lowest finite f32
-const EXCLUDED: f32 = -3e38; // a score from here down is excluded
-const EXCLUDES: u32 = 0xff61b1e6; // its bits: an additive mask from here down to −∞ excludes
-const MINUS_INFINITY: u32 = 0xff800000;
-const EXCLUDES_F16: u32 = 0xfbff; // the same for f16: −65504 to −∞
-const MINUS_INFINITY_F16: u32 = 0xfc00;
-
-const_assert SIZE % LANES == 0 && (LANES == 4 || LANES == 8 || LANES == 16) && 4 % ROWS == 0;
-
-struct Params {
-  grid_x: u32, // workgroups that the work takes in x, y and z; the dispatch folds a grid that is too long for one dimension
-  grid_y: u32,
-  grid_z: u32,
-  heads: u32, // H
-  key_heads: u32, // Hk
-  n: u32,
-  m: u32,
-  d: u32,
-  dv: u32,
-  scale_before: f32, // a power of 2 up to 1 that multiplies k before the products, so that they overflow only where the scores do
-  scale_after: f32, // what is left of the scale: it multiplies the products
-  softcap: f32, // 0: off
-  left: i32, // keys seen before and after a query's position, 2^30: all
-  right: i32,
-  causal_offset: i32, // position of query 0 among the keys
-  is_lower_right: u32, // the offset is keys − n, and causal_offset is not used
-  mask_kind: u32, // 0: none, 1: boolean, 2: f32 added, 3: f16 added
-  q_offset: u32, // offsets and strides in elements
-  q_b: u32,
-  q_h: u32,
-  q_n: u32,
-  k_offset: u32,
-  k_b: u32,
-  k_h: u32,
-  k_m: u32,
-  v_offset: u32,
-  v_b: u32,
-  v_h: u32,
-  v_m: u32,
-  gradient_offset: u32,
-  gradient_b: u32,
-  gradient_h: u32,
-  gradient_n: u32,
-  mask_offset: u32,
-  mask_b: u32,
-  mask_h: u32,
-  mask_n: u32,
-  mask_m: u32,
-  seed_low: u32,
-  seed_high: u32,
-  drop_below: u32, // a weight whose random word is below this is dropped
-  keep_factor: f32, // of the weights that are kept
-  dk_offset: u32,
-  dk_b: u32,
-  dk_h: u32,
-  dk_m: u32,
-  dv_offset: u32,
-  dv_b: u32,
-  dv_h: u32,
-  dv_m: u32,
-}
 
 @group(0) @binding(0) var<storage, read> q: array<Q_UNIT>;
 @group(0) @binding(1) var<storage, read> k: array<K_UNIT>;
@@ -101,136 +34,13 @@ struct Params {
 @group(0) @binding(7) var<storage, read_write> dv: array<K_UNIT>;
 @group(0) @binding(8) var<uniform> params: Params;
 
-/// Which head is worked on, and what its queries see.
-struct Place {
-  head: u32, // b · H + h
-  b: u32,
-  h: u32,
-  length: u32, // keys that exist
-  offset: i32, // position of query 0 among the keys
-  slope: f32, // ALiBi's
-}
-
-fn place_of(b: u32, h: u32) -> Place {
-  let head = b * params.heads + h;
-  let row = rows[head * params.n];
-  let offset = select(params.causal_offset, i32(row.z) - i32(params.n), params.is_lower_right != 0);
-  return Place(head, b, h, row.z, offset, bitcast<f32>(row.w));
-}
-
-/// The two halves of a product of two u32: low, high.
-fn multiply(a: u32, b: u32) -> vec2u {
-  let low = (a & 0xffff) * (b & 0xffff);
-  let middle = (a >> 16) * (b & 0xffff) + (low >> 16);
-  let other = (a & 0xffff) * (b >> 16) + (middle & 0xffff);
-  return vec2u(a * b, (a >> 16) * (b >> 16) + (middle >> 16) + (other >> 16));
-}
-
-/// Philox4x32-10: J. Salmon et al., Parallel random numbers: as easy as 1, 2, 3, SC11.
-fn philox(counter: vec4u) -> vec4u {
-  var c = counter;
-  var key = vec2u(params.seed_low, params.seed_high);
-  for (var round = 0u; round < 10; round++) {
-    let x = multiply(0xd2511f53, c.x);
-    let z = multiply(0xcd9e8d57, c.z);
-    c = vec4u(z.y ^ c.y ^ key.x, z.x, x.y ^ c.w ^ key.y, x.x);
-    key += vec2u(0x9e3779b9, 0xbb67ae85);
-  }
-  return c;
-}
-
-/// Four elements of a row from d on; past the row's end its last ones again, which meet a 0 in what an invocation holds, or are never stored.
-fn load_q(row: u32, d: u32) -> vec4f { let e = row + min(vec4u(d, d + 1, d + 2, d + 3), vec4u(params.d - 1)); return vec4f(f32(q[e.x]), f32(q[e.y]), f32(q[e.z]), f32(q[e.w])); }
-fn load_k(row: u32, d: u32) -> vec4f { let e = row + min(vec4u(d, d + 1, d + 2, d + 3), vec4u(params.d - 1)); return vec4f(f32(k[e.x]), f32(k[e.y]), f32(k[e.z]), f32(k[e.w])); }
-fn load_v(row: u32, d: u32) -> vec4f { let e = row + min(vec4u(d, d + 1, d + 2, d + 3), vec4u(params.dv - 1)); return vec4f(f32(v[e.x]), f32(v[e.y]), f32(v[e.z]), f32(v[e.w])); }
-fn load_gradient(row: u32, d: u32) -> vec4f { let e = row + min(vec4u(d, d + 1, d + 2, d + 3), vec4u(params.dv - 1)); return vec4f(f32(gradient[e.x]), f32(gradient[e.y]), f32(gradient[e.z]), f32(gradient[e.w])); }
 fn store_dk(row: u32, d: u32, value: vec4f) { for (var i = 0u; i < 4 && d + i < params.d; i++) { dk[row + d + i] = K(value[i]); } }
 fn store_dv(row: u32, d: u32, value: vec4f) { for (var i = 0u; i < 4 && d + i < params.dv; i++) { dv[row + d + i] = K(value[i]); } }
-
-/// params.scale_before, as a constant where it is 1: with two f16, whose products are far from overflow. Compilers then keep the f16 as they are.
-fn scale_before() -> f32 {
-  return select(params.scale_before, 1.0, ARE_HALVES);
-}
-
-/// A row's part that a lane holds, 0 past the row's end.
-fn inside(value: vec4f, d: u32, size: u32) -> vec4f {
-  return select(vec4f(), value, d + vec4u(0, 1, 2, 3) < vec4u(size));
-}
-
-fn add_dot(sum: f32, a: vec4f, b: vec4f) -> f32 {
-  return fma(a.w, b.w, fma(a.z, b.z, fma(a.y, b.y, fma(a.x, b.x, sum))));
-}
-
-fn add_weighted(sum: vec4f, weight: f32, values: vec4f) -> vec4f {
-  if (SKIP_ZEROS && weight == 0.0) {
-    return sum;
-  }
-  return fma(vec4f(weight), values, sum);
-}
-
-/// Sums the lanes' parts of all rows; a lane gets row lane % ROWS.
-fn own_sum(parts: vec4f, lane: u32) -> f32 {
-  let ordered = vec4f(parts[0], parts[1 % ROWS], parts[2 % ROWS], parts[3 % ROWS]);
-  let is_odd = (lane & 1) != 0;
-  let pair = select(ordered.xz, ordered.yw, is_odd) + quadSwapX(select(ordered.yw, ordered.xz, is_odd));
-  let is_below = (lane & 2) != 0;
-  var sum = select(pair.x, pair.y, is_below) + quadSwapY(select(pair.y, pair.x, is_below));
-  if (LANES > 4) {
-    sum += subgroupShuffleXor(sum, 4);
-  }
-  if (LANES > 8) {
-    sum += subgroupShuffleXor(sum, 8);
-  }
-  return sum;
-}
-
-/// What the lanes of a quad have of their own rows: the r-th is row r's.
-fn all_rows(own: f32) -> vec4f {
-  return vec4f(quadBroadcast(own, 0), quadBroadcast(own, 1), quadBroadcast(own, 2), quadBroadcast(own, 3));
-}
 
 /// What dv and dk are made of, for one query and one key.
 struct Weights {
   kept: f32, // P ∘ R
   gradient: f32, // dA
-}
-
-/// A score with the mask's element, which is not loaded where the key is not seen.
-fn masked(s: f32, is_seen: bool, index: u32) -> f32 {
-  if (!is_seen) {
-    return LOWEST;
-  }
-  if (params.mask_kind == 1) {
-    let byte = (mask[index / 4] >> (8 * (index % 4))) & 0xff;
-    return select(s, LOWEST, byte == 0);
-  }
-  if (params.mask_kind == 2) {
-    let bits = mask[index];
-    return select(s + bitcast<f32>(bits), LOWEST, bits >= EXCLUDES && bits <= MINUS_INFINITY);
-  }
-  if (params.mask_kind == 3) {
-    let bits = (mask[index / 2] >> (16 * (index % 2))) & 0xffff;
-    return select(s + unpack2x16float(bits).x, LOWEST, bits >= EXCLUDES_F16 && bits <= MINUS_INFINITY_F16);
-  }
-  return s;
-}
-
-/// cap · tanh(s / cap), and its derivative 1 − tanh².
-struct Softcapped {
-  s: f32,
-  derivative: f32,
-}
-
-/// To a few units in the last place whatever the cap: see softcapped in flash_forward. With g = e / (1 + e), e = exp(−2x), tanh is 1 − 2g and its
-/// derivative 4g · (1 − g), which keeps its digits where tanh is near 1.
-fn softcapped(s: f32) -> Softcapped {
-  let x = clamp(s / params.softcap, -60.0, 60.0);
-  let e = exp(-2.0 * abs(x));
-  let g = e / (1.0 + e);
-  let x2 = x * x;
-  let is_near = abs(x) < 0.625;
-  let t = select(sign(x) * (1.0 - 2.0 * g), x + x * x2 * (-0.33333281 + x2 * (0.13331442 + x2 * (-0.053739712 + x2 * (0.020639079 - 0.0057049785 * x2)))), is_near);
-  return Softcapped(params.softcap * t, select(4.0 * g * (1.0 - g), 1.0 - t * t, is_near));
 }
 
 /// P ∘ R and dA of query n and key m, from their q·k and dO·v; exactly 0 where the query does not see the key.
@@ -247,29 +57,16 @@ fn weights_of(dot: f32, product: f32, place: Place, n: u32, m: u32, row: vec2f, 
   s -= place.slope * f32(abs(position - i32(m)));
   if (params.mask_kind != 0) {
     let mask_row = params.mask_offset + place.b * params.mask_b + place.h * params.mask_h + n * params.mask_n;
-    s = masked(s, is_seen, mask_row + m * params.mask_m);
+    s = masked_if_seen(s, is_seen, mask_row + m * params.mask_m);
   }
   let is_excluded = bitcast<u32>(s) >= EXCLUDES && bitcast<u32>(s) <= MINUS_INFINITY;
   let weight = select(0.0, exp(s - row.x), is_seen && !is_excluded);
   return Weights(weight * factor, select(0.0, weight * (factor * product - row.y) * derivative, weight != 0.0));
 }
 
-/// lse and delta of query n; the row of a query that does not exist is never used.
-fn row_of(head: u32, n: u32) -> vec2f {
-  return bitcast<vec2f>(rows[head * params.n + min(n, params.n - 1)].xy);
-}
-
 /// Elements of a key's row of dk or dv: 0 where the key does not exist, whatever the queries hold.
 fn finished(sums: vec4f, m: u32, length: u32, factor: f32) -> vec4f {
   return select(vec4f(), sums * factor, m < length);
-}
-
-/// A workgroup's place in a grid of params.grid_x × grid_y × grid_z. One beyond its end gets a place past the end of a row, where nothing is stored:
-/// a return would take compilers for Apple's GPUs 24 registers more in the loop (Mesa 26.1, 30 Nov 2026).
-fn grid_place(workgroup: vec3u, counts: vec3u) -> vec3u {
-  let index = workgroup.x + counts.x * (workgroup.y + counts.y * workgroup.z);
-  let row = index / params.grid_x;
-  return select(vec3u(params.grid_x, 0, 0), vec3u(index % params.grid_x, row % params.grid_y, row / params.grid_y), row / params.grid_y < params.grid_z);
 }
 
 @compute @workgroup_size(SIZE)

@@ -13,78 +13,15 @@
 // holds a block of 4 queries × 4 keys. At the end the blocks' sums are added up along a repeated axis.
 // Its twin on the CPU is src/reference/attention_backward.ts, its test test/backward-options.test.ts.
 // Source: T. Dao, FlashAttention-2, arXiv 2307.08691, algorithm 2.
+// Parts: excluded, grid, dropout, softcap, backward, backward_row, block, load, gradient_tile, mask_seen.
 
 alias Q = f32; // storage of q and gradient
 alias K = f32; // storage of k and v
+alias Scores = vec4f; // what softcapped takes at once
 const TILE_N: u32 = 32; // queries a tile
 const TILE_M: u32 = 32; // keys a tile
-const STEP: u32 = 16; // elements of a head that are in workgroup memory at a time
-const DROPOUT: bool = false;
-const ROWS_N: u32 = TILE_N / 4; // blocks of 4 queries
-const ROWS_M: u32 = TILE_M / 4; // blocks of 4 keys
-const SIZE: u32 = ROWS_N * ROWS_M;
-const LOWEST: f32 = -3.4028234663852886e38; // the lowest finite f32
-const EXCLUDES: u32 = 0xff61b1e6; // bits of −3e38: an additive mask from here down to −∞ excludes
-const MINUS_INFINITY: u32 = 0xff800000;
-const EXCLUDES_F16: u32 = 0xfbff; // the same for f16: −65504 to −∞
-const MINUS_INFINITY_F16: u32 = 0xfc00;
 
 const_assert TILE_N % 4 == 0 && TILE_M % 4 == 0;
-
-struct Params {
-  grid_x: u32, // workgroups that the work takes in x, y and z; the dispatch folds a grid that is too long for one dimension
-  grid_y: u32,
-  grid_z: u32,
-  heads: u32, // H
-  key_heads: u32, // Hk
-  n: u32,
-  m: u32,
-  d: u32,
-  dv: u32,
-  scale_before: f32, // a power of 2 up to 1 that multiplies q before the products, so that they overflow only where the scores do
-  scale_after: f32, // what is left of the scale: it multiplies the products
-  softcap: f32, // 0: off
-  left: i32, // keys seen before and after a query's position, 2^30: all
-  right: i32,
-  causal_offset: i32, // position of query 0 among the keys
-  is_lower_right: u32, // the offset is keys − n, and causal_offset is not used
-  mask_kind: u32, // 2: f32 added, 3: f16 added
-  q_offset: u32, // offsets and strides in elements
-  q_b: u32,
-  q_h: u32,
-  q_n: u32,
-  k_offset: u32,
-  k_b: u32,
-  k_h: u32,
-  k_m: u32,
-  v_offset: u32,
-  v_b: u32,
-  v_h: u32,
-  v_m: u32,
-  gradient_offset: u32,
-  gradient_b: u32,
-  gradient_h: u32,
-  gradient_n: u32,
-  mask_offset: u32,
-  mask_b: u32,
-  mask_h: u32,
-  mask_n: u32,
-  mask_m: u32,
-  seed_low: u32,
-  seed_high: u32,
-  drop_below: u32, // a weight whose random word is below this is dropped
-  keep_factor: f32, // of the weights that are kept
-  batch: u32, // B
-  repeats_b: u32, // 1 where the mask has one element along an axis: it counts for all
-  repeats_h: u32,
-  repeats_n: u32,
-  repeats_m: u32,
-  dmask_offset: u32,
-  dmask_b: u32,
-  dmask_h: u32,
-  dmask_n: u32,
-  dmask_m: u32,
-}
 
 @group(0) @binding(0) var<storage, read> q: array<Q>;
 @group(0) @binding(1) var<storage, read> k: array<K>;
@@ -97,98 +34,6 @@ struct Params {
 
 var<workgroup> tile: array<vec4f, STEP * (ROWS_N + ROWS_M)>; // q or gradient: [STEP][ROWS_N], k or v: [STEP][ROWS_M]
 var<workgroup> totals: array<f32, TILE_N * TILE_M>; // [TILE_N][TILE_M]
-
-/// Which head is worked on, and what its queries see.
-struct Place {
-  head: u32, // b · H + h
-  b: u32,
-  h: u32,
-  length: u32, // keys that exist
-  offset: i32, // position of query 0 among the keys
-  slope: f32, // ALiBi's
-}
-
-fn place_of(b: u32, h: u32) -> Place {
-  let head = b * params.heads + h;
-  let row = rows[head * params.n];
-  let offset = select(params.causal_offset, i32(row.z) - i32(params.n), params.is_lower_right != 0);
-  return Place(head, b, h, row.z, offset, bitcast<f32>(row.w));
-}
-
-fn load_q(base: u32, n: u32, d: u32) -> f32 {
-  let element = q[base + min(n, params.n - 1) * params.q_n + min(d, params.d - 1)];
-  return select(0.0, f32(element) * params.scale_before, (n < params.n) & (d < params.d));
-}
-
-fn load_gradient(base: u32, n: u32, e: u32) -> f32 {
-  let element = gradient[base + min(n, params.n - 1) * params.gradient_n + min(e, params.dv - 1)];
-  return select(0.0, f32(element), (n < params.n) & (e < params.dv));
-}
-
-fn load_k(base: u32, m: u32, d: u32, length: u32) -> f32 {
-  let element = k[base + min(m, length - 1) * params.k_m + min(d, params.d - 1)];
-  return select(0.0, f32(element), (m < length) & (d < params.d));
-}
-
-fn load_v(base: u32, m: u32, e: u32, length: u32) -> f32 {
-  let element = v[base + min(m, length - 1) * params.v_m + min(e, params.dv - 1)];
-  return select(0.0, f32(element), (m < length) & (e < params.dv));
-}
-
-/// The two halves of a product of two u32: low, high.
-fn multiply(a: u32, b: u32) -> vec2u {
-  let low = (a & 0xffff) * (b & 0xffff);
-  let middle = (a >> 16) * (b & 0xffff) + (low >> 16);
-  let other = (a & 0xffff) * (b >> 16) + (middle & 0xffff);
-  return vec2u(a * b, (a >> 16) * (b >> 16) + (middle >> 16) + (other >> 16));
-}
-
-/// Philox4x32-10: J. Salmon et al., Parallel random numbers: as easy as 1, 2, 3, SC11.
-fn philox(counter: vec4u) -> vec4u {
-  var c = counter;
-  var key = vec2u(params.seed_low, params.seed_high);
-  for (var round = 0u; round < 10; round++) {
-    let x = multiply(0xd2511f53, c.x);
-    let z = multiply(0xcd9e8d57, c.z);
-    c = vec4u(z.y ^ c.y ^ key.x, z.x, x.y ^ c.w ^ key.y, x.x);
-    key += vec2u(0x9e3779b9, 0xbb67ae85);
-  }
-  return c;
-}
-
-/// A block of 4 × 4 sums: one column vector a row of the result. A named block and no array, so that every compiler keeps it in registers.
-fn add_products(sums: mat4x4f, rows_part: vec4f, cols: vec4f) -> mat4x4f {
-  return mat4x4f(
-    fma(vec4f(rows_part.x), cols, sums[0]), fma(vec4f(rows_part.y), cols, sums[1]),
-    fma(vec4f(rows_part.z), cols, sums[2]), fma(vec4f(rows_part.w), cols, sums[3]));
-}
-
-/// A score with the mask's element, which is not loaded where the key is not seen.
-fn masked(s: f32, is_seen: bool, index: u32) -> f32 {
-  if (!is_seen) {
-    return LOWEST;
-  }
-  if (params.mask_kind == 2) {
-    let bits = mask[index];
-    return select(s + bitcast<f32>(bits), LOWEST, bits >= EXCLUDES && bits <= MINUS_INFINITY);
-  }
-  if (params.mask_kind == 3) {
-    let bits = (mask[index / 2] >> (16 * (index % 2))) & 0xffff;
-    return select(s + unpack2x16float(bits).x, LOWEST, bits >= EXCLUDES_F16 && bits <= MINUS_INFINITY_F16);
-  }
-  return s;
-}
-
-/// cap · tanh(s / cap), to a few units in the last place whatever the cap. WGSL allows its own tanh an absolute error of 1e-5.
-/// Near 0 tanh(x) is x + x³ · P(x²) with a polynomial that was fitted for |x| < 0.625, where its error is below 2^-27. Beyond it tanh is 1 − 2e / (1 + e), e = exp(−2x).
-fn softcapped(s: vec4f) -> vec4f {
-  let x = clamp(s / params.softcap, vec4f(-60.0), vec4f(60.0));
-  let x2 = x * x;
-  let near = s + s * x2 * (-0.33333281 + x2 * (0.13331442 + x2 * (-0.053739712 + x2 * (0.020639079 - 0.0057049785 * x2))));
-  let e = exp(-2.0 * abs(x));
-  let far = sign(x) * params.softcap * (1.0 - 2.0 * e / (1.0 + e));
-  return select(far, near, abs(x) < vec4f(0.625));
-}
 
 /// dS of query n for 4 keys from first_m on, from its parts of q kᵀ and of dO vᵀ; exactly 0 where it sees none.
 fn score_gradient(dots: vec4f, products: vec4f, place: Place, n: u32, first_m: u32, row: vec2f) -> vec4f {
@@ -205,7 +50,7 @@ fn score_gradient(dots: vec4f, products: vec4f, place: Place, n: u32, first_m: u
   let mask_row = params.mask_offset + place.b * params.mask_b + place.h * params.mask_h + n * params.mask_n;
   var visible = is_seen;
   for (var j = 0u; j < 4; j++) { // each score in turn is the first
-    s = vec4f(s.yzw, masked(s.x, visible.x, mask_row + (first_m + j) * params.mask_m));
+    s = vec4f(s.yzw, masked_if_seen(s.x, visible.x, mask_row + (first_m + j) * params.mask_m));
     visible = visible.yzwx;
   }
   let bits = bitcast<vec4u>(s);
@@ -216,18 +61,6 @@ fn score_gradient(dots: vec4f, products: vec4f, place: Place, n: u32, first_m: u
     factors = select(vec4f(params.keep_factor), vec4f(), philox(vec4u(first_m / 4, n, place.head, 0)) < vec4u(params.drop_below));
   }
   return select(vec4f(), weights * (factors * products - row.y), weights != vec4f());
-}
-
-/// lse and delta of query n; the row of a query that does not exist is never used.
-fn row_of(head: u32, n: u32) -> vec2f {
-  return bitcast<vec2f>(rows[head * params.n + min(n, params.n - 1)].xy);
-}
-
-/// A workgroup's place in a grid of params.grid_x × grid_y × grid_z. What is beyond params.grid_z has no work.
-fn grid_place(workgroup: vec3u, counts: vec3u) -> vec3u {
-  let index = workgroup.x + counts.x * (workgroup.y + counts.y * workgroup.z);
-  let row = index / params.grid_x;
-  return vec3u(index % params.grid_x, row % params.grid_y, row / params.grid_y);
 }
 
 @compute @workgroup_size(ROWS_M, ROWS_N)

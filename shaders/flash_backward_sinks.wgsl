@@ -6,11 +6,10 @@
 //
 // A workgroup computes one head: each invocation every SIZE-th row, then the sums of all by halves, always in the same order.
 // Its twin on the CPU is src/reference/attention_backward.ts, its test test/backward-options.test.ts.
+// Parts: excluded, grid.
 
 const SIZE: u32 = 64; // invocations a workgroup, a power of 2
 const LOWEST_BITS: u32 = 0xff7fffff; // of the lowest finite f32: the row sees nothing, not even a sink
-const EXCLUDES: u32 = 0xff61b1e6; // bits of −3e38
-const MINUS_INFINITY: u32 = 0xff800000;
 
 struct Params {
   grid_x: u32, // workgroups that the work takes in x, y and z; the dispatch folds a grid that is too long for one dimension
@@ -29,13 +28,6 @@ struct Params {
 @group(0) @binding(3) var<uniform> params: Params;
 
 var<workgroup> partial: array<f32, SIZE>;
-
-/// A workgroup's place in a grid of params.grid_x × grid_y × grid_z. What is beyond params.grid_z has no work.
-fn grid_place(workgroup: vec3u, counts: vec3u) -> vec3u {
-  let index = workgroup.x + counts.x * (workgroup.y + counts.y * workgroup.z);
-  let row = index / params.grid_x;
-  return vec3u(index % params.grid_x, row % params.grid_y, row / params.grid_y);
-}
 
 @compute @workgroup_size(SIZE)
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts: vec3u, @builtin(local_invocation_index) lane: u32) {

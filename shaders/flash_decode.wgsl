@@ -13,12 +13,13 @@
 // SwiftShader computes both sides of one, and its compiler takes memory without end over tens of them (Chrome 143, 24 Nov 2026).
 // Its twin on the CPU is src/reference/attention.ts, its test test/kernels/flash_decode.test.ts.
 // Source: T. Dao, D. Haziza, F. Massa, G. Sizov, Flash-Decoding for long-context inference, 2023.
+// Parts: excluded, grid, dropout, key_length, logarithm, softcap, forward, vec4.
 
 alias Q = f32; // storage of q
 alias K = f32; // storage of k and v
+alias Scores = f32; // what softcapped takes at once
 alias O = f32; // storage of out: f32 with more than one split, else q's
 alias Q_UNIT = Q; // with VEC4 vec4<Q>: what the bindings are arrays of
-alias K_UNIT = K;
 alias O_UNIT = O;
 const VEC4: bool = false; // offsets, strides, D and Dv are multiples of 4: other units, load_q, load_k, load_v, store_out
 const SIZE: u32 = 4; // invocations a workgroup
@@ -34,76 +35,14 @@ const MASK: u32 = 1; // 0: none, 1: boolean, 2: f32 added, 3: f16 added
 const SOFTCAP: bool = true; // these three may be true where there is none, at a cost
 const ALIBI: bool = true;
 const BAND: bool = true; // some rows see other keys than others, or slots share a step that may go beyond the last key
-const DROPOUT: bool = false;
 const SHARED_STEP: bool = LANES > 1 || KEYS > 1; // an invocation may have keys past the last one in its last step
 const PLAIN: bool = MASK == 0 && !BAND; // every query sees every key of every step
-const UNIT: u32 = select(1, 4, VEC4); // elements in one of the bindings'
 const SLOTS: u32 = SIZE / LANES;
 const TILE: u32 = KEYS * SLOTS; // keys a step
 const LAST: u32 = ROWS - 1; // keeps literal indices of rows that are not there within their arrays
 const BEGIN: u32 = select(1, 4, DROPOUT); // the first key's index is a multiple of this
-const LOWEST: f32 = -3.4028234663852886e38; // the lowest finite f32
-const EXCLUDES: u32 = 0xff61b1e6; // bits of −3e38: an additive mask from here down to −∞ excludes
-const MINUS_INFINITY: u32 = 0xff800000;
-const EXCLUDES_F16: u32 = 0xfbff; // the same for f16: −65504 to −∞
-const MINUS_INFINITY_F16: u32 = 0xfc00;
 
 const_assert SIZE % LANES == 0 && (LANES == 1 || ROWS <= LANES);
-
-struct Params {
-  grid_x: u32, // workgroups that the work takes in x, y and z; the dispatch folds a grid that is too long for one dimension
-  grid_y: u32,
-  grid_z: u32,
-  heads: u32, // H
-  key_heads: u32, // Hk
-  n: u32,
-  m: u32,
-  d: u32,
-  dv: u32,
-  scale_before: f32, // a power of 2 up to 1 that multiplies q before the products, so that they overflow only where the scores do
-  scale_after: f32, // what is left of the scale: it multiplies the products
-  softcap: f32, // 0: off
-  left: i32, // keys seen before and after a query's position, 2^30: all
-  right: i32,
-  causal_offset: i32, // position of query 0 among the keys
-  is_lower_right: u32, // the offset is keys − n, and causal_offset is not used
-  mask_kind: u32, // 0: none, 1: boolean, 2: f32 added, 3: f16 added
-  has_key_lengths: u32,
-  has_alibi: u32,
-  has_sinks: u32,
-  has_lse: u32,
-  heads_offset: u32, // offsets and strides in elements
-  heads_row: u32, // 1, or 2 where slopes and sinks are interleaved
-  q_offset: u32,
-  q_b: u32,
-  q_h: u32,
-  q_n: u32,
-  k_offset: u32,
-  k_b: u32,
-  k_h: u32,
-  k_m: u32,
-  v_offset: u32,
-  v_b: u32,
-  v_h: u32,
-  v_m: u32,
-  mask_offset: u32,
-  mask_b: u32,
-  mask_h: u32,
-  mask_n: u32,
-  mask_m: u32,
-  key_lengths_offset: u32,
-  out_offset: u32,
-  out_b: u32,
-  out_h: u32,
-  out_n: u32,
-  seed_low: u32,
-  seed_high: u32,
-  drop_below: u32, // a weight whose random word is below this is dropped
-  keep_factor: f32, // of the weights that are kept
-  splits: u32,
-  row_blocks: u32, // of ROWS rows, a key head
-  all_rows: u32, // B · H · N
-}
 
 @group(0) @binding(0) var<storage, read> q: array<Q_UNIT>;
 @group(0) @binding(1) var<storage, read> k: array<K_UNIT>;
@@ -128,34 +67,6 @@ struct Place {
   slope: f32, // ALiBi's
 }
 
-fn key_length(b: u32) -> u32 {
-  if (params.has_key_lengths == 0) {
-    return params.m;
-  }
-  return min(key_lengths[params.key_lengths_offset + b], params.m);
-}
-
-/// The two halves of a product of two u32: low, high.
-fn multiply(a: u32, b: u32) -> vec2u {
-  let low = (a & 0xffff) * (b & 0xffff);
-  let middle = (a >> 16) * (b & 0xffff) + (low >> 16);
-  let other = (a & 0xffff) * (b >> 16) + (middle & 0xffff);
-  return vec2u(a * b, (a >> 16) * (b >> 16) + (middle >> 16) + (other >> 16));
-}
-
-/// Philox4x32-10: J. Salmon et al., Parallel random numbers: as easy as 1, 2, 3, SC11.
-fn philox(counter: vec4u) -> vec4u {
-  var c = counter;
-  var key = vec2u(params.seed_low, params.seed_high);
-  for (var round = 0u; round < 10; round++) {
-    let x = multiply(0xd2511f53, c.x);
-    let z = multiply(0xcd9e8d57, c.z);
-    c = vec4u(z.y ^ c.y ^ key.x, z.x, x.y ^ c.w ^ key.y, x.x);
-    key += vec2u(0x9e3779b9, 0xbb67ae85);
-  }
-  return c;
-}
-
 /// A score with the mask's element.
 fn masked(s: f32, index: u32) -> f32 {
   var result = s;
@@ -177,13 +88,7 @@ fn masked(s: f32, index: u32) -> f32 {
 /// The vec-th four elements of a row that begins at `row`, in UNITs; past its end the last ones again, which meet a 0 in q, or go to elements of out that
 /// nobody stores.
 fn load_q(row: u32, vec: u32) -> vec4f { let e = row + elements(vec, params.d); return vec4f(f32(q[e.x]), f32(q[e.y]), f32(q[e.z]), f32(q[e.w])); }
-fn load_k(row: u32, vec: u32) -> vec4f { let e = row + elements(vec, params.d); return vec4f(f32(k[e.x]), f32(k[e.y]), f32(k[e.z]), f32(k[e.w])); }
-fn load_v(row: u32, vec: u32) -> vec4f { let e = row + elements(vec, params.dv); return vec4f(f32(v[e.x]), f32(v[e.y]), f32(v[e.z]), f32(v[e.w])); }
 fn store_out(row: u32, vec: u32, value: vec4f) { for (var c = 0u; c < 4; c++) { if (4 * vec + c < params.dv) { out[row + 4 * vec + c] = O(value[c]); } } }
-
-fn elements(vec: u32, size: u32) -> vec4u {
-  return min(4 * vec + vec4u(0, 1, 2, 3), vec4u(size - 1));
-}
 
 /// The number of a vec4 in a row of whole ones; past its end, where it has one before its blocks', the last one.
 fn inside(vec: u32, size: u32, has_tail: bool) -> u32 {
@@ -320,17 +225,6 @@ fn with_scores(row: Row, s: vec4f) -> Row {
     sum += w.y + w.z + w.w;
   }
   return Row(largest, sum, rise, w, bits);
-}
-
-/// cap · tanh(s / cap), to a few units in the last place whatever the cap. WGSL allows its own tanh an absolute error of 1e-5.
-/// Near 0 tanh(x) is x + x³ · P(x²) with a polynomial that was fitted for |x| < 0.625, where its error is below 2^-27. Beyond it tanh is 1 − 2e / (1 + e), e = exp(−2x).
-fn softcapped(s: f32) -> f32 {
-  let x = clamp(s / params.softcap, -60.0, 60.0);
-  let x2 = x * x;
-  let near = s + s * x2 * (-0.33333281 + x2 * (0.13331442 + x2 * (-0.053739712 + x2 * (0.020639079 - 0.0057049785 * x2))));
-  let e = exp(-2.0 * abs(x));
-  let far = sign(x) * params.softcap * (1.0 - 2.0 * e / (1.0 + e));
-  return select(far, near, abs(x) < 0.625);
 }
 
 /// scale · q·k → softcap.
@@ -547,22 +441,6 @@ fn place_of(b: u32, h: u32, n: u32, offset: i32) -> Place {
   }
   let mask_row = params.mask_offset + b * params.mask_b + h * params.mask_h + n * params.mask_n;
   return Place(n, b * params.heads + h, i32(n) + offset, mask_row, slope);
-}
-
-/// ln x, to a few units in the last place. WGSL allows its own log an absolute error of 2^-21 for x from 0.5 to 2, where ln x may be tiny.
-/// There ln x is 2 · artanh(t), t = (x − 1) / (x + 1), by a polynomial that was fitted for |t| < 1/3, where its error is below 2^-27.
-fn logarithm(x: f32) -> f32 {
-  let t = (x - 1.0) / (x + 1.0);
-  let t2 = t * t;
-  let near = 2.0 * t + t * t2 * (0.66666418 + t2 * (0.40021527 + t2 * (0.28001803 + 0.28011993 * t2)));
-  return select(log(x), near, (x > 0.5) & (x < 2.0));
-}
-
-/// A workgroup's place in a grid of params.grid_x × grid_y × grid_z. What is beyond params.grid_z has no work.
-fn grid_place(workgroup: vec3u, counts: vec3u) -> vec3u {
-  let index = workgroup.x + counts.x * (workgroup.y + counts.y * workgroup.z);
-  let row = index / params.grid_x;
-  return vec3u(index % params.grid_x, row % params.grid_y, row / params.grid_y);
 }
 
 @compute @workgroup_size(SIZE)

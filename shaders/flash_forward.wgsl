@@ -12,78 +12,20 @@
 // block's rows turns the block.
 // Its twin on the CPU is src/reference/attention.ts, its test test/attention.test.ts.
 // Source: T. Dao, FlashAttention-2, arXiv 2307.08691, algorithm 1; M. Milakov, N. Gimelshein, arXiv 1805.02867 (online softmax).
+// Parts: excluded, grid, dropout, key_length, logarithm, scale, mask, forward, block, weighted, load.
 
 alias Q = f32; // storage of q and out
 alias K = f32; // storage of k and v
+alias Scores = f32; // what softcapped takes at once
 const TILE_N: u32 = 32; // queries a workgroup
 const TILE_M: u32 = 32; // keys a tile
-const STEP: u32 = 16; // elements of a head that are in workgroup memory at a time
 const KEYS: u32 = 16; // keys whose values are in workgroup memory at a time
 const BLOCKS: u32 = 2; // 1 to 4; TILE_M · BLOCKS ≥ Dv
-const SKIP_ZEROS: bool = true; // a weight of 0 skips its value: for problems that exclude elements, so that what lies there does not matter
-const DROPOUT: bool = false;
 const SIZE_X: u32 = TILE_M / 4;
 const SIZE_Y: u32 = TILE_N / 4;
 const WIDTH: u32 = BLOCKS * SIZE_X; // vec4 of a value, or of a row of out
-const LOWEST: f32 = -3.4028234663852886e38; // the lowest finite f32
-const EXCLUDES: u32 = 0xff61b1e6; // bits of −3e38: an additive mask from here down to −∞ excludes
-const MINUS_INFINITY: u32 = 0xff800000;
-const EXCLUDES_F16: u32 = 0xfbff; // the same for f16: −65504 to −∞
-const MINUS_INFINITY_F16: u32 = 0xfc00;
 
 const_assert TILE_N % 4 == 0 && TILE_M % 4 == 0 && TILE_M % KEYS == 0 && BLOCKS <= 4;
-
-struct Params {
-  grid_x: u32, // workgroups that the work takes in x, y and z; the dispatch folds a grid that is too long for one dimension
-  grid_y: u32,
-  grid_z: u32,
-  heads: u32, // H
-  key_heads: u32, // Hk
-  n: u32,
-  m: u32,
-  d: u32,
-  dv: u32,
-  scale_before: f32, // a power of 2 up to 1 that multiplies q before the products, so that they overflow only where the scores do
-  scale_after: f32, // what is left of the scale: it multiplies the products
-  softcap: f32, // 0: off
-  left: i32, // keys seen before and after a query's position, 2^30: all
-  right: i32,
-  causal_offset: i32, // position of query 0 among the keys
-  is_lower_right: u32, // the offset is keys − n, and causal_offset is not used
-  mask_kind: u32, // 0: none, 1: boolean, 2: f32 added, 3: f16 added
-  has_key_lengths: u32,
-  has_alibi: u32,
-  has_sinks: u32,
-  has_lse: u32,
-  heads_offset: u32, // offsets and strides in elements
-  heads_row: u32, // 1, or 2 where slopes and sinks are interleaved
-  q_offset: u32,
-  q_b: u32,
-  q_h: u32,
-  q_n: u32,
-  k_offset: u32,
-  k_b: u32,
-  k_h: u32,
-  k_m: u32,
-  v_offset: u32,
-  v_b: u32,
-  v_h: u32,
-  v_m: u32,
-  mask_offset: u32,
-  mask_b: u32,
-  mask_h: u32,
-  mask_n: u32,
-  mask_m: u32,
-  key_lengths_offset: u32,
-  out_offset: u32,
-  out_b: u32,
-  out_h: u32,
-  out_n: u32,
-  seed_low: u32,
-  seed_high: u32,
-  drop_below: u32, // a weight whose random word is below this is dropped
-  keep_factor: f32, // of the weights that are kept
-}
 
 @group(0) @binding(0) var<storage, read> q: array<Q>;
 @group(0) @binding(1) var<storage, read> k: array<K>;
@@ -109,108 +51,8 @@ struct Place {
   slope: f32, // ALiBi's
 }
 
-fn key_length(b: u32) -> u32 {
-  if (params.has_key_lengths == 0) {
-    return params.m;
-  }
-  return min(key_lengths[params.key_lengths_offset + b], params.m);
-}
-
-fn load_q(base: u32, n: u32, d: u32) -> f32 {
-  let element = q[base + min(n, params.n - 1) * params.q_n + min(d, params.d - 1)];
-  return select(0.0, f32(element) * params.scale_before, (n < params.n) & (d < params.d));
-}
-
-fn load_k(base: u32, m: u32, d: u32, length: u32) -> f32 {
-  let element = k[base + min(m, length - 1) * params.k_m + min(d, params.d - 1)];
-  return select(0.0, f32(element), (m < length) & (d < params.d));
-}
-
-fn load_v(base: u32, m: u32, e: u32, length: u32) -> f32 {
-  let element = v[base + min(m, length - 1) * params.v_m + min(e, params.dv - 1)];
-  return select(0.0, f32(element), (m < length) & (e < params.dv));
-}
-
-/// The two halves of a product of two u32: low, high.
-fn multiply(a: u32, b: u32) -> vec2u {
-  let low = (a & 0xffff) * (b & 0xffff);
-  let middle = (a >> 16) * (b & 0xffff) + (low >> 16);
-  let other = (a & 0xffff) * (b >> 16) + (middle & 0xffff);
-  return vec2u(a * b, (a >> 16) * (b >> 16) + (middle >> 16) + (other >> 16));
-}
-
-/// Philox4x32-10: J. Salmon et al., Parallel random numbers: as easy as 1, 2, 3, SC11.
-fn philox(counter: vec4u) -> vec4u {
-  var c = counter;
-  var key = vec2u(params.seed_low, params.seed_high);
-  for (var round = 0u; round < 10; round++) {
-    let x = multiply(0xd2511f53, c.x);
-    let z = multiply(0xcd9e8d57, c.z);
-    c = vec4u(z.y ^ c.y ^ key.x, z.x, x.y ^ c.w ^ key.y, x.x);
-    key += vec2u(0x9e3779b9, 0xbb67ae85);
-  }
-  return c;
-}
-
-/// A block of 4 × 4 sums: one column vector a row of the result.
-fn add_products(sums: mat4x4f, rows: vec4f, cols: vec4f) -> mat4x4f {
-  return mat4x4f(
-    fma(vec4f(rows.x), cols, sums[0]), fma(vec4f(rows.y), cols, sums[1]), fma(vec4f(rows.z), cols, sums[2]), fma(vec4f(rows.w), cols, sums[3]));
-}
-
-fn add_weighted(sum: vec4f, weight: f32, values: vec4f) -> vec4f {
-  var result = fma(vec4f(weight), values, sum);
-  if (SKIP_ZEROS) {
-    result = select(result, sum, weight == 0.0);
-  }
-  return result;
-}
-
-fn add_weighted_products(sums: mat4x4f, weights: vec4f, values: vec4f) -> mat4x4f {
-  return mat4x4f(
-    add_weighted(sums[0], weights.x, values), add_weighted(sums[1], weights.y, values),
-    add_weighted(sums[2], weights.z, values), add_weighted(sums[3], weights.w, values));
-}
-
 fn scale_rows(sums: mat4x4f, factors: vec4f) -> mat4x4f {
   return mat4x4f(sums[0] * factors.x, sums[1] * factors.y, sums[2] * factors.z, sums[3] * factors.w);
-}
-
-/// cap · tanh(s / cap), to a few units in the last place whatever the cap. WGSL allows its own tanh an absolute error of 1e-5.
-/// Near 0 tanh(x) is x + x³ · P(x²) with a polynomial that was fitted for |x| < 0.625, where its error is below 2^-27. Beyond it tanh is 1 − 2e / (1 + e), e = exp(−2x).
-fn softcapped(s: f32) -> f32 {
-  let x = clamp(s / params.softcap, -60.0, 60.0);
-  let x2 = x * x;
-  let near = s + s * x2 * (-0.33333281 + x2 * (0.13331442 + x2 * (-0.053739712 + x2 * (0.020639079 - 0.0057049785 * x2))));
-  let e = exp(-2.0 * abs(x));
-  let far = sign(x) * params.softcap * (1.0 - 2.0 * e / (1.0 + e));
-  return select(far, near, abs(x) < 0.625);
-}
-
-/// scale · q·k → softcap.
-fn scaled(dot: f32) -> f32 {
-  let s = dot * params.scale_after;
-  if (params.softcap > 0.0) {
-    return softcapped(s);
-  }
-  return s;
-}
-
-/// A score with the mask's element.
-fn masked(s: f32, index: u32) -> f32 {
-  if (params.mask_kind == 1) {
-    let byte = (mask[index / 4] >> (8 * (index % 4))) & 0xff;
-    return select(s, LOWEST, byte == 0);
-  }
-  if (params.mask_kind == 2) {
-    let bits = mask[index];
-    return select(s + bitcast<f32>(bits), LOWEST, bits >= EXCLUDES && bits <= MINUS_INFINITY);
-  }
-  if (params.mask_kind == 3) {
-    let bits = (mask[index / 2] >> (16 * (index % 2))) & 0xffff;
-    return select(s + unpack2x16float(bits).x, LOWEST, bits >= EXCLUDES_F16 && bits <= MINUS_INFINITY_F16);
-  }
-  return s;
 }
 
 /// The scores of query n against 4 keys from first_m on; what it does not see is LOWEST. Tiles that every query sees whole compare their keys with the
@@ -254,22 +96,6 @@ fn store(base: u32, first_n: u32, first_e: u32, values: mat4x4f) {
       }
     }
   }
-}
-
-/// ln x, to a few units in the last place. WGSL allows its own log an absolute error of 2^-21 for x from 0.5 to 2, where ln x may be tiny.
-/// There ln x is 2 · artanh(t), t = (x − 1) / (x + 1), by a polynomial that was fitted for |t| < 1/3, where its error is below 2^-27.
-fn logarithm(x: vec4f) -> vec4f {
-  let t = (x - 1.0) / (x + 1.0);
-  let t2 = t * t;
-  let near = 2.0 * t + t * t2 * (0.66666418 + t2 * (0.40021527 + t2 * (0.28001803 + 0.28011993 * t2)));
-  return select(log(x), near, (x > vec4f(0.5)) & (x < vec4f(2.0)));
-}
-
-/// A workgroup's place in a grid of params.grid_x × grid_y × grid_z. What is beyond params.grid_z has no work.
-fn grid_place(workgroup: vec3u, counts: vec3u) -> vec3u {
-  let index = workgroup.x + counts.x * (workgroup.y + counts.y * workgroup.z);
-  let row = index / params.grid_x;
-  return vec3u(index % params.grid_x, row % params.grid_y, row / params.grid_y);
 }
 
 @compute @workgroup_size(SIZE_X, SIZE_Y)
@@ -438,10 +264,9 @@ fn main(
     store(out_base, own_n, own_e + 3 * TILE_M, scale_rows(sums3, normaliser));
   }
   if (params.has_lse != 0 && local.x == 0) {
-    let value = select(row_max + logarithm(total), vec4f(LOWEST), is_empty);
     for (var i = 0u; i < 4; i++) {
       if (own_n + i < params.n) {
-        lse[place.head * params.n + own_n + i] = value[i];
+        lse[place.head * params.n + own_n + i] = select(row_max[i] + logarithm(total[i]), LOWEST, is_empty[i]);
       }
     }
   }

@@ -15,94 +15,20 @@ enable subgroups;
 // took SwiftShader up to three times as long to compile, and ran no faster from D 64 on, 3 to 14% faster below (27 Nov 2026).
 // Its twin on the CPU is src/reference/attention.ts, its test test/attention.test.ts.
 // Source: T. Dao, FlashAttention-2, arXiv 2307.08691, algorithm 1.
+// Parts: excluded, grid, dropout, key_length, logarithm, dot, softcap, mask4, forward, vec4, quad_step.
 
 alias Q = f32; // storage of q and out
 alias K = f32; // storage of k and v
-alias Q_UNIT = Q; // with VEC4 vec4<Q>, or vec2u for f16: what the bindings are arrays of
-alias K_UNIT = K;
+alias Scores = vec4f; // what softcapped takes at once
 const VEC4: bool = false; // offsets, strides, D and Dv are multiples of 4: other Q_UNIT, K_UNIT, load_q, load_k, load_v, store_out
-const SIZE: u32 = 8; // invocations a workgroup
 const ROWS: u32 = 8; // queries an invocation: 1, 2, 4 or 8
-const D_BLOCKS: u32 = 4; // blocks of 16 elements of q and k: 1, 2, 4, 8 or 16; 16 · D_BLOCKS ≥ D
-const DV_BLOCKS: u32 = 4; // the same of v and out
-const D_TAIL: bool = true; // false where D = 16 · D_BLOCKS: a loop over a row's vec4 then knows how many there are
-const DV_TAIL: bool = true; // the same of Dv
-const UNIT: u32 = select(1, 4, VEC4); // elements in one of the bindings'
-const MASK: u32 = 1; // 0: none, 1: boolean, 2: f32 added, 3: f16 added
-const SOFTCAP: bool = true; // these two may be true where there is none, at a cost
-const ALIBI: bool = true;
-const SKIP_ZEROS: bool = true; // for problems that exclude elements: bands are compared, and a weight of 0 skips its value, whatever lies there
-const DROPOUT: bool = false;
 const SCORE_MOD: bool = MASK > 0 || SOFTCAP || ALIBI; // constants, because a device on the CPU runs branches that nobody takes
 const TILE_N: u32 = SIZE * ROWS; // queries a workgroup
-const LOWEST: f32 = -3.4028234663852886e38; // the lowest finite f32
-const EXCLUDED: f32 = -3e38; // a score from here down is excluded
-const EXCLUDES: u32 = 0xff61b1e6; // its bits: an additive mask from here down to −∞ excludes
-const MINUS_INFINITY: u32 = 0xff800000;
-const EXCLUDES_F16: u32 = 0xfbff; // the same for f16: −65504 to −∞
-const MINUS_INFINITY_F16: u32 = 0xfc00;
-
-const_assert SIZE % 4 == 0;
-
-const WIDTH: u32 = 4 * D_BLOCKS; // vec4 that a row of q or k takes up here, and one of v or out
-const V_WIDTH: u32 = 4 * DV_BLOCKS;
 
 alias Queries = array<vec4f, ROWS * WIDTH>; // [ROWS][WIDTH]
 alias Sums = array<vec4f, ROWS * V_WIDTH>; // out, unnormalised: [ROWS][V_WIDTH]
 alias Key = array<vec4f, WIDTH>;
 alias Value = array<vec4f, V_WIDTH>;
-
-struct Params {
-  grid_x: u32, // workgroups that the work takes in x, y and z; the dispatch folds a grid that is too long for one dimension
-  grid_y: u32,
-  grid_z: u32,
-  heads: u32, // H
-  key_heads: u32, // Hk
-  n: u32,
-  m: u32,
-  d: u32,
-  dv: u32,
-  scale_before: f32, // a power of 2 up to 1 that multiplies q before the products, so that they overflow only where the scores do
-  scale_after: f32, // what is left of the scale: it multiplies the products
-  softcap: f32, // 0: off
-  left: i32, // keys seen before and after a query's position, 2^30: all
-  right: i32,
-  causal_offset: i32, // position of query 0 among the keys
-  is_lower_right: u32, // the offset is keys − n, and causal_offset is not used
-  mask_kind: u32, // 0: none, 1: boolean, 2: f32 added, 3: f16 added
-  has_key_lengths: u32,
-  has_alibi: u32,
-  has_sinks: u32,
-  has_lse: u32,
-  heads_offset: u32, // offsets and strides in elements
-  heads_row: u32, // 1, or 2 where slopes and sinks are interleaved
-  q_offset: u32,
-  q_b: u32,
-  q_h: u32,
-  q_n: u32,
-  k_offset: u32,
-  k_b: u32,
-  k_h: u32,
-  k_m: u32,
-  v_offset: u32,
-  v_b: u32,
-  v_h: u32,
-  v_m: u32,
-  mask_offset: u32,
-  mask_b: u32,
-  mask_h: u32,
-  mask_n: u32,
-  mask_m: u32,
-  key_lengths_offset: u32,
-  out_offset: u32,
-  out_b: u32,
-  out_h: u32,
-  out_n: u32,
-  seed_low: u32,
-  seed_high: u32,
-  drop_below: u32, // a weight whose random word is below this is dropped
-  keep_factor: f32, // of the weights that are kept
-}
 
 @group(0) @binding(0) var<storage, read> q: array<Q_UNIT>;
 @group(0) @binding(1) var<storage, read> k: array<K_UNIT>;
@@ -113,60 +39,6 @@ struct Params {
 @group(0) @binding(6) var<storage, read_write> out: array<Q_UNIT>;
 @group(0) @binding(7) var<storage, read_write> lse: array<f32>;
 @group(0) @binding(8) var<uniform> params: Params;
-
-fn key_length(b: u32) -> u32 {
-  if (params.has_key_lengths == 0) {
-    return params.m;
-  }
-  return min(key_lengths[params.key_lengths_offset + b], params.m);
-}
-
-/// The two halves of a product of two u32: low, high.
-fn multiply(a: u32, b: u32) -> vec2u {
-  let low = (a & 0xffff) * (b & 0xffff);
-  let middle = (a >> 16) * (b & 0xffff) + (low >> 16);
-  let other = (a & 0xffff) * (b >> 16) + (middle & 0xffff);
-  return vec2u(a * b, (a >> 16) * (b >> 16) + (middle >> 16) + (other >> 16));
-}
-
-/// Philox4x32-10: J. Salmon et al., Parallel random numbers: as easy as 1, 2, 3, SC11.
-fn philox(counter: vec4u) -> vec4u {
-  var c = counter;
-  var key = vec2u(params.seed_low, params.seed_high);
-  for (var round = 0u; round < 10; round++) {
-    let x = multiply(0xd2511f53, c.x);
-    let z = multiply(0xcd9e8d57, c.z);
-    c = vec4u(z.y ^ c.y ^ key.x, z.x, x.y ^ c.w ^ key.y, x.x);
-    key += vec2u(0x9e3779b9, 0xbb67ae85);
-  }
-  return c;
-}
-
-/// Four scores with the mask's elements.
-fn masked(s: vec4f, index: vec4u) -> vec4f {
-  let at = index / select(select(1u, 2u, MASK == 3), 4u, MASK == 1); // a word has 4 elements, 2 or 1
-  let words = vec4u(mask[at.x], mask[at.y], mask[at.z], mask[at.w]);
-  if (MASK == 1) {
-    return select(s, vec4f(LOWEST), ((words >> (8 * (index % 4))) & vec4u(0xff)) == vec4u());
-  }
-  if (MASK == 2) {
-    return select(s + bitcast<vec4f>(words), vec4f(LOWEST), (words >= vec4u(EXCLUDES)) & (words <= vec4u(MINUS_INFINITY)));
-  }
-  let bits = (words >> (16 * (index % 2))) & vec4u(0xffff);
-  let bias = vec4f(unpack2x16float(bits.x).x, unpack2x16float(bits.y).x, unpack2x16float(bits.z).x, unpack2x16float(bits.w).x);
-  return select(s + bias, vec4f(LOWEST), (bits >= vec4u(EXCLUDES_F16)) & (bits <= vec4u(MINUS_INFINITY_F16)));
-}
-
-/// cap · tanh(s / cap), to a few units in the last place whatever the cap. WGSL allows its own tanh an absolute error of 1e-5.
-/// Near 0 tanh(x) is x + x³ · P(x²) with a polynomial that was fitted for |x| < 0.625, where its error is below 2^-27. Beyond it tanh is 1 − 2e / (1 + e), e = exp(−2x).
-fn softcapped(s: vec4f) -> vec4f {
-  let x = clamp(s / params.softcap, vec4f(-60.0), vec4f(60.0));
-  let x2 = x * x;
-  let near = s + s * x2 * (-0.33333281 + x2 * (0.13331442 + x2 * (-0.053739712 + x2 * (0.020639079 - 0.0057049785 * x2))));
-  let e = exp(-2.0 * abs(x));
-  let far = sign(x) * params.softcap * (1.0 - 2.0 * e / (1.0 + e));
-  return select(far, near, abs(x) < vec4f(0.625));
-}
 
 /// The scores of a query, at a position among the keys, against keys m, seen or not, from their dot products: scale → softcap → ALiBi → mask.
 fn row_scores(dots: vec4f, slope: f32, position: i32, mask_row: u32, m: vec4u) -> vec4f {
@@ -186,42 +58,10 @@ fn row_scores(dots: vec4f, slope: f32, position: i32, mask_row: u32, m: vec4u) -
 /// The vec-th four elements of a row that begins at `row`, in UNITs; past its end the last one again, which meets a 0 in q, or goes to an element of
 /// out that nobody stores.
 fn load_q(row: u32, vec: u32) -> vec4f { let e = row + elements(vec, params.d); return vec4f(f32(q[e.x]), f32(q[e.y]), f32(q[e.z]), f32(q[e.w])); }
-fn load_k(row: u32, vec: u32) -> vec4f { let e = row + elements(vec, params.d); return vec4f(f32(k[e.x]), f32(k[e.y]), f32(k[e.z]), f32(k[e.w])); }
-fn load_v(row: u32, vec: u32) -> vec4f { let e = row + elements(vec, params.dv); return vec4f(f32(v[e.x]), f32(v[e.y]), f32(v[e.z]), f32(v[e.w])); }
 fn store_out(row: u32, vec: u32, value: vec4f) { for (var c = 0u; c < 4; c++) { if (4 * vec + c < params.dv) { out[row + 4 * vec + c] = Q(value[c]); } } }
-
-/// How many vec4 a row of q or k has.
-fn d_vecs() -> u32 {
-  return select(WIDTH, (params.d + 3) / 4, D_TAIL);
-}
-
-fn dv_vecs() -> u32 {
-  return select(V_WIDTH, (params.dv + 3) / 4, DV_TAIL);
-}
-
-fn elements(vec: u32, size: u32) -> vec4u {
-  return min(4 * vec + vec4u(0, 1, 2, 3), vec4u(size - 1));
-}
 
 fn load_query(row: u32, vec: u32) -> vec4f {
   return select(vec4f(), load_q(row, vec) * params.scale_before, 4 * vec + vec4u(0, 1, 2, 3) < vec4u(params.d));
-}
-
-/// Four elements of each of the four keys or values that a lane meets, in its order.
-struct Four {
-  a: vec4f,
-  b: vec4f,
-  c: vec4f,
-  d: vec4f,
-}
-
-fn meet(own: vec4f) -> Four {
-  let b = quadSwapX(own);
-  return Four(own, b, quadSwapY(own), quadSwapY(b));
-}
-
-fn add_dot(sum: f32, a: vec4f, b: vec4f) -> f32 {
-  return fma(a.w, b.w, fma(a.z, b.z, fma(a.y, b.y, fma(a.x, b.x, sum))));
 }
 
 fn add_dots(sums: vec4f, query: vec4f, keys: Four) -> vec4f {
@@ -407,17 +247,6 @@ fn add_seen(sum: vec4f, weight: f32, value: vec4f) -> vec4f {
   return fma(vec4f(weight), select(value, vec4f(), weight == 0.0), sum);
 }
 
-/// Not 0 where one of four elements is infinite or no number.
-fn wildness(value: vec4f) -> u32 {
-  return u32(any((bitcast<vec4u>(value) & vec4u(0x7f800000)) == vec4u(0x7f800000)));
-}
-
-/// The bits of all four lanes, in each of them.
-fn quad_or(bits: u32) -> u32 {
-  let two = bits | quadSwapX(bits);
-  return two | quadSwapY(two);
-}
-
 /// A query's products with four keys, one by one.
 fn dots_of(query: u32, keys: vec4u) -> vec4f {
   var dots = vec4f();
@@ -428,22 +257,6 @@ fn dots_of(query: u32, keys: vec4u) -> vec4f {
     }
   }
   return dots;
-}
-
-/// ln x, to a few units in the last place. WGSL allows its own log an absolute error of 2^-21 for x from 0.5 to 2, where ln x may be tiny.
-/// There ln x is 2 · artanh(t), t = (x − 1) / (x + 1), by a polynomial that was fitted for |t| < 1/3, where its error is below 2^-27.
-fn logarithm(x: f32) -> f32 {
-  let t = (x - 1.0) / (x + 1.0);
-  let t2 = t * t;
-  let near = 2.0 * t + t * t2 * (0.66666418 + t2 * (0.40021527 + t2 * (0.28001803 + 0.28011993 * t2)));
-  return select(log(x), near, (x > 0.5) & (x < 2.0));
-}
-
-/// A workgroup's place in a grid of params.grid_x × grid_y × grid_z. What is beyond params.grid_z has no work.
-fn grid_place(workgroup: vec3u, counts: vec3u) -> vec3u {
-  let index = workgroup.x + counts.x * (workgroup.y + counts.y * workgroup.z);
-  let row = index / params.grid_x;
-  return vec3u(index % params.grid_x, row % params.grid_y, row / params.grid_y);
 }
 
 @compute @workgroup_size(SIZE)

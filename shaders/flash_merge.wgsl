@@ -10,13 +10,12 @@
 // flash_decode's parts are not normalised yet: exp(lse_p) is exp(maximum_p) · sum_p, and out_p as large as sum_p. A sink is one more part, without a value.
 // A part whose row saw no key (log-sum-exp or maximum the lowest finite f32) has no share. An invocation computes one element.
 // Source: T. Dao et al., FlashAttention, arXiv 2205.14135, section 3.1.
+// Parts: excluded, logarithm.
 
 alias A = f32; // storage of a_out
 alias B = f32; // storage of b_out
 alias O = f32; // storage of out
 const SIZE: u32 = 64; // invocations a workgroup
-const LOWEST: f32 = -3.4028234663852886e38; // the lowest finite f32
-const EXCLUDES: f32 = -3e38;
 
 struct Params {
   heads: u32, // H
@@ -59,19 +58,10 @@ struct Params {
 
 /// exp(value − largest) of a part that saw a key.
 fn share(value: f32, largest: f32) -> f32 {
-  if (value <= EXCLUDES) {
+  if (value <= EXCLUDED) {
     return 0.0;
   }
   return select(exp(value - largest), 1.0, value == largest); // exp(0) is not exactly 1 everywhere
-}
-
-/// ln x, to a few units in the last place. WGSL allows its own log an absolute error of 2^-21 for x from 0.5 to 2, where ln x may be tiny.
-/// There ln x is 2 · artanh(t), t = (x − 1) / (x + 1), by a polynomial that was fitted for |t| < 1/3, where its error is below 2^-27.
-fn logarithm(x: f32) -> f32 {
-  let t = (x - 1.0) / (x + 1.0);
-  let t2 = t * t;
-  let near = 2.0 * t + t * t2 * (0.66666418 + t2 * (0.40021527 + t2 * (0.28001803 + 0.28011993 * t2)));
-  return select(log(x), near, (x > 0.5) & (x < 2.0));
 }
 
 @compute @workgroup_size(SIZE)

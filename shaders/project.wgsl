@@ -8,6 +8,7 @@
 // A workgroup computes a tile of TILE_N rows × TILE_O outputs. It walks over the width in steps of TILE_I that it keeps in workgroup
 // memory; an invocation holds 4·ROWS × 4·COLS sums in registers.
 // Source: A. Vaswani et al., Attention Is All You Need, arXiv 1706.03762, section 3.2.2.
+// Parts: grid, block, blocks_shape.
 
 const TILE_N: u32 = 16; // rows a workgroup
 const TILE_O: u32 = 16; // outputs a workgroup
@@ -15,10 +16,8 @@ const TILE_I: u32 = 16; // inputs a step
 const ROWS: u32 = 1; // blocks of 4 rows an invocation: 1, 2 or 4
 const COLS: u32 = 1; // blocks of 4 outputs an invocation: 1, 2 or 4
 const SIZE_X: u32 = TILE_O / (4 * COLS);
-const SIZE_Y: u32 = TILE_N / (4 * ROWS);
 
 const_assert TILE_N % (4 * ROWS) == 0 && TILE_O % (4 * COLS) == 0;
-const_assert ((ROWS <= 2 || ROWS == 4) && (COLS <= 2 || COLS == 4)); // in brackets: Firefox 153 ends the expression at the first closing one
 
 struct Params {
   grid_x: u32, // workgroups that the work takes in x, y and z; the dispatch folds a grid that is too long for one dimension
@@ -72,13 +71,6 @@ fn load_weights(first: u32) -> array<vec4f, 4> {
   return weights;
 }
 
-/// A block of 4 × 4 sums: one column vector a row of y.
-fn add_products(sums: mat4x4f, inputs: vec4f, weights: vec4f) -> mat4x4f {
-  return mat4x4f(
-    fma(vec4f(inputs.x), weights, sums[0]), fma(vec4f(inputs.y), weights, sums[1]),
-    fma(vec4f(inputs.z), weights, sums[2]), fma(vec4f(inputs.w), weights, sums[3]));
-}
-
 /// Adds the products of a block of 4 rows with all weights. Lines in place of a loop: the indices are literals once it is inlined.
 fn add_row(sums: ptr<function, array<mat4x4f, ROWS * COLS>>, row: u32, inputs: vec4f, weights: array<vec4f, 4>) {
   (*sums)[row * COLS] = add_products((*sums)[row * COLS], inputs, weights[0]);
@@ -104,13 +96,6 @@ fn store(n: u32, first_o: u32, values: vec4f) {
     }
     y[at] = value;
   }
-}
-
-/// A workgroup's place in a grid of params.grid_x × grid_y × grid_z. What is beyond params.grid_z has no work.
-fn grid_place(workgroup: vec3u, counts: vec3u) -> vec3u {
-  let index = workgroup.x + counts.x * (workgroup.y + counts.y * workgroup.z);
-  let row = index / params.grid_x;
-  return vec3u(index % params.grid_x, row % params.grid_y, row / params.grid_y);
 }
 
 @compute @workgroup_size(SIZE_X, SIZE_Y)

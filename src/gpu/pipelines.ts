@@ -10,7 +10,7 @@ const TYPES: Record<Binding['access'], GPUBufferBindingType> = { read: 'read-onl
 
 /**
  * The pipeline of a kernel with these `const` values. A compilation that fails is not kept.
- * @throws AttentionError 'compile' with the compiler's messages at the lines of the shader's file
+ * @throws AttentionError 'compile' with the compiler's messages at the lines of the shader's files
  */
 export function getPipeline(device: GPUDevice, kernel: Kernel, variant: Variant): Promise<GPUComputePipeline> {
   let pipelines = devices.get(device);
@@ -40,10 +40,18 @@ export function specialized(kernel: Kernel, variant: Variant, source: string): s
   return specialize(source, variant, enabled(kernel, variant), [...vec4, ...(kernel.lines?.(variant) ?? []), ...width]);
 }
 
+/** The file and line of a line of a whole shader: of the part whose mark, `//! parts/x.wgsl`, is the nearest above it, or of the kernel. */
+function lineOf({ name }: Kernel, code: string, line: number): string {
+  const lines = code.split('\n').slice(0, line);
+  const mark = lines.findLastIndex((text) => text.startsWith('//! parts/'));
+  return mark < 0 ? `${name}.wgsl:${line}` : `${lines[mark]!.slice('//! '.length)}:${line - mark - 1}`;
+}
+
 async function compile(device: GPUDevice, kernel: Kernel, variant: Variant, label: string): Promise<GPUComputePipeline> {
   const { default: source } = await kernel.source();
   device.pushErrorScope('validation');
-  const module = device.createShaderModule({ label, code: specialized(kernel, variant, source) });
+  const code = specialized(kernel, variant, source);
+  const module = device.createShaderModule({ label, code });
   const entries = kernel.bindings.map(({ access }, binding) => ({
     binding,
     visibility: GPUShaderStage.COMPUTE,
@@ -59,7 +67,7 @@ async function compile(device: GPUDevice, kernel: Kernel, variant: Variant, labe
   } catch (error) {
     const { messages } = await module.getCompilationInfo();
     const lines = messages.map(
-      ({ type, lineNum, linePos, message }) => `\n  ${kernel.name}.wgsl:${lineNum}:${linePos} ${type}: ${message}`,
+      ({ type, lineNum, linePos, message }) => `\n  ${lineOf(kernel, code, lineNum)}:${linePos} ${type}: ${message}`,
     );
     throw new AttentionError('compile', `${label}: ${(error as Error).message}${lines.join('')}`, { cause: error });
   }

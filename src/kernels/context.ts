@@ -1,17 +1,6 @@
 import { isBanded, type Problem } from '../contract/problem.ts';
-import {
-  type Dispatch,
-  elementOffset,
-  gridDispatch,
-  type Kernel,
-  numbers,
-  read,
-  uniform,
-  type Variant,
-  viewParams,
-  write,
-} from '../gpu/kernel.ts';
-import { bandParams, dropoutParams } from './band.ts';
+import { type Dispatch, gridDispatch, type Kernel, numbers, read, uniform, type Variant, write } from '../gpu/kernel.ts';
+import { flashParams } from './flash_forward.ts';
 import { tileHeads } from './tile-heads.ts';
 
 /** out = weights · v, [B,H,N,Dv]. */
@@ -23,26 +12,13 @@ export const context: Kernel = {
 
 export function contextDispatch(problem: Problem, variant: Variant, alignment: number): Dispatch {
   const { TILE_N, TILE_DV } = numbers<'TILE_N' | 'TILE_DV'>(variant);
-  const { B, H, Hk, N, M, Dv, v, out, keyLengths } = problem;
+  const { B, H, N, Dv } = problem;
   const heads = tileHeads(problem, variant);
   return gridDispatch(
     context,
     variant,
     [Math.ceil(Dv / TILE_DV), Math.ceil((N * heads) / TILE_N), (B * H) / heads],
-    [
-      ['heads', 'u32', H],
-      ['key_heads', 'u32', Hk],
-      ['tile_heads', 'u32', heads],
-      ['n', 'u32', N],
-      ['m', 'u32', M],
-      ['dv', 'u32', Dv],
-      ...bandParams(problem),
-      ['has_key_lengths', 'u32', Number(keyLengths !== undefined)],
-      ...viewParams('v', v, 'bhm', alignment),
-      ['key_lengths_offset', 'u32', elementOffset(keyLengths, alignment)],
-      ...viewParams('out', out, 'bhn', alignment),
-      ...dropoutParams(problem),
-    ],
+    flashParams({ ...problem, sinks: undefined }, alignment, { tileHeads: heads }),
   );
 }
 

@@ -9,9 +9,10 @@ export const ROW_BYTES = 16;
 /** What every kernel that makes the weights again reads, in this order. */
 export const BACKWARD_INPUTS: readonly Binding[] = ['q', 'k', 'v', 'gradient', 'rows', 'mask'].map(read);
 
-/** The uniforms that those kernels share; each adds where its outputs lie. */
+/** The uniforms that those kernels share: the struct of shaders/parts/backward.wgsl. */
 export function backwardParams(problem: BackwardProblem, alignment: number): readonly Param[] {
-  const { H, Hk, N, M, D, Dv, q, k, v, mask, gradient } = problem;
+  const { B, H, Hk, N, M, D, Dv, q, k, v, mask, gradient, dq, dk, dv, dMask } = problem;
+  const repeats = (axis: number): number => Number(dMask?.shape[axis] === 1);
   return [
     ['heads', 'u32', H],
     ['key_heads', 'u32', Hk],
@@ -29,5 +30,14 @@ export function backwardParams(problem: BackwardProblem, alignment: number): rea
     ...viewParams('gradient', gradient, 'bhn', alignment),
     ...viewParams('mask', mask, 'bhnm', alignment),
     ...dropoutParams(problem),
+    ...viewParams('dq', dq, 'bhn', alignment),
+    ...viewParams('dk', dk, 'bhm', alignment),
+    ...viewParams('dv', dv, 'bhm', alignment),
+    ...viewParams('dmask', dMask, 'bhnm', alignment),
+    ['batch', 'u32', B],
+    ['repeats_b', 'u32', repeats(0)],
+    ['repeats_h', 'u32', repeats(1)],
+    ['repeats_n', 'u32', repeats(2)],
+    ['repeats_m', 'u32', repeats(3)],
   ];
 }

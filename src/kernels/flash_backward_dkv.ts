@@ -1,5 +1,5 @@
 import type { BackwardProblem } from '../contract/backward-problem.ts';
-import { type Dispatch, gridDispatch, type Kernel, numbers, uniform, type Variant, viewParams, write } from '../gpu/kernel.ts';
+import { type Dispatch, gridDispatch, type Kernel, numbers, uniform, type Variant, write } from '../gpu/kernel.ts';
 import { BACKWARD_INPUTS, backwardParams } from './flash_backward.ts';
 
 /** The gradients of k and v: the baseline tier. */
@@ -10,13 +10,13 @@ export const flashBackwardDkv: Kernel = {
 };
 
 export function flashBackwardDkvDispatch(problem: BackwardProblem, variant: Variant, alignment: number): Dispatch {
-  const { B, Hk, M, D, Dv, dk, dv } = problem;
+  const { B, Hk, M, D, Dv } = problem;
   const { TILE_N, TILE_M, BLOCKS } = numbers<'TILE_N' | 'TILE_M' | 'BLOCKS'>(variant);
   return gridDispatch(
     flashBackwardDkv,
     variant,
     [Math.ceil(M / TILE_M), B * Hk, Math.ceil(Math.max(D, Dv) / (TILE_N * BLOCKS))],
-    [...backwardParams(problem, alignment), ...viewParams('dk', dk, 'bhm', alignment), ...viewParams('dv', dv, 'bhm', alignment)],
+    backwardParams(problem, alignment),
   );
 }
 

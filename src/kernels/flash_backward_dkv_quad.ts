@@ -1,16 +1,5 @@
 import type { BackwardProblem } from '../contract/backward-problem.ts';
-import {
-  type Dispatch,
-  gridDispatch,
-  type Kernel,
-  numbers,
-  uniform,
-  type Variant,
-  vec4Load,
-  vec4Store,
-  viewParams,
-  write,
-} from '../gpu/kernel.ts';
+import { type Dispatch, gridDispatch, type Kernel, numbers, uniform, type Variant, vec4Load, vec4Store, write } from '../gpu/kernel.ts';
 import { BACKWARD_INPUTS, backwardParams } from './flash_backward.ts';
 
 /** The gradients of k and v: the tier of GPUs with subgroups. */
@@ -27,12 +16,12 @@ export const flashBackwardDkvQuad: Kernel = {
 };
 
 export function flashBackwardDkvQuadDispatch(problem: BackwardProblem, variant: Variant, alignment: number): Dispatch {
-  const { B, Hk, M, dk, dv } = problem;
+  const { B, Hk, M } = problem;
   const { SIZE, LANES, ROWS, PARTS } = numbers<'SIZE' | 'LANES' | 'ROWS' | 'PARTS'>(variant);
   return gridDispatch(
     flashBackwardDkvQuad,
     variant,
     [Math.ceil(M / ((SIZE / LANES) * ROWS)), B * Hk, PARTS],
-    [...backwardParams(problem, alignment), ...viewParams('dk', dk, 'bhm', alignment), ...viewParams('dv', dv, 'bhm', alignment)],
+    backwardParams(problem, alignment),
   );
 }

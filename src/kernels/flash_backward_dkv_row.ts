@@ -1,5 +1,5 @@
 import type { BackwardProblem } from '../contract/backward-problem.ts';
-import { type Dispatch, gridDispatch, type Kernel, numbers, rowLines, uniform, type Variant, viewParams, write } from '../gpu/kernel.ts';
+import { type Dispatch, gridDispatch, type Kernel, numbers, rowLines, uniform, type Variant, write } from '../gpu/kernel.ts';
 import { BACKWARD_INPUTS, backwardParams } from './flash_backward.ts';
 
 /** The gradients of k and v: the tier of devices that run on the CPU. */
@@ -12,12 +12,7 @@ export const flashBackwardDkvRow: Kernel = {
 };
 
 export function flashBackwardDkvRowDispatch(problem: BackwardProblem, variant: Variant, alignment: number): Dispatch {
-  const { B, Hk, M, dk, dv } = problem;
+  const { B, Hk, M } = problem;
   const { SIZE, ROWS } = numbers<'SIZE' | 'ROWS'>(variant);
-  return gridDispatch(
-    flashBackwardDkvRow,
-    variant,
-    [Math.ceil(M / (SIZE * ROWS)), B * Hk, 1],
-    [...backwardParams(problem, alignment), ...viewParams('dk', dk, 'bhm', alignment), ...viewParams('dv', dv, 'bhm', alignment)],
-  );
+  return gridDispatch(flashBackwardDkvRow, variant, [Math.ceil(M / (SIZE * ROWS)), B * Hk, 1], backwardParams(problem, alignment));
 }

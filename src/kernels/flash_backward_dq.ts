@@ -1,5 +1,5 @@
 import type { BackwardProblem } from '../contract/backward-problem.ts';
-import { type Dispatch, gridDispatch, type Kernel, numbers, uniform, type Variant, viewParams, write } from '../gpu/kernel.ts';
+import { type Dispatch, gridDispatch, type Kernel, numbers, uniform, type Variant, write } from '../gpu/kernel.ts';
 import { BACKWARD_INPUTS, backwardParams } from './flash_backward.ts';
 
 /** The gradient of q: the baseline tier. */
@@ -10,13 +10,13 @@ export const flashBackwardDq: Kernel = {
 };
 
 export function flashBackwardDqDispatch(problem: BackwardProblem, variant: Variant, alignment: number): Dispatch {
-  const { B, H, N, D, dq } = problem;
+  const { B, H, N, D } = problem;
   const { TILE_N, TILE_M, BLOCKS } = numbers<'TILE_N' | 'TILE_M' | 'BLOCKS'>(variant);
   return gridDispatch(
     flashBackwardDq,
     variant,
     [Math.ceil(N / TILE_N), B * H, Math.ceil(D / (TILE_M * BLOCKS))],
-    [...backwardParams(problem, alignment), ...viewParams('dq', dq, 'bhn', alignment)],
+    backwardParams(problem, alignment),
   );
 }
 

@@ -1,16 +1,5 @@
 import type { BackwardProblem } from '../contract/backward-problem.ts';
-import {
-  type Dispatch,
-  gridDispatch,
-  type Kernel,
-  numbers,
-  uniform,
-  type Variant,
-  vec4Load,
-  vec4Store,
-  viewParams,
-  write,
-} from '../gpu/kernel.ts';
+import { type Dispatch, gridDispatch, type Kernel, numbers, uniform, type Variant, vec4Load, vec4Store, write } from '../gpu/kernel.ts';
 import { BACKWARD_INPUTS, backwardParams } from './flash_backward.ts';
 
 /** The gradient of q: the tier of GPUs with subgroups. */
@@ -26,12 +15,7 @@ export const flashBackwardDqQuad: Kernel = {
 };
 
 export function flashBackwardDqQuadDispatch(problem: BackwardProblem, variant: Variant, alignment: number): Dispatch {
-  const { B, H, N, dq } = problem;
+  const { B, H, N } = problem;
   const { SIZE, LANES, ROWS } = numbers<'SIZE' | 'LANES' | 'ROWS'>(variant);
-  return gridDispatch(
-    flashBackwardDqQuad,
-    variant,
-    [Math.ceil(N / ((SIZE / LANES) * ROWS)), B * H, 1],
-    [...backwardParams(problem, alignment), ...viewParams('dq', dq, 'bhn', alignment)],
-  );
+  return gridDispatch(flashBackwardDqQuad, variant, [Math.ceil(N / ((SIZE / LANES) * ROWS)), B * H, 1], backwardParams(problem, alignment));
 }

@@ -1,5 +1,5 @@
 import type { BackwardProblem } from '../contract/backward-problem.ts';
-import { type Dispatch, gridDispatch, type Kernel, numbers, rowLines, uniform, type Variant, viewParams, write } from '../gpu/kernel.ts';
+import { type Dispatch, gridDispatch, type Kernel, numbers, rowLines, uniform, type Variant, write } from '../gpu/kernel.ts';
 import { BACKWARD_INPUTS, backwardParams } from './flash_backward.ts';
 
 /** The gradient of q: the tier of devices that run on the CPU. */
@@ -12,12 +12,7 @@ export const flashBackwardDqRow: Kernel = {
 };
 
 export function flashBackwardDqRowDispatch(problem: BackwardProblem, variant: Variant, alignment: number): Dispatch {
-  const { B, H, N, dq } = problem;
+  const { B, H, N } = problem;
   const { SIZE, ROWS } = numbers<'SIZE' | 'ROWS'>(variant);
-  return gridDispatch(
-    flashBackwardDqRow,
-    variant,
-    [Math.ceil(N / (SIZE * ROWS)), B * H, 1],
-    [...backwardParams(problem, alignment), ...viewParams('dq', dq, 'bhn', alignment)],
-  );
+  return gridDispatch(flashBackwardDqRow, variant, [Math.ceil(N / (SIZE * ROWS)), B * H, 1], backwardParams(problem, alignment));
 }

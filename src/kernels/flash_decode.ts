@@ -1,5 +1,5 @@
 import type { Problem } from '../contract/problem.ts';
-import { type Dispatch, gridDispatch, type Kernel, numbers, type Param, type Variant } from '../gpu/kernel.ts';
+import { type Dispatch, gridDispatch, type Kernel, numbers, type Variant } from '../gpu/kernel.ts';
 import { flashForward, flashParams } from './flash_forward.ts';
 
 /** Where several invocations share a key's elements. */
@@ -8,7 +8,7 @@ const LINES_OF_LANES = [
   'fn sum_lanes(dots: array<vec4f, ROWS>, index: u32) -> array<vec4f, ROWS> { return sum_over_lanes(dots, index); }',
 ];
 
-/** Attention of few queries over many keys, split over workgroups. Its bindings are those of flash_forward, its uniforms begin with them. */
+/** Attention of few queries over many keys, split over workgroups. Its bindings and its uniforms are those of flash_forward. */
 export const flashDecode: Kernel = {
   name: 'flash_decode',
   source: () => import('../../shaders/flash_decode.wgsl?raw'),
@@ -28,17 +28,12 @@ export const rowsOf = ({ H, Hk, N }: Problem): number => (Hk === 0 ? 0 : (H / Hk
 
 /** @param variant its SPLITS is no `const` of the shader: one pipeline serves every number of keys */
 export function flashDecodeDispatch(problem: Problem, { SPLITS, ...variant }: Variant, alignment: number): Dispatch {
-  const { B, H, Hk, N, out } = problem;
+  const { B, Hk, out } = problem;
   const rowBlocks = Math.ceil(rowsOf(problem) / numbers<'ROWS'>(variant).ROWS);
   const splits = numbers<'SPLITS'>({ SPLITS: SPLITS! }).SPLITS;
   // Over several splits slopes and sinks do not meet here: flash_merge counts the sinks.
   const own = splits > 1 ? { ...problem, sinks: undefined, returnLse: true } : problem;
-  const params: Param[] = [
-    ...flashParams(own, alignment),
-    ['splits', 'u32', splits],
-    ['row_blocks', 'u32', rowBlocks],
-    ['all_rows', 'u32', B * H * N],
-  ];
+  const params = flashParams(own, alignment, { splits, rowBlocks });
   const launch = gridDispatch(flashDecode, { ...variant, O: splits > 1 ? 'f32' : out.dtype }, [splits, B * Hk * rowBlocks, 1], params);
   return { ...launch, settings: { SPLITS: splits } };
 }

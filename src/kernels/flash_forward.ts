@@ -38,9 +38,20 @@ export function flashForwardDispatch(problem: Problem, variant: Variant, alignme
   return gridDispatch(flashForward, variant, [Math.ceil(N / TILE_N), B * H, 1], flashParams(problem, alignment));
 }
 
-/** The uniforms of the fused kernels, which share their bindings too. */
-export function flashParams(problem: Problem, alignment: number): readonly Param[] {
-  const { H, Hk, N, M, D, Dv, q, k, v, mask, keyLengths, alibiSlopes, sinks, out } = problem;
+/** What some of the forward kernels have in their uniforms, and others leave 0. */
+interface OwnParams {
+  readonly splits?: number; // of the keys
+  readonly rowBlocks?: number; // a key head
+  readonly tileHeads?: number; // query heads a workgroup
+}
+
+/** The uniforms of the forward kernels: the struct of shaders/parts/forward.wgsl. */
+export function flashParams(
+  problem: Problem,
+  alignment: number,
+  { splits = 0, rowBlocks = 0, tileHeads = 0 }: OwnParams = {},
+): readonly Param[] {
+  const { B, H, Hk, N, M, D, Dv, q, k, v, mask, keyLengths, alibiSlopes, sinks, out } = problem;
   const hasTable = needsHeadsTable(problem);
   return [
     ['heads', 'u32', H],
@@ -66,6 +77,10 @@ export function flashParams(problem: Problem, alignment: number): readonly Param
     ['key_lengths_offset', 'u32', elementOffset(keyLengths, alignment)],
     ...viewParams('out', out, 'bhn', alignment),
     ...dropoutParams(problem),
+    ['splits', 'u32', splits],
+    ['row_blocks', 'u32', rowBlocks],
+    ['all_rows', 'u32', B * H * N],
+    ['tile_heads', 'u32', tileHeads],
   ];
 }
 

@@ -1,20 +1,7 @@
 import type { ScoresForm } from '../contract/options.ts';
 import { type Problem, UNLIMITED } from '../contract/problem.ts';
-import {
-  type Dispatch,
-  elementOffset,
-  gridDispatch,
-  type Kernel,
-  numbers,
-  type Param,
-  read,
-  uniform,
-  type Variant,
-  viewParams,
-  write,
-} from '../gpu/kernel.ts';
-import { bandParams, maskKind } from './band.ts';
-import { scaleParams } from './scale.ts';
+import { type Dispatch, gridDispatch, type Kernel, numbers, read, uniform, type Variant, write } from '../gpu/kernel.ts';
+import { flashParams } from './flash_forward.ts';
 import { tileHeads } from './tile-heads.ts';
 
 /** s = scale · q kᵀ → softcap → + ALiBi → mask, band, key lengths, [B,H,N,M]. */
@@ -33,38 +20,15 @@ export function scoresDispatch(problem: Problem, variant: Variant, alignment: nu
     scores,
     variant,
     [Math.ceil(M / (TILE_M * TILES)), Math.ceil((N * heads) / TILE_N), (B * H) / heads],
-    scoresParams(scoresProblem(problem, form), heads, alignment),
+    flashParams(scoresProblem(problem, form), alignment, { tileHeads: heads }),
   );
 }
 
-/** The problem without the steps that come after `form`. */
+/** The problem without the steps that come after `form`, and without sinks, which the softmax counts. */
 function scoresProblem(problem: Problem, form: Exclude<ScoresForm, 'weights'>): Problem {
-  if (form === 'masked') return problem;
-  const unbound = { mask: undefined, alibiSlopes: undefined, left: UNLIMITED, right: UNLIMITED };
+  if (form === 'masked') return { ...problem, sinks: undefined };
+  const unbound = { mask: undefined, alibiSlopes: undefined, sinks: undefined, left: UNLIMITED, right: UNLIMITED };
   return { ...problem, ...unbound, softcap: form === 'raw' ? 0 : problem.softcap };
-}
-
-function scoresParams(problem: Problem, heads: number, alignment: number): readonly Param[] {
-  const { H, Hk, N, M, D, q, k, mask, keyLengths, alibiSlopes } = problem;
-  return [
-    ['heads', 'u32', H],
-    ['key_heads', 'u32', Hk],
-    ['tile_heads', 'u32', heads],
-    ['n', 'u32', N],
-    ['m', 'u32', M],
-    ['d', 'u32', D],
-    ...scaleParams(problem),
-    ['softcap', 'f32', problem.softcap],
-    ...bandParams(problem),
-    ['mask_kind', 'u32', maskKind(problem)],
-    ['has_key_lengths', 'u32', Number(keyLengths !== undefined)],
-    ['has_alibi', 'u32', Number(alibiSlopes !== undefined)],
-    ...viewParams('q', q, 'bhn', alignment),
-    ...viewParams('k', k, 'bhm', alignment),
-    ...viewParams('mask', mask, 'bhnm', alignment),
-    ['key_lengths_offset', 'u32', elementOffset(keyLengths, alignment)],
-    ['alibi_offset', 'u32', elementOffset(alibiSlopes, alignment)],
-  ];
 }
 
 export function scoresBytes(variant: Variant): number {

@@ -255,6 +255,17 @@ testWithDevice('a tensor released while its call compiles is an error, never ano
   hasOwnDevice: true,
 });
 
+test('an error in a part of a shader is reported at the line of the part’s file', async () => {
+  const device = await requestDefaultDevice();
+  const source = async () => ({
+    default:
+      '// enable\n@compute @workgroup_size(1) fn main() { let a = f(1); }\n\n//! parts/x.wgsl\n// x: a part.\n\nfn f(a: u32) -> u32 { return a + 1.5; }\n',
+  });
+  const error: unknown = await getPipeline(device, { name: 'broken', source, bindings: [] }, {}).catch((thrown) => thrown);
+  expect(error).toMatchObject({ code: 'compile', message: expect.stringMatching(/\n {2}parts\/x\.wgsl:3:\d+ error/) });
+  device.destroy();
+});
+
 test('a shader that does not compile is reported at the line of its file', async () => {
   const device = await requestDefaultDevice();
   const source = async () => ({

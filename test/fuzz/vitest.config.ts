@@ -1,4 +1,5 @@
 import { defineConfig } from 'vitest/config';
+import { shaders } from '../../shaders/parts.ts';
 import { plainSummary } from '../rig/plain-summary.ts';
 import { puppeteerProvider, stallWatchdog } from '../rig/vitest-puppeteer.ts';
 import { claimProblem } from './claim.ts';
@@ -6,7 +7,7 @@ import { limitOf } from './limit.ts';
 import { findOnnxruntime, runOnnxAttention } from './onnxruntime.ts';
 
 export default defineConfig({
-  plugins: [stallWatchdog(60_000 + limitOf(Number(process.env.VITE_FUZZ_CASES ?? 100)))],
+  plugins: [shaders(), stallWatchdog(60_000 + limitOf(Number(process.env.VITE_FUZZ_CASES ?? 100)))],
   test: {
     root: '.',
     include: ['test/fuzz/*.test.ts'],

@@ -22,7 +22,7 @@ const heads = (values.heads ?? '64,128').split(',').map(Number);
 // The library's shaders come by import() when they are first needed: what loads it has to stay open.
 const vite = await createServer({
   root,
-  configFile: false,
+  configFile: join(root, 'vite.config.ts'),
   server: { middlewareMode: true, ws: false },
   optimizeDeps: { noDiscovery: true },
 });

@@ -1,12 +1,13 @@
 /** `npm run test:large`: sizes that take a software device minutes. */
 import { defineConfig } from 'vitest/config';
+import { shaders } from '../../shaders/parts.ts';
 import { plainSummary } from '../rig/plain-summary.ts';
 import { puppeteerProvider, stallWatchdog } from '../rig/vitest-puppeteer.ts';
 
 const LIMIT_MS = 600_000;
 
 export default defineConfig({
-  plugins: [stallWatchdog(1.5 * LIMIT_MS)],
+  plugins: [shaders(), stallWatchdog(1.5 * LIMIT_MS)],
   test: {
     root: '.',
     include: ['test/large/*.test.ts'],

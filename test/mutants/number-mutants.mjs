@@ -14,15 +14,18 @@ const NEAR = 'return select(far, near, abs(x) < ';
 const TANH = 'let t = select(';
 
 export const NUMBER_MUTANTS = [
-  ...each(SCALARS, "WGSL's own tanh", [[`${NEAR}0.625);`, 'return params.softcap * tanh(clamp(x, -15.0, 15.0));']], SOFTCAP),
   ...each(
-    ['flash_forward_row'],
+    FORWARD,
     "WGSL's own tanh",
-    [[`${NEAR}vec4f(0.625));`, 'return params.softcap * tanh(clamp(x, vec4f(-15.0), vec4f(15.0)));']],
+    [[`${NEAR}Scores(0.625));`, 'return params.softcap * tanh(clamp(x, Scores(-15.0), Scores(15.0)));']],
     SOFTCAP,
   ),
-  ...each(QUADS, "WGSL's own tanh", [[TANH, 'let t = tanh(clamp(x, -15.0, 15.0)); let unused = select(']], SOFTCAP),
-  ...each(FOURS, "WGSL's own tanh", [[TANH, 'let t = tanh(clamp(x, vec4f(-15.0), vec4f(15.0))); let unused = select(']], SOFTCAP),
+  ...each(
+    [...QUADS, ...FOURS],
+    "WGSL's own tanh",
+    [[TANH, 'let t = tanh(clamp(x, Scores(-15.0), Scores(15.0))); let unused = select(']],
+    SOFTCAP,
+  ),
   ...each([...FORWARD, ...QUADS, ...FOURS], 'tanh without its polynomial', [['abs(x) < ', 'x * x < 0.0 * ']], SOFTCAP),
   ...each([...QUADS, ...FOURS], "the softcap's derivative as 1 − tanh² everywhere", [['4.0 * g * (1.0 - g)', '1.0 - t * t']], SOFTCAP),
   ...each(

@@ -1,6 +1,5 @@
 /** `npm run mutants`: each fault of mutants.mjs must make its kernel's tests fail. Arguments: numbers of mutants, default all. */
 import { fork } from 'node:child_process';
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { runnerImport } from 'vite';
@@ -18,7 +17,8 @@ if (wrong !== undefined) {
 }
 (await runnerImport(join(root, 'test/rig/guard.ts'))).module.endWithCommand();
 const waiting = [...chosen];
-for (const i of chosen) mutate(readFileSync(join(root, `shaders/${MUTANTS[i].file}.wgsl`), 'utf8'), MUTANTS[i]); // throws where nothing changes
+const { module: parts } = await runnerImport(join(root, 'shaders/parts.ts'));
+for (const i of chosen) mutate(parts.wholeShader(join(root, `shaders/${MUTANTS[i].file}.wgsl`)), MUTANTS[i]); // throws where nothing changes
 let survived = 0;
 const { FORCE_COLOR: _, ...plain } = process.env; // colours would stand between the words that are looked for
 
@@ -56,7 +56,7 @@ async function work() {
     const begun = performance.now();
     const { status, output } = await runTests(worker, i);
     if (status === null) worker = startWorker();
-    const isCompiled = !output.includes(`${file}.wgsl:`); // a fault that does not compile proves nothing
+    const isCompiled = !/\.wgsl:\d+:\d+ /.test(output); // a fault that does not compile proves nothing
     const isCaught = status !== 0 && isCompiled && output.includes('AssertionError'); // not a test that ran out of time, nor a browser that did not start
     if (!isCaught) survived++;
     const why = isCaught

@@ -1,6 +1,6 @@
-import { readFileSync } from 'node:fs';
 import type { Plugin } from 'vite';
 import { defineConfig } from 'vitest/config';
+import { shaders, wholeShader } from '../../shaders/parts.ts';
 import { HANG_MS } from '../rig/limits.ts';
 import { casesPlugin } from '../rig/outside.ts';
 import { plainSummary } from '../rig/plain-summary.ts';
@@ -37,12 +37,12 @@ const faulty: Plugin = {
   enforce: 'pre',
   load(id) {
     if (!id.endsWith(`/${mutant.file}.wgsl?raw`)) return undefined;
-    return `export default ${JSON.stringify(mutate(readFileSync(id.replace(/\?raw$/, ''), 'utf8'), mutant))};`;
+    return `export default ${JSON.stringify(mutate(wholeShader(id.replace(/\?raw$/, '')), mutant))};`;
   },
 };
 
 export default defineConfig({
-  plugins: [faulty, stallWatchdog(1.5 * HANG_MS), casesPlugin()],
+  plugins: [faulty, shaders(), stallWatchdog(1.5 * HANG_MS), casesPlugin()],
   test: {
     env: { VITE_FAULTY: mutant.file },
     include: mutant.tests,

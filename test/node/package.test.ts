@@ -5,9 +5,11 @@ import { dirname, join } from 'node:path';
 import type { Browser } from 'puppeteer';
 import { build } from 'vite';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { wholeShader } from '../../shaders/parts.ts';
 import { selfAttention as reference } from '../../src/reference/index.ts';
 import { endBrowser, launchChrome } from '../rig/browser.ts';
 import { projectRoot } from '../rig/find-chrome.ts';
+import { kernels } from '../rig/shader-lines.ts';
 import { serve } from '../rig/static-server.ts';
 
 const ROWS = [
@@ -70,12 +72,23 @@ describe('dist', () => {
   });
 
   test('the shaders lost their comments and indentation, no line and no name', async () => {
-    const source = readFileSync(join(projectRoot, 'shaders/softmax.wgsl'), 'utf8');
+    const source = wholeShader(join(projectRoot, 'shaders/softmax.wgsl'));
     const text = readFileSync(join(dist, 'chunks/softmax.js'), 'utf8');
     expect(text).not.toMatch(/The second of the three steps/); // the header comment is gone
     const shipped = JSON.parse(text.match(/= ("(?:[^"\\\n]|\\.)*")/)![1]!) as string;
-    const stripped = source.split('\n').map((line) => line.replace(/\s*\/\/.*$/, '').trim());
+    const stripped = source.split('\n').map((line) => line.replace(/\s*\/\/(?!!).*$/, '').trim());
     expect(shipped.split('\n')).toEqual(stripped);
+  });
+
+  test('every shader is shipped whole, with its comments', () => {
+    expect(readdirSync(join(dist, 'shaders')).sort()).toEqual(
+      kernels()
+        .map(({ name }) => `${name}.wgsl`)
+        .sort(),
+    );
+    const text = readFileSync(join(dist, 'shaders/softmax.wgsl'), 'utf8');
+    expect(text).toContain('// softmax:');
+    expect(text).toContain('fn logarithm(x: f32) -> f32 {'); // of a part
   });
 
   test('imports nothing and ships no test or demo', () => {

@@ -13,7 +13,7 @@ export const forced = (kernel: string, constants: object): Tier['variant'] =>
 const ROW_FLAGS = { SOFTCAP: true, ALIBI: true, SKIP_ZEROS: true, DROPOUT: true };
 const FLAGS = { SKIP_ZEROS: true, DROPOUT: true };
 /** Of each kernel the flags that may be true where the problem does not need what they do: the numbers stay the same. */
-const GENERAL: Readonly<Record<string, object>> = {
+export const GENERAL: Readonly<Record<string, object>> = {
   ...{ flash_forward: FLAGS, flash_forward_quad: FLAGS, flash_forward_row: { ...ROW_FLAGS, D_TAIL: true, DV_TAIL: true } },
   flash_decode: { SOFTCAP: true, ALIBI: true, BAND: true, DROPOUT: true, D_TAIL: true, DV_TAIL: true },
   ...{ flash_backward_dq: FLAGS, flash_backward_dkv: FLAGS, flash_backward_dq_quad: FLAGS, flash_backward_dkv_quad: FLAGS },

@@ -1,10 +1,11 @@
 import { defineConfig } from 'vitest/config';
+import { shaders } from '../../shaders/parts.ts';
 import { casesPlugin } from './outside.ts';
 import { plainSummary } from './plain-summary.ts';
 
 /** The kernels' tests in Node, on the WebGPU of the npm package `webgpu`: see lavapipe.mjs. */
 export default defineConfig({
-  plugins: [casesPlugin()],
+  plugins: [shaders(), casesPlugin()],
   test: {
     include: [
       'test/kernels/*.test.ts',

@@ -1,10 +1,11 @@
 import { defineConfig } from 'vitest/config';
+import { shaders } from '../../../shaders/parts.ts';
 import { plainSummary } from '../plain-summary.ts';
 import { puppeteerProvider, stallWatchdog } from '../vitest-puppeteer.ts';
 
 /** The rig of the real suite, with a shorter patience. */
 export default defineConfig({
-  plugins: [stallWatchdog(15_000)],
+  plugins: [shaders(), stallWatchdog(15_000)],
   test: {
     include: ['test/rig/faults/*.test.ts'],
     reporters: ['default', plainSummary],

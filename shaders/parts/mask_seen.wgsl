@@ -1,0 +1,10 @@
+// mask_seen: the same as mask, for kernels that also come by keys that a query does not see.
+// Parts: mask, excluded.
+
+/// A score with the mask's element, which is not loaded where the query does not see the key.
+fn masked_if_seen(s: f32, is_seen: bool, index: u32) -> f32 {
+  if (!is_seen) {
+    return LOWEST;
+  }
+  return masked(s, index);
+}
