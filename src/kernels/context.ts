@@ -1,6 +1,6 @@
 import { isBanded, type Problem } from '../contract/problem.ts';
 import { type Dispatch, gridDispatch, type Kernel, numbers, read, uniform, type Variant, write } from '../gpu/kernel.ts';
-import { flashParams } from './flash_forward.ts';
+import { forwardParams } from './forward.ts';
 import { tileHeads } from './tile-heads.ts';
 
 /** out = weights · v, [B,H,N,Dv]. */
@@ -18,7 +18,7 @@ export function contextDispatch(problem: Problem, variant: Variant, alignment: n
     context,
     variant,
     [Math.ceil(Dv / TILE_DV), Math.ceil((N * heads) / TILE_N), (B * H) / heads],
-    flashParams({ ...problem, sinks: undefined }, alignment, { tileHeads: heads }),
+    forwardParams({ ...problem, sinks: undefined }, alignment, { tileHeads: heads }),
   );
 }
 

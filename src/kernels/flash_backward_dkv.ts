@@ -1,6 +1,6 @@
 import type { BackwardProblem } from '../contract/backward-problem.ts';
 import { type Dispatch, gridDispatch, type Kernel, numbers, uniform, type Variant, write } from '../gpu/kernel.ts';
-import { BACKWARD_INPUTS, backwardParams } from './flash_backward.ts';
+import { BACKWARD_INPUTS, backwardParams } from './backward.ts';
 
 /** The gradients of k and v: the baseline tier. */
 export const flashBackwardDkv: Kernel = {

@@ -1,6 +1,6 @@
 import type { BackwardProblem } from '../contract/backward-problem.ts';
 import { type Dispatch, gridDispatch, type Kernel, numbers, rowLines, uniform, type Variant, write } from '../gpu/kernel.ts';
-import { BACKWARD_INPUTS, backwardParams } from './flash_backward.ts';
+import { BACKWARD_INPUTS, backwardParams } from './backward.ts';
 
 /** The gradient of q: the tier of devices that run on the CPU. */
 export const flashBackwardDqRow: Kernel = {

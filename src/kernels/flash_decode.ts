@@ -1,6 +1,7 @@
 import type { Problem } from '../contract/problem.ts';
 import { type Dispatch, gridDispatch, type Kernel, numbers, type Variant } from '../gpu/kernel.ts';
-import { flashForward, flashParams } from './flash_forward.ts';
+import { flashForward } from './flash_forward.ts';
+import { forwardParams } from './forward.ts';
 
 /** Where several invocations share a key's elements. */
 const LINES_OF_LANES = [
@@ -33,7 +34,7 @@ export function flashDecodeDispatch(problem: Problem, { SPLITS, ...variant }: Va
   const splits = numbers<'SPLITS'>({ SPLITS: SPLITS! }).SPLITS;
   // Over several splits slopes and sinks do not meet here: flash_merge counts the sinks.
   const own = splits > 1 ? { ...problem, sinks: undefined, returnLse: true } : problem;
-  const params = flashParams(own, alignment, { splits, rowBlocks });
+  const params = forwardParams(own, alignment, { splits, rowBlocks });
   const launch = gridDispatch(flashDecode, { ...variant, O: splits > 1 ? 'f32' : out.dtype }, [splits, B * Hk * rowBlocks, 1], params);
   return { ...launch, settings: { SPLITS: splits } };
 }

@@ -1,6 +1,7 @@
 import type { Problem } from '../contract/problem.ts';
 import { type Dispatch, gridDispatch, type Kernel, numbers, type Variant } from '../gpu/kernel.ts';
-import { flashForward, flashParams } from './flash_forward.ts';
+import { flashForward } from './flash_forward.ts';
+import { forwardParams } from './forward.ts';
 
 /** Attention in one pass over the keys: the tier of GPUs with subgroups. Bindings and uniforms are those of flash_forward. */
 export const flashForwardQuad: Kernel = {
@@ -21,5 +22,5 @@ export const flashForwardQuad: Kernel = {
 export function flashForwardQuadDispatch(problem: Problem, variant: Variant, alignment: number): Dispatch {
   const { SIZE, LANES, ROWS } = numbers<'SIZE' | 'LANES' | 'ROWS'>(variant);
   const { B, H, N } = problem;
-  return gridDispatch(flashForwardQuad, variant, [Math.ceil(N / ((SIZE / LANES) * ROWS)), B * H, 1], flashParams(problem, alignment));
+  return gridDispatch(flashForwardQuad, variant, [Math.ceil(N / ((SIZE / LANES) * ROWS)), B * H, 1], forwardParams(problem, alignment));
 }

@@ -1,6 +1,7 @@
 import type { Problem } from '../contract/problem.ts';
 import { type Dispatch, gridDispatch, type Kernel, numbers, rowLines, type Variant } from '../gpu/kernel.ts';
-import { flashForward, flashParams } from './flash_forward.ts';
+import { flashForward } from './flash_forward.ts';
+import { forwardParams } from './forward.ts';
 
 /** Attention in one pass over the keys: the tier of devices that run on the CPU. Bindings and uniforms are those of flash_forward. */
 export const flashForwardRow: Kernel = {
@@ -14,5 +15,5 @@ export const flashForwardRow: Kernel = {
 export function flashForwardRowDispatch(problem: Problem, variant: Variant, alignment: number): Dispatch {
   const { SIZE, ROWS } = numbers<'SIZE' | 'ROWS'>(variant);
   const { B, H, N } = problem;
-  return gridDispatch(flashForwardRow, variant, [Math.ceil(N / (SIZE * ROWS)), B * H, 1], flashParams(problem, alignment));
+  return gridDispatch(flashForwardRow, variant, [Math.ceil(N / (SIZE * ROWS)), B * H, 1], forwardParams(problem, alignment));
 }

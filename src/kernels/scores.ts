@@ -1,7 +1,7 @@
 import type { ScoresForm } from '../contract/options.ts';
 import { type Problem, UNLIMITED } from '../contract/problem.ts';
 import { type Dispatch, gridDispatch, type Kernel, numbers, read, uniform, type Variant, write } from '../gpu/kernel.ts';
-import { flashParams } from './flash_forward.ts';
+import { forwardParams } from './forward.ts';
 import { tileHeads } from './tile-heads.ts';
 
 /** s = scale · q kᵀ → softcap → + ALiBi → mask, band, key lengths, [B,H,N,M]. */
@@ -20,7 +20,7 @@ export function scoresDispatch(problem: Problem, variant: Variant, alignment: nu
     scores,
     variant,
     [Math.ceil(M / (TILE_M * TILES)), Math.ceil((N * heads) / TILE_N), (B * H) / heads],
-    flashParams(scoresProblem(problem, form), alignment, { tileHeads: heads }),
+    forwardParams(scoresProblem(problem, form), alignment, { tileHeads: heads }),
   );
 }
 

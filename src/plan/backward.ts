@@ -15,7 +15,7 @@ import { type DType, dense, type GpuTensor } from '../contract/tensor.ts';
 import type { Dispatch, Variant } from '../gpu/kernel.ts';
 import { checkBinding, Program, type Step } from '../gpu/program.ts';
 import type { Session } from '../gpu/session.ts';
-import { ROW_BYTES } from '../kernels/flash_backward.ts';
+import { ROW_BYTES } from '../kernels/backward.ts';
 import { flashBackwardDeltaDispatch } from '../kernels/flash_backward_delta.ts';
 import { flashBackwardDkvDispatch } from '../kernels/flash_backward_dkv.ts';
 import { flashBackwardDkvQuadDispatch } from '../kernels/flash_backward_dkv_quad.ts';
