@@ -5,7 +5,7 @@
 //   rows [B,H,N] of lse, delta, keys that exist, ALiBi's slope
 //
 // An invocation computes one row.
-// Its twin on the CPU is src/reference/attention_backward.ts, its test test/backward.test.ts.
+// Its twin on the CPU is src/reference/attention_backward.ts, its test test/kernels/flash_backward.test.ts.
 // Source: T. Dao, FlashAttention-2, arXiv 2307.08691, algorithm 2, line 4.
 // Parts: key_length.
 

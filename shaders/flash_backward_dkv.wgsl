@@ -12,7 +12,7 @@
 // key head, and over their queries in tiles of TILE_N: the sums over heads need neither atomics nor a second pass. An invocation holds blocks of
 // 4 queries × 4 keys of q kᵀ and dO vᵀ, and BLOCKS blocks of 4 keys × 4 elements each of dk and dv. For each tile: both products; P ∘ R in
 // workgroup memory, its products with dO; dA in its place, its products with q. Heads longer than a workgroup's share are taken by several.
-// Its twin on the CPU is src/reference/attention_backward.ts, its test test/backward.test.ts.
+// Its twin on the CPU is src/reference/attention_backward.ts, its test test/kernels/flash_backward.test.ts.
 // Source: T. Dao, FlashAttention-2, arXiv 2307.08691, algorithm 2.
 // Parts: excluded, grid, dropout, softcap_gradient, mask_seen, backward, backward_row, block, weighted, gradient_tile.
 

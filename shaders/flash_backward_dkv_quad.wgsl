@@ -9,7 +9,7 @@ enable subgroups;
 // holds 4, in registers, of k, v, dk and dv. They walk over the query heads that read the key head. A step takes one query: each lane's parts of
 // q·k and of dO·v; swaps that sum them so that each lane has both of one key, key lane % ROWS, and makes its P ∘ R and dA; broadcasts of these to
 // the quad; their products with dO and q for the lane's elements. Where registers are few PARTS workgroups share these. Nothing depends on how wide a subgroup is.
-// Its twin on the CPU is src/reference/attention_backward.ts, its test test/backward.test.ts.
+// Its twin on the CPU is src/reference/attention_backward.ts, its test test/kernels/flash_backward.test.ts.
 // Source: T. Dao, FlashAttention-2, arXiv 2307.08691, algorithm 2.
 // Parts: excluded, grid_quad, dropout, dot, softcap_gradient, mask_seen, backward, backward_row, quad, quad_gradient.
 

@@ -9,7 +9,7 @@ enable subgroups;
 // Four neighbours, a quad, take four queries a step: each loads one with its row of gradient, and gets the other three by quad swaps; the x-th
 // query that a lane meets is first_n + (lane ^ x). For each step: q kᵀ and dO vᵀ, from them P ∘ R and dA, and their products with dO and q. Indices
 // of hot arrays are literals, because compilers for the CPU keep only such arrays fast; loads are in loops, as flash_forward_row says.
-// Its twin on the CPU is src/reference/attention_backward.ts, its test test/backward.test.ts.
+// Its twin on the CPU is src/reference/attention_backward.ts, its test test/kernels/flash_backward.test.ts.
 // Source: T. Dao, FlashAttention-2, arXiv 2307.08691, algorithm 2.
 // Parts: excluded, grid, dropout, dot, softcap_gradient, mask4, backward, vec4, quad_step, row_gradient, row_products.
 

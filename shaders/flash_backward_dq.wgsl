@@ -11,7 +11,7 @@
 // A workgroup computes BLOCKS · TILE_M elements of dq for TILE_N queries of one head. It walks over the keys in tiles of TILE_M. An invocation
 // holds blocks of 4 queries × 4 keys of q kᵀ and dO vᵀ, and BLOCKS blocks of 4 queries × 4 elements of dq. For each tile: both products, dA in
 // workgroup memory, dA · k. A head longer than a workgroup's share is taken by several, each of which makes dA again.
-// Its twin on the CPU is src/reference/attention_backward.ts, its test test/backward.test.ts.
+// Its twin on the CPU is src/reference/attention_backward.ts, its test test/kernels/flash_backward.test.ts.
 // Source: T. Dao, FlashAttention-2, arXiv 2307.08691, algorithm 2.
 // Parts: excluded, grid, dropout, softcap_gradient, mask_seen, backward, backward_row, block, weighted, load, gradient_tile.
 

@@ -9,7 +9,7 @@ enable subgroups;
 // holds 4, in registers, of q, of gradient and of dq. A step takes one key: each lane's parts of q·k and of dO·v; swaps that sum them so that each
 // lane has both of one row, row lane % ROWS, and makes its dA; broadcasts of dA to the quad; dA · k for the lane's elements.
 // Nothing depends on how wide a subgroup is.
-// Its twin on the CPU is src/reference/attention_backward.ts, its test test/backward.test.ts.
+// Its twin on the CPU is src/reference/attention_backward.ts, its test test/kernels/flash_backward.test.ts.
 // Source: T. Dao, FlashAttention-2, arXiv 2307.08691, algorithm 2.
 // Parts: excluded, grid_quad, dropout, dot, softcap_gradient, mask_seen, backward, backward_row, quad, quad_gradient.
 

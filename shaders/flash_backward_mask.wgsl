@@ -11,7 +11,7 @@
 // A workgroup computes the elements of dmask that TILE_N queries × TILE_M keys of the mask are made of, or of one query, or of one key, where the
 // mask repeats those. It walks over everything that reads them, batch elements, heads, queries and keys in tiles, and adds up dS; an invocation
 // holds a block of 4 queries × 4 keys. At the end the blocks' sums are added up along a repeated axis.
-// Its twin on the CPU is src/reference/attention_backward.ts, its test test/backward-options.test.ts.
+// Its twin on the CPU is src/reference/attention_backward.ts, its test test/kernels/flash_backward_options.test.ts.
 // Source: T. Dao, FlashAttention-2, arXiv 2307.08691, algorithm 2.
 // Parts: excluded, grid, dropout, softcap, backward, backward_row, block, load, gradient_tile, mask_seen.
 

@@ -5,7 +5,7 @@
 //   dsinks [H]
 //
 // A workgroup computes one head: each invocation every SIZE-th row, then the sums of all by halves, always in the same order.
-// Its twin on the CPU is src/reference/attention_backward.ts, its test test/backward-options.test.ts.
+// Its twin on the CPU is src/reference/attention_backward.ts, its test test/kernels/flash_backward_options.test.ts.
 // Parts: excluded, grid.
 
 const SIZE: u32 = 64; // invocations a workgroup, a power of 2

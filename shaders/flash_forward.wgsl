@@ -10,7 +10,7 @@
 // new maximum (out and the sums so far are scaled by how much it rose), exp of what is left as weights in workgroup memory, weights · v.
 // In the loop over the keys blocks are named, no arrays, and only literals index them, so that every compiler keeps them in registers: a loop over a
 // block's rows turns the block.
-// Its twin on the CPU is src/reference/attention.ts, its test test/attention.test.ts.
+// Its twin on the CPU is src/reference/attention.ts, its test test/kernels/flash_forward.test.ts.
 // Source: T. Dao, FlashAttention-2, arXiv 2307.08691, algorithm 1; M. Milakov, N. Gimelshein, arXiv 1805.02867 (online softmax).
 // Parts: excluded, grid, dropout, key_length, logarithm, scale, mask, forward, block, weighted, load.
 

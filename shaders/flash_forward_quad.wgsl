@@ -9,7 +9,7 @@ enable subgroups;
 // sum them so that each lane has the score of one row, row lane % ROWS, whose maximum and sum it keeps; broadcasts of the weights to the quad;
 // weights · v for the lane's elements. Keys that every query sees, with scores that nothing changes, run in a loop without code for masks.
 // Nothing depends on how wide a subgroup is. Compilers for GPUs keep all of it in registers where no loop takes two keys at once.
-// Its twin on the CPU is src/reference/attention.ts, its test test/attention.test.ts.
+// Its twin on the CPU is src/reference/attention.ts, its test test/kernels/flash_forward.test.ts.
 // Source: T. Dao, FlashAttention-2, arXiv 2307.08691, algorithm 1.
 // Parts: excluded, grid_quad, dropout, key_length, logarithm, dot, scale, mask, forward, quad.
 

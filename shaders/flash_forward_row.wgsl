@@ -13,7 +13,7 @@ enable subgroups;
 // SwiftShader 3% (27 Nov 2026).
 // A step's loads are in loops all the same, through arrays that stay in memory: each line that loads is dozens of branches to such a compiler. Lines
 // took SwiftShader up to three times as long to compile, and ran no faster from D 64 on, 3 to 14% faster below (27 Nov 2026).
-// Its twin on the CPU is src/reference/attention.ts, its test test/attention.test.ts.
+// Its twin on the CPU is src/reference/attention.ts, its test test/kernels/flash_forward.test.ts.
 // Source: T. Dao, FlashAttention-2, arXiv 2307.08691, algorithm 1.
 // Parts: excluded, grid, dropout, key_length, logarithm, dot, softcap, mask4, forward, vec4, quad_step.
 

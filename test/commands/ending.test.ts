@@ -67,7 +67,7 @@ const WAYS = [
   ['SIGKILL', 'npm'],
 ] as const;
 const COMMANDS: readonly [string, readonly string[]][] = [
-  ['npm test', ['test', '--', 'test/attention.test.ts']],
+  ['npm test', ['test', '--', 'test/kernels/flash_forward.test.ts']],
   ['npm run bench', ['run', 'bench', '--', '--lengths', '4096', '--heads', '4']],
 ];
 

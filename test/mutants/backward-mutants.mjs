@@ -1,6 +1,6 @@
 /** Faults of the backward pass's shaders. Each is { what, file, replacements, tests }, as in mutants.mjs. */
-const WHOLE = 'test/backward.test.ts';
-const OPTIONS = 'test/backward-options.test.ts';
+const WHOLE = 'test/kernels/flash_backward.test.ts';
+const OPTIONS = 'test/kernels/flash_backward_options.test.ts';
 const NOT_FINITE = 'test/contract/not-finite.test.ts';
 const PRODUCTS = ['flash_backward_dq', 'flash_backward_dkv'];
 const ALL = [...PRODUCTS, 'flash_backward_mask'];

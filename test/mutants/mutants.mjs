@@ -6,7 +6,7 @@ import { NUMBER_MUTANTS } from './number-mutants.mjs';
 const SCORES = ['scores', 'flash_forward', 'flash_forward_quad', 'flash_forward_row'];
 const TILES = SCORES.filter((file) => file !== 'flash_forward_row');
 const OPTIONS = 'test/contract/options.test.ts';
-const WHOLE = 'test/attention.test.ts';
+const WHOLE = 'test/kernels/flash_forward.test.ts';
 const BANDS = 'test/contract/bands.test.ts';
 const NOT_FINITE = 'test/contract/not-finite.test.ts';
 const DECODE = ['test/kernels/flash_decode.test.ts'];

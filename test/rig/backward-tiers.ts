@@ -45,6 +45,6 @@ function quads({ adapterInfo }: GPUDevice, width: number): BackwardTier {
   return { name: 'quad', variant, alikeForward };
 }
 
-/** Kernels that look for zeros give the same gradients, so that suites share pipelines; test/backward.test.ts has some that do not look. */
+/** Kernels that look for zeros give the same gradients, so that suites share pipelines; test/kernels/flash_backward.test.ts has some that do not look. */
 export const skipsZeros = (variant: object) =>
   Object.fromEntries(Object.keys(variant).map((name) => [`${name.split('.')[0]}.SKIP_ZEROS`, true]));

@@ -6,15 +6,15 @@ import { BaseSequencer, type TestSpecification } from 'vitest/node';
  * Vitest knows how long suites take once they have run here; before, as after `npm ci`, it goes by the files' sizes.
  */
 const HEAVIEST = [
-  'backward-options',
+  'kernels/flash_backward_options',
   'cases/torch-backward',
-  'backward', // shares pipelines with the one before, whose page is free first
+  'kernels/flash_backward', // shares pipelines with the one before, whose page is free first
   'cases/torch',
-  'attention',
+  'kernels/flash_forward',
   'kernels/flash_decode',
   'contract/not-finite',
   'contract/options',
-  'contract/tune',
+  'plan/tune',
 ].map((name) => `/test/${name}.test.ts`);
 
 export class HeaviestFirst extends BaseSequencer {

@@ -9,11 +9,9 @@ export default defineConfig({
   test: {
     include: [
       'test/kernels/*.test.ts',
-      'test/attention.test.ts',
-      'test/backward{,-options,-f16}.test.ts',
       'test/cases/*.test.ts',
-      'test/variants.test.ts',
-      'test/contract/{options,together,bands,not-finite,plan,f16,long}.test.ts',
+      'test/contract/{options,together,bands,not-finite,f16,long}.test.ts',
+      'test/plan/plan.test.ts',
     ],
     setupFiles: ['test/rig/node-webgpu.ts'],
     reporters: ['default', plainSummary],

@@ -1,10 +1,10 @@
 /** Trainable objects across calls: overlapping ones, and what is left after destroy. */
 import { expect, test } from 'vitest';
-import { createAttention, createTrainableSelfAttention, createWordModel, type WordPlan } from '../src/index.ts';
-import { watchBuffers } from './rig/counting.ts';
-import { onDevices } from './rig/gpu.ts';
-import { randomArray } from './rig/random.ts';
-import { BATCH, sentences, WORDS } from './rig/sentences.ts';
+import { createAttention, createTrainableSelfAttention, createWordModel, type WordPlan } from '../../src/index.ts';
+import { watchBuffers } from '../rig/counting.ts';
+import { onDevices } from '../rig/gpu.ts';
+import { randomArray } from '../rig/random.ts';
+import { BATCH, sentences, WORDS } from '../rig/sentences.ts';
 
 onDevices('calls of trainable objects', (attention) => {
   test('calls of a plan that overlap each get their own numbers', async () => {

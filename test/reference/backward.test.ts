@@ -1,8 +1,8 @@
 /** The reference's analytic gradients against central differences of the reference's forward pass, for every option and every pair of options. */
 import { expect, test } from 'vitest';
-import { backward, type HostTensor, type ReferenceOptions, scaledDotProductAttention } from '../src/reference/index.ts';
-import { random, randomArray } from './rig/random.ts';
-import { expectNear } from './rig/tolerance.ts';
+import { backward, type HostTensor, type ReferenceOptions, scaledDotProductAttention } from '../../src/reference/index.ts';
+import { random, randomArray } from '../rig/random.ts';
+import { expectNear } from '../rig/tolerance.ts';
 
 const [B, H, Hk, N, M, D, Dv] = [2, 4, 2, 3, 5, 3, 2];
 const tensor = (seed: number, ...shape: number[]): HostTensor => ({

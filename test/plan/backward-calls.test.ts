@@ -1,8 +1,8 @@
 /** Calls of backward, encodeBackward and projectBackward: wrong ones, and what plans say of themselves. */
 import { describe, expect, test } from 'vitest';
-import type { AttentionError, AttentionProblem, BackwardTensors, GpuTensor } from '../src/index.ts';
-import { attention, type Case, check, device, k, layout, other, q, raw, released, useTensors, v } from './contract/bad-input.ts';
-import { runPass } from './rig/gpu.ts';
+import type { AttentionError, AttentionProblem, BackwardTensors, GpuTensor } from '../../src/index.ts';
+import { attention, type Case, check, device, k, layout, other, q, raw, released, useTensors, v } from '../contract/bad-input.ts';
+import { runPass } from '../rig/gpu.ts';
 
 useTensors();
 

@@ -8,13 +8,13 @@ import {
   selfAttention,
   type TrainableOptions,
   type WordModelOptions,
-} from '../src/index.ts';
-import { TrainableReference, WordModelReference } from '../src/reference/index.ts';
-import { counting } from './rig/counting.ts';
-import { onDevices, runPass } from './rig/gpu.ts';
-import { randomArray } from './rig/random.ts';
-import { BATCH, sentences, WORDS } from './rig/sentences.ts';
-import { expectWithin, greatestError } from './rig/tolerance.ts';
+} from '../../src/index.ts';
+import { TrainableReference, WordModelReference } from '../../src/reference/index.ts';
+import { counting } from '../rig/counting.ts';
+import { onDevices, runPass } from '../rig/gpu.ts';
+import { randomArray } from '../rig/random.ts';
+import { BATCH, sentences, WORDS } from '../rig/sentences.ts';
+import { expectWithin, greatestError } from '../rig/tolerance.ts';
 
 const tensor = (seed: number, ...shape: number[]): HostTensor => ({
   data: randomArray(

@@ -1,12 +1,12 @@
 /** The whole of attention against the reference, over sizes that straddle every tile, with poisoned surroundings. */
 import { expect, test } from 'vitest';
-import type { AttentionOptions } from '../src/index.ts';
-import { scaledDotProductAttention } from '../src/reference/index.ts';
-import { onDevices, place, runPass } from './rig/gpu.ts';
-import { type NaiveSizes, naiveAttention } from './rig/naive.ts';
-import { randomArray } from './rig/random.ts';
-import { firstTiersOf, runsPlainKernels, WIDE_TILES } from './rig/tiers.ts';
-import { expectAsGoodAsNaive, greatestError } from './rig/tolerance.ts';
+import type { AttentionOptions } from '../../src/index.ts';
+import { scaledDotProductAttention } from '../../src/reference/index.ts';
+import { onDevices, place, runPass } from '../rig/gpu.ts';
+import { type NaiveSizes, naiveAttention } from '../rig/naive.ts';
+import { randomArray } from '../rig/random.ts';
+import { firstTiersOf, runsPlainKernels, WIDE_TILES } from '../rig/tiers.ts';
+import { expectAsGoodAsNaive, greatestError } from '../rig/tolerance.ts';
 
 const LENGTHS = [1, 2, 3, 17, 63, 64, 65, 129, 257];
 const HEAD_SIZES = [1, 3, 16, 64, 80, 128];

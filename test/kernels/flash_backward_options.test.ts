@@ -1,12 +1,12 @@
 /** The gradients with every option and every pair of options against the reference; exclusion; what the contract says of edges. */
 import { describe, expect, test } from 'vitest';
-import type { Attention, BackwardOptions, GpuTensor } from '../src/index.ts';
-import { backward, type HostTensor, type ReferenceBackwardOptions, scaledDotProductAttention } from '../src/reference/index.ts';
-import { type BackwardTier, backwardTiersOf, QUICK_FORWARD } from './rig/backward-tiers.ts';
-import { onDevices } from './rig/gpu.ts';
-import { random, randomArray } from './rig/random.ts';
-import { withEveryFlag } from './rig/tiers.ts';
-import { expectNear, expectWithin } from './rig/tolerance.ts';
+import type { Attention, BackwardOptions, GpuTensor } from '../../src/index.ts';
+import { backward, type HostTensor, type ReferenceBackwardOptions, scaledDotProductAttention } from '../../src/reference/index.ts';
+import { type BackwardTier, backwardTiersOf, QUICK_FORWARD } from '../rig/backward-tiers.ts';
+import { onDevices } from '../rig/gpu.ts';
+import { random, randomArray } from '../rig/random.ts';
+import { withEveryFlag } from '../rig/tiers.ts';
+import { expectNear, expectWithin } from '../rig/tolerance.ts';
 
 const WITHIN = 2e-5; // of the largest gradient
 const [B, H, Hk, N, M, D, Dv] = [2, 4, 2, 19, 37, 5, 7];

@@ -1,7 +1,7 @@
 /** The gradients of the reference's word model against central differences of its loss. */
 import { expect, test } from 'vitest';
-import { WordModelReference } from '../src/reference/index.ts';
-import { random } from './rig/random.ts';
+import { WordModelReference } from '../../src/reference/index.ts';
+import { random } from '../rig/random.ts';
 
 const OPTIONS = { vocabulary: 11, length: 7, width: 8, seed: 3 };
 const BATCH = 4;

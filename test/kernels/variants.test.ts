@@ -4,34 +4,34 @@
  * that need more features.
  */
 import { expect, test } from 'vitest';
-import { normalizeBackward } from '../src/contract/backward-problem.ts';
-import type { Problem } from '../src/contract/problem.ts';
-import { describeVariant, type Kernel, type Variant } from '../src/gpu/kernel.ts';
-import { enabled, specialized } from '../src/gpu/pipelines.ts';
-import { context } from '../src/kernels/context.ts';
-import { flashBackwardDelta } from '../src/kernels/flash_backward_delta.ts';
-import { flashBackwardDkv } from '../src/kernels/flash_backward_dkv.ts';
-import { flashBackwardDkvQuad } from '../src/kernels/flash_backward_dkv_quad.ts';
-import { flashBackwardDkvRow } from '../src/kernels/flash_backward_dkv_row.ts';
-import { flashBackwardDq } from '../src/kernels/flash_backward_dq.ts';
-import { flashBackwardDqQuad } from '../src/kernels/flash_backward_dq_quad.ts';
-import { flashBackwardDqRow } from '../src/kernels/flash_backward_dq_row.ts';
-import { flashBackwardMask } from '../src/kernels/flash_backward_mask.ts';
-import { flashBackwardSinks } from '../src/kernels/flash_backward_sinks.ts';
-import { flashDecode, flashDecodeDispatch } from '../src/kernels/flash_decode.ts';
-import { flashForward } from '../src/kernels/flash_forward.ts';
-import { flashForwardQuad } from '../src/kernels/flash_forward_quad.ts';
-import { flashForwardRow } from '../src/kernels/flash_forward_row.ts';
-import { normalizeProjection, project } from '../src/kernels/project.ts';
-import { scores } from '../src/kernels/scores.ts';
-import { softmax } from '../src/kernels/softmax.ts';
-import { chooseBackwardTiles } from '../src/tiles/backward.ts';
-import { chooseExplicitTiles } from '../src/tiles/explicit.ts';
-import { basicFacts, type DeviceFacts, deviceFacts } from '../src/tiles/facts.ts';
-import { chooseFusedTiles } from '../src/tiles/fused.ts';
-import { chooseProjectTiles } from '../src/tiles/project.ts';
-import { onDevices } from './rig/gpu.ts';
-import { problemOf } from './rig/kernel.ts';
+import { normalizeBackward } from '../../src/contract/backward-problem.ts';
+import type { Problem } from '../../src/contract/problem.ts';
+import { describeVariant, type Kernel, type Variant } from '../../src/gpu/kernel.ts';
+import { enabled, specialized } from '../../src/gpu/pipelines.ts';
+import { context } from '../../src/kernels/context.ts';
+import { flashBackwardDelta } from '../../src/kernels/flash_backward_delta.ts';
+import { flashBackwardDkv } from '../../src/kernels/flash_backward_dkv.ts';
+import { flashBackwardDkvQuad } from '../../src/kernels/flash_backward_dkv_quad.ts';
+import { flashBackwardDkvRow } from '../../src/kernels/flash_backward_dkv_row.ts';
+import { flashBackwardDq } from '../../src/kernels/flash_backward_dq.ts';
+import { flashBackwardDqQuad } from '../../src/kernels/flash_backward_dq_quad.ts';
+import { flashBackwardDqRow } from '../../src/kernels/flash_backward_dq_row.ts';
+import { flashBackwardMask } from '../../src/kernels/flash_backward_mask.ts';
+import { flashBackwardSinks } from '../../src/kernels/flash_backward_sinks.ts';
+import { flashDecode, flashDecodeDispatch } from '../../src/kernels/flash_decode.ts';
+import { flashForward } from '../../src/kernels/flash_forward.ts';
+import { flashForwardQuad } from '../../src/kernels/flash_forward_quad.ts';
+import { flashForwardRow } from '../../src/kernels/flash_forward_row.ts';
+import { normalizeProjection, project } from '../../src/kernels/project.ts';
+import { scores } from '../../src/kernels/scores.ts';
+import { softmax } from '../../src/kernels/softmax.ts';
+import { chooseBackwardTiles } from '../../src/tiles/backward.ts';
+import { chooseExplicitTiles } from '../../src/tiles/explicit.ts';
+import { basicFacts, type DeviceFacts, deviceFacts } from '../../src/tiles/facts.ts';
+import { chooseFusedTiles } from '../../src/tiles/fused.ts';
+import { chooseProjectTiles } from '../../src/tiles/project.ts';
+import { onDevices } from '../rig/gpu.ts';
+import { problemOf } from '../rig/kernel.ts';
 
 const FUSED = { flash_forward: flashForward, flash_forward_quad: flashForwardQuad, flash_forward_row: flashForwardRow };
 const BACKWARD = {
@@ -138,7 +138,7 @@ const KERNELS = [scores, softmax, context, project, flashDecode, flashBackwardDe
 
 onDevices('variants', (attention) => {
   let variants: Map<string, [Kernel, Variant]> | undefined;
-  test.for(Object.entries(import.meta.glob<string>('../shaders/*.wgsl', { query: '?raw', import: 'default' })))(
+  test.for(Object.entries(import.meta.glob<string>('../../shaders/*.wgsl', { query: '?raw', import: 'default' })))(
     '%s as it is committed',
     async ([, load], { skip }) => {
       const code = await load();

@@ -1,12 +1,12 @@
 /** The gradients of attention against the reference, over sizes that straddle every tile, with poisoned surroundings. */
 import { test } from 'vitest';
-import { backward, scaledDotProductAttention } from '../src/reference/index.ts';
-import { backwardTiersOf, skipsZeros } from './rig/backward-tiers.ts';
-import { onDevices, place, runPass } from './rig/gpu.ts';
-import type { NaiveSizes } from './rig/naive.ts';
-import { naiveBackward } from './rig/naive-backward.ts';
-import { randomArray } from './rig/random.ts';
-import { expectAsGoodAsNaive } from './rig/tolerance.ts';
+import { backward, scaledDotProductAttention } from '../../src/reference/index.ts';
+import { backwardTiersOf, skipsZeros } from '../rig/backward-tiers.ts';
+import { onDevices, place, runPass } from '../rig/gpu.ts';
+import type { NaiveSizes } from '../rig/naive.ts';
+import { naiveBackward } from '../rig/naive-backward.ts';
+import { randomArray } from '../rig/random.ts';
+import { expectAsGoodAsNaive } from '../rig/tolerance.ts';
 
 /** N, M, D, Dv, H, Hk: around the tiles of 16, 32 and 128, and primes. Head sizes of the same blocks share pipelines, but those that fill them; of N 16, 32, 48 and 64 dkv looks for no zeros, nor dq where M is a multiple of 4. */
 const SIZES = [

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { specialize } from '../src/gpu/specialize.ts';
+import { specialize } from '../../src/gpu/specialize.ts';
 
 const SHADER = '// enable\nalias T = f32; // storage\nconst D: u32 = 64; // head size\nconst CAUSAL: bool = false;\nfn main() {}\n';
 
@@ -30,7 +30,7 @@ test.each([
 });
 
 test('no const_assert begins with a bracket that closes before its end: Firefox ends the expression there', () => {
-  const shaders = import.meta.glob<string>('../shaders/*.wgsl', { query: '?raw', import: 'default', eager: true });
+  const shaders = import.meta.glob<string>('../../shaders/*.wgsl', { query: '?raw', import: 'default', eager: true });
   const asserts = Object.values(shaders).flatMap((text) => text.match(/^const_assert.*/gm) ?? []);
   expect(asserts.length).toBeGreaterThan(10);
   const bracket = String.raw`\((?:[^()]|\((?:[^()]|\([^()]*\))*\))*\)`;

@@ -1,13 +1,13 @@
 /** Gradients in f16 storage with f32 sums: as good as a naive f32 pass whose out and gradients are rounded to f16. */
 import { expect, test } from 'vitest';
-import { fromHalf, toHalf } from '../src/contract/half.ts';
-import type { DType } from '../src/index.ts';
-import { backward, scaledDotProductAttention } from '../src/reference/index.ts';
-import { backwardTiersOf } from './rig/backward-tiers.ts';
-import { onDevices } from './rig/gpu.ts';
-import { naiveBackward } from './rig/naive-backward.ts';
-import { randomArray } from './rig/random.ts';
-import { expectAsGoodAsNaive } from './rig/tolerance.ts';
+import { fromHalf, toHalf } from '../../src/contract/half.ts';
+import type { DType } from '../../src/index.ts';
+import { backward, scaledDotProductAttention } from '../../src/reference/index.ts';
+import { backwardTiersOf } from '../rig/backward-tiers.ts';
+import { onDevices } from '../rig/gpu.ts';
+import { naiveBackward } from '../rig/naive-backward.ts';
+import { randomArray } from '../rig/random.ts';
+import { expectAsGoodAsNaive } from '../rig/tolerance.ts';
 
 const rounded = (data: Float32Array) => data.map((value) => fromHalf(toHalf(value)));
 

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { fromHalf, toHalf } from '../src/contract/half.ts';
+import { fromHalf, toHalf } from '../../src/contract/half.ts';
 
 test('every f16 keeps its bits', () => {
   for (let bits = 0; bits < 0x10000; bits++) {

@@ -8,10 +8,10 @@ import {
   scaledDotProductAttention,
   selfAttention,
   softmax,
-} from '../src/reference/index.ts';
-import book from './book.json';
-import { randomArray } from './rig/random.ts';
-import { expectNear, LOWEST } from './rig/tolerance.ts';
+} from '../../src/reference/index.ts';
+import book from '../book.json';
+import { randomArray } from '../rig/random.ts';
+import { expectNear, LOWEST } from '../rig/tolerance.ts';
 
 const near = (actual: ArrayLike<number>, expected: readonly number[], within = 5.1e-5) => expectNear('values', actual, expected, within);
 
