@@ -3,7 +3,7 @@ enable subgroups;
 //
 //   out [1]: the number of invocations whose neighbours are not those with the same index / 4, or, as far as subgroups reach, index / 16
 //
-// Each invocation compares the indices that it gets from its neighbours with what they would be. src/probe.ts runs it once a device.
+// Each invocation compares the indices that it gets from its neighbours with what they would be. src/tiles/facts.ts runs it once a device.
 // What it finds is the device's alone: it has no twin on the CPU; its test is test/kernels/quad_probe.test.ts.
 
 const SIZE: u32 = 64; // as flash_forward_quad's
