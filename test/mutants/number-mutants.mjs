@@ -1,7 +1,7 @@
 /** Faults of what keeps numbers right at the ends of their range, and of folded grids. Each is { what, file, replacements, tests }, as in mutants.mjs. */
 const SOFTCAP = ['test/contract/softcap.test.ts'];
 const MAGNITUDES = ['test/contract/magnitudes.test.ts'];
-const FOLDED = ['test/gpu/folded-grids.test.ts'];
+const FOLDED = ['test/contract/folded-grids.test.ts'];
 
 const SCALARS = ['scores', 'flash_forward', 'flash_forward_quad', 'flash_decode'];
 const FORWARD = [...SCALARS, 'flash_forward_row'];
