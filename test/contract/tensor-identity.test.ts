@@ -1,7 +1,7 @@
 /** Which tensor it is: its buffer and layout tell, not its object. Reactive stores hand out proxies, frozen objects and copies. */
 import { expect, test } from 'vitest';
 import { rowMajor } from '../../src/contract/tensor.ts';
-import { type Attention, createTrainableSelfAttention, type GpuTensor } from '../../src/index.ts';
+import { type Attention, createTrainableSelfAttention, type GpuTensor, selfAttention } from '../../src/index.ts';
 import { onDevices, testWithDevice } from '../rig/gpu.ts';
 import { randomArray } from '../rig/random.ts';
 
@@ -65,6 +65,15 @@ onDevices('a tensor', (attention) => {
     expect(() => on.release(tensor, { ...other, shape: [24] })).toThrow(refusal('f32 [24] is a view of f32 [4,3,2]')); // none of them was released
     expect((await on.download(tensor)).data).toEqual(randomArray(1, 24));
     on.release(tensor, { ...other });
+  });
+
+  test('a proxy of an Attention, as stores that are not deep make them, is the Attention', async () => {
+    const on = new Proxy(attention(), {});
+    const rows = [...Array(3).keys()].map((n) => [...randomArray(n + 1, 2)]);
+    expect((await selfAttention(rows, { attention: on })).context).toEqual((await selfAttention(rows, { attention: attention() })).context);
+    const layer = await createTrainableSelfAttention(on, { width: 2 });
+    layer.destroy();
+    await expect(createTrainableSelfAttention({} as Attention, { width: 2 })).rejects.toThrow(refusal('need what createAttention gave'));
   });
 
   test('a plan’s tensor and a caller’s own buffer are refused', async () => {
