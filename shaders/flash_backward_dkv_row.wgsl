@@ -82,14 +82,14 @@ fn meet_numbers(own: f32) -> vec4f {
 
 /// Adds dA · q to one vec4 of every row of dk.
 fn add_queries_vec(sums: ptr<function, Tile>, weights: ptr<function, array<vec4f, 4>>, own: ptr<function, Vector>, vec: u32) {
-  let met = meet((*own)[vec]);
-  (*sums)[vec] = add_values((*sums)[vec], (*weights)[0], met);
+  let shuffled = shuffle((*own)[vec]);
+  (*sums)[vec] = add_values((*sums)[vec], (*weights)[0], shuffled);
   if (ROWS > 1) {
-    (*sums)[WIDTH + vec] = add_values((*sums)[WIDTH + vec], (*weights)[1], met);
+    (*sums)[WIDTH + vec] = add_values((*sums)[WIDTH + vec], (*weights)[1], shuffled);
   }
   if (ROWS > 2) {
-    (*sums)[2 * WIDTH + vec] = add_values((*sums)[2 * WIDTH + vec], (*weights)[2], met);
-    (*sums)[3 * WIDTH + vec] = add_values((*sums)[3 * WIDTH + vec], (*weights)[3], met);
+    (*sums)[2 * WIDTH + vec] = add_values((*sums)[2 * WIDTH + vec], (*weights)[2], shuffled);
+    (*sums)[3 * WIDTH + vec] = add_values((*sums)[3 * WIDTH + vec], (*weights)[3], shuffled);
   }
 }
 
@@ -124,14 +124,14 @@ fn add_queries(sums: ptr<function, Tile>, weights: ptr<function, array<vec4f, 4>
 
 /// Adds P ∘ R · dO to one vec4 of every row of dv.
 fn add_gradients_vec(sums: ptr<function, ValueTile>, weights: ptr<function, array<vec4f, 4>>, own: ptr<function, ValueVector>, vec: u32) {
-  let met = meet((*own)[vec]);
-  (*sums)[vec] = add_values((*sums)[vec], (*weights)[0], met);
+  let shuffled = shuffle((*own)[vec]);
+  (*sums)[vec] = add_values((*sums)[vec], (*weights)[0], shuffled);
   if (ROWS > 1) {
-    (*sums)[V_WIDTH + vec] = add_values((*sums)[V_WIDTH + vec], (*weights)[1], met);
+    (*sums)[V_WIDTH + vec] = add_values((*sums)[V_WIDTH + vec], (*weights)[1], shuffled);
   }
   if (ROWS > 2) {
-    (*sums)[2 * V_WIDTH + vec] = add_values((*sums)[2 * V_WIDTH + vec], (*weights)[2], met);
-    (*sums)[3 * V_WIDTH + vec] = add_values((*sums)[3 * V_WIDTH + vec], (*weights)[3], met);
+    (*sums)[2 * V_WIDTH + vec] = add_values((*sums)[2 * V_WIDTH + vec], (*weights)[2], shuffled);
+    (*sums)[3 * V_WIDTH + vec] = add_values((*sums)[3 * V_WIDTH + vec], (*weights)[3], shuffled);
   }
 }
 
@@ -224,7 +224,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
     }
   }
 
-  var is_tame = true; // no step so far had its queries and gradients taken for zeros
+  var all_finite = true; // no step so far had its queries and gradients taken for zeros
   for (var h = key_head * sharing; h < (key_head + 1) * sharing; h++) {
     let place = place_of(b, h);
     let q_base = params.q_offset + b * params.q_b + h * params.q_h;
@@ -236,12 +236,12 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
       let delta = meet_numbers(row.y);
       let query_row = (q_base + n * params.q_n) / UNIT;
       var query: Vector;
-      var wild = 0u;
+      var not_finite_bits = 0u;
       for (var i = 0u; i < d_vecs(); i++) {
         let loaded = load_q(query_row, i);
         query[i] = loaded;
         if (SKIP_ZEROS) {
-          wild = wild | wildness(loaded);
+          not_finite_bits = not_finite_bits | not_finite(loaded);
         }
       }
       let gradient_row = (gradient_base + n * params.gradient_n) / UNIT;
@@ -250,7 +250,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
         let loaded = load_gradient(gradient_row, i);
         own_gradient[i] = loaded;
         if (SKIP_ZEROS) {
-          wild = wild | wildness(loaded);
+          not_finite_bits = not_finite_bits | not_finite(loaded);
         }
       }
       var s = array<vec4f, 4>(); // q·k: [ROWS] against the four queries; then dA
@@ -288,8 +288,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
       // Infinity times a weight of 0 is not 0: where an element is not finite, the step counts as zeros here, and is added at the end.
       // A loop without a turn costs a device on the CPU less than an if, whose body it runs masked.
       if (SKIP_ZEROS) {
-        let is_finite = quad_or(wild) == 0;
-        is_tame = is_tame & is_finite;
+        let is_finite = quad_or(not_finite_bits) == 0;
+        all_finite = all_finite & is_finite;
         for (var i = select(0, d_vecs(), is_finite); i < d_vecs(); i++) {
           query[i] = vec4f();
         }
@@ -315,7 +315,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
   if (SKIP_ZEROS) {
     let vecs = (params.d + 3) / 4; // no const: see flash_forward_row
     let v_vecs = (params.dv + 3) / 4;
-    for (var h = select(0, sharing, is_tame); h < sharing; h++) {
+    for (var h = select(0, sharing, all_finite); h < sharing; h++) {
       let place = place_of(b, key_head * sharing + h);
       let q_base = params.q_offset + b * params.q_b + place.h * params.q_h;
       let gradient_base = params.gradient_offset + b * params.gradient_b + place.h * params.gradient_h;
@@ -323,14 +323,14 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
         let n = min(vec4u(first_n) + (vec4u(lane) ^ vec4u(0, 1, 2, 3)), vec4u(params.n - 1));
         let query_rows = (q_base + n * params.q_n) / UNIT;
         let gradient_rows = (gradient_base + n * params.gradient_n) / UNIT;
-        var wild = 0u;
+        var not_finite_bits = 0u;
         for (var i = 0u; i < 4 * vecs; i++) {
-          wild = wild | wildness(load_q(query_rows[i % 4], i / 4));
+          not_finite_bits = not_finite_bits | not_finite(load_q(query_rows[i % 4], i / 4));
         }
         for (var i = 0u; i < 4 * v_vecs; i++) {
-          wild = wild | wildness(load_gradient(gradient_rows[i % 4], i / 4));
+          not_finite_bits = not_finite_bits | not_finite(load_gradient(gradient_rows[i % 4], i / 4));
         }
-        if (wild != 0) {
+        if (not_finite_bits != 0) {
           var lse = vec4f();
           var delta = vec4f();
           for (var x = 0u; x < 4; x++) {

@@ -60,8 +60,8 @@ fn score_gradient(dots: vec4f, products: vec4f, place: Place, n: u32, first_m: u
   if (DROPOUT) {
     let words = philox(vec4u(first_m / 4, n, place.head, 0));
     let paired = select(words, words.yxwz, (lane & 1) != 0);
-    let met = select(paired, paired.zwxy, (lane & 2) != 0); // its x-th is words[lane ^ x]
-    factors = select(vec4f(params.keep_factor), vec4f(), met < vec4u(params.drop_below));
+    let shuffled = select(paired, paired.zwxy, (lane & 2) != 0); // its x-th is words[lane ^ x]
+    factors = select(vec4f(params.keep_factor), vec4f(), shuffled < vec4u(params.drop_below));
   }
   let result = weights * (factors * products - row.y) * derivative;
   return select(result, vec4f(), vec4<bool>(SKIP_ZEROS) & (weights == vec4f()));
@@ -69,14 +69,14 @@ fn score_gradient(dots: vec4f, products: vec4f, place: Place, n: u32, first_m: u
 
 /// Adds dA · k to one vec4 of every row of dq.
 fn add_keys_vec(sums: ptr<function, Tile>, weights: ptr<function, array<vec4f, 4>>, own: ptr<function, Vector>, vec: u32) {
-  let met = meet((*own)[vec]);
-  (*sums)[vec] = add_values((*sums)[vec], (*weights)[0], met);
+  let shuffled = shuffle((*own)[vec]);
+  (*sums)[vec] = add_values((*sums)[vec], (*weights)[0], shuffled);
   if (ROWS > 1) {
-    (*sums)[WIDTH + vec] = add_values((*sums)[WIDTH + vec], (*weights)[1], met);
+    (*sums)[WIDTH + vec] = add_values((*sums)[WIDTH + vec], (*weights)[1], shuffled);
   }
   if (ROWS > 2) {
-    (*sums)[2 * WIDTH + vec] = add_values((*sums)[2 * WIDTH + vec], (*weights)[2], met);
-    (*sums)[3 * WIDTH + vec] = add_values((*sums)[3 * WIDTH + vec], (*weights)[3], met);
+    (*sums)[2 * WIDTH + vec] = add_values((*sums)[2 * WIDTH + vec], (*weights)[2], shuffled);
+    (*sums)[3 * WIDTH + vec] = add_values((*sums)[3 * WIDTH + vec], (*weights)[3], shuffled);
   }
 }
 
@@ -172,17 +172,17 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
     }
   }
 
-  var is_tame = true; // no step so far had its keys taken for zeros
+  var all_finite = true; // no step so far had its keys taken for zeros
   for (var first_m = begin; first_m < end; first_m += 4) {
     let m = min(first_m + lane, place.length - 1); // a key that does not exist is not loaded: its place is taken by one that does, with weight 0
     let key_row = (k_base + m * params.k_m) / UNIT;
     var key: Vector;
-    var wild = 0u;
+    var not_finite_bits = 0u;
     for (var i = 0u; i < d_vecs(); i++) {
       let loaded = load_k(key_row, i);
       key[i] = loaded;
       if (SKIP_ZEROS) {
-        wild = wild | wildness(loaded);
+        not_finite_bits = not_finite_bits | not_finite(loaded);
       }
     }
     let value_row = (v_base + m * params.v_m) / UNIT;
@@ -214,8 +214,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
     // Infinity times a weight of 0 is not 0: where a key is not finite, the step counts as zeros here, and is added at the end.
     // A loop without a turn costs a device on the CPU less than an if, whose body it runs masked.
     if (SKIP_ZEROS) {
-      let is_finite = quad_or(wild) == 0;
-      is_tame = is_tame & is_finite;
+      let is_finite = quad_or(not_finite_bits) == 0;
+      all_finite = all_finite & is_finite;
       for (var i = select(0, d_vecs(), is_finite); i < d_vecs(); i++) {
         key[i] = vec4f();
       }
@@ -229,15 +229,15 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
 
   var complete = sums; // a copy: an array that is indexed with a variable anywhere stays in memory everywhere
   if (SKIP_ZEROS) {
-    for (var first_m = select(begin, end, is_tame); first_m < end; first_m += 4) {
+    for (var first_m = select(begin, end, all_finite); first_m < end; first_m += 4) {
       let m = min(vec4u(first_m) + (vec4u(lane) ^ vec4u(0, 1, 2, 3)), vec4u(place.length - 1));
       let key_rows = (k_base + m * params.k_m) / UNIT;
       let vecs = (params.d + 3) / 4; // no const: see flash_forward_row
-      var wild = 0u;
+      var not_finite_bits = 0u;
       for (var i = 0u; i < 4 * vecs; i++) {
-        wild = wild | wildness(load_k(key_rows[i % 4], i / 4));
+        not_finite_bits = not_finite_bits | not_finite(load_k(key_rows[i % 4], i / 4));
       }
-      if (wild != 0) {
+      if (not_finite_bits != 0) {
         for (var r = 0u; r < ROWS; r++) {
           let n = min(own_n + r, params.n - 1);
           let dots = scores_of((q_base + n * params.q_n) / UNIT, key_rows);

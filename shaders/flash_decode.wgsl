@@ -190,7 +190,7 @@ fn score_block(s: ptr<function, array<vec4f, ROWS>>, queries: ptr<function, arra
 struct Row {
   largest: f32,
   sum: f32, // of the weights
-  rise: f32, // what the largest's last step makes of sum and out
+  rescale: f32, // what the largest's last step makes of sum and out
   weights: vec4f,
   seen: vec4u, // all bits where the key is not excluded
 }
@@ -216,15 +216,15 @@ fn with_scores(row: Row, s: vec4f) -> Row {
   if (KEYS > 1) {
     largest = larger(larger(largest, s.y), larger(s.z, s.w));
   }
-  let rise = ratio(row.largest, largest);
+  let rescale = ratio(row.largest, largest);
   let bits = seen_bits(s);
   var w = vec4f(select(exp(s.x - largest), 0.0, bits.x == 0), 0.0, 0.0, 0.0);
-  var sum = row.sum * rise + w.x; // in the order of the products: what both lose by rounding cancels
+  var sum = row.sum * rescale + w.x; // in the order of the products: what both lose by rounding cancels
   if (KEYS > 1) {
     w = select(exp(s - largest), vec4f(), bits == vec4u());
     sum += w.y + w.z + w.w;
   }
-  return Row(largest, sum, rise, w, bits);
+  return Row(largest, sum, rescale, w, bits);
 }
 
 /// scale · q·k → softcap.
@@ -267,7 +267,7 @@ fn scores(dots: vec4f, place: Place, first_m: u32, end: u32) -> vec4f {
 }
 
 /// Scores and weights of all rows.
-fn soften(
+fn update_softmax(
   rows: ptr<function, array<Row, ROWS>>, s: ptr<function, array<vec4f, ROWS>>, places: ptr<function, array<Place, ROWS>>, first_m: u32, end: u32,
 ) {
   (*rows)[0] = with_scores((*rows)[0], scores((*s)[0], (*places)[0], first_m, end));
@@ -314,13 +314,13 @@ fn add_value(sum: vec4f, row: Row, a: vec4f, b: vec4f, c: vec4f, d: vec4f) -> ve
 
 fn add_values(sums: mat4x4f, row: Row, v: Four) -> mat4x4f {
   var total = sums;
-  total[0] = add_value(sums[0] * row.rise, row, v.a[0], v.b[0], v.c[0], v.d[0]);
+  total[0] = add_value(sums[0] * row.rescale, row, v.a[0], v.b[0], v.c[0], v.d[0]);
   if (COLS > 1) {
-    total[1] = add_value(sums[1] * row.rise, row, v.a[1], v.b[1], v.c[1], v.d[1]);
+    total[1] = add_value(sums[1] * row.rescale, row, v.a[1], v.b[1], v.c[1], v.d[1]);
   }
   if (COLS > 2) {
-    total[2] = add_value(sums[2] * row.rise, row, v.a[2], v.b[2], v.c[2], v.d[2]);
-    total[3] = add_value(sums[3] * row.rise, row, v.a[3], v.b[3], v.c[3], v.d[3]);
+    total[2] = add_value(sums[2] * row.rescale, row, v.a[2], v.b[2], v.c[2], v.d[2]);
+    total[3] = add_value(sums[3] * row.rescale, row, v.a[3], v.b[3], v.c[3], v.d[3]);
   }
   return total;
 }
@@ -499,7 +499,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
     var s = array<vec4f, ROWS>(); // [ROWS] against the slot's keys
     add_dot_products(&s, &queries, (k_base + m * params.k_m) / UNIT, lane);
     s = sum_lanes(s, index);
-    soften(&rows, &s, &places, own_m, end);
+    update_softmax(&rows, &s, &places, own_m, end);
     if (DROPOUT) {
       var kept = rows;
       for (var r = 0u; r < ROWS; r++) {

@@ -8,8 +8,8 @@
 // A workgroup computes TILE_N queries of one head. It walks over the keys in tiles of TILE_M. An invocation holds a block of 4 queries × 4 keys
 // of the scores, and BLOCKS blocks of 4 queries × 4 elements of out, which stay unnormalised until the end. For each tile: the scores, the rows'
 // new maximum (out and the sums so far are scaled by how much it rose), exp of what is left as weights in workgroup memory, weights · v.
-// In the loop over the keys blocks are named, no arrays, and only literals index them, so that every compiler keeps them in registers: a loop over a
-// block's rows turns the block.
+// In the loop over the keys, blocks are variables (sums0 to sums3) and not an array, and only constants index them: compilers then keep them in
+// registers. A loop over a block's rows rotates the block: each turn works on row 0 and puts it last.
 // Its twin on the CPU is src/reference/attention.ts, its test test/kernels/flash_forward.test.ts.
 // Source: T. Dao, FlashAttention-2, arXiv 2307.08691, algorithm 1; M. Milakov, N. Gimelshein, arXiv 1805.02867 (online softmax).
 // Parts: excluded, grid, dropout, key_length, logarithm, scale, mask, forward, block, weighted, load.
@@ -172,11 +172,11 @@ fn main(
     for (var x = 0u; x < SIZE_X; x++) {
       new_max = max(new_max, tile[local.y * SIZE_X + x]);
     }
-    let rise = select(exp(row_max - new_max), vec4f(1.0), row_max == new_max); // where it stayed exactly 1, which exp(0) is not everywhere
+    let rescale = select(exp(row_max - new_max), vec4f(1.0), row_max == new_max); // where it stayed exactly 1, which exp(0) is not everywhere
     row_max = new_max;
 
     s = mat4x4f(weights_of(s[0], row_max.x), weights_of(s[1], row_max.y), weights_of(s[2], row_max.z), weights_of(s[3], row_max.w));
-    row_sum *= rise;
+    row_sum *= rescale;
     if (DROPOUT) {
       row_sum += vec4f(dot(s[0], vec4f(1.0)), dot(s[1], vec4f(1.0)), dot(s[2], vec4f(1.0)), dot(s[3], vec4f(1.0)));
       for (var i = 0u; i < 4; i++) {
@@ -190,15 +190,15 @@ fn main(
     w_tile[weights_at + 2 * SIZE_Y] = columns[2];
     w_tile[weights_at + 3 * SIZE_Y] = columns[3];
 
-    sums0 = scale_rows(sums0, rise);
+    sums0 = scale_rows(sums0, rescale);
     if (BLOCKS > 1) {
-      sums1 = scale_rows(sums1, rise);
+      sums1 = scale_rows(sums1, rescale);
     }
     if (BLOCKS > 2) {
-      sums2 = scale_rows(sums2, rise);
+      sums2 = scale_rows(sums2, rescale);
     }
     if (BLOCKS > 3) {
-      sums3 = scale_rows(sums3, rise);
+      sums3 = scale_rows(sums3, rescale);
     }
     for (var step = 0u; step < TILE_M; step += KEYS) {
       workgroupBarrier(); // w_tile is written; tile is no longer read

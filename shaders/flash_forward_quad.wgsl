@@ -82,7 +82,7 @@ fn score(dot: f32, place: Place, n: u32, m: u32) -> f32 {
 /// What a lane keeps of its own row.
 struct Row {
   n: u32,
-  largest: f32, // score; it lags behind until a weight is HEAVY
+  largest: f32, // the score that the sums are relative to: updated only when a weight exceeds HEAVY
   sum: f32, // of the weights, relative to exp(largest) as out is
   words: vec4u, // dropout's random words of keys 4 · words_of to 4 · words_of + 3
   words_of: u32,
@@ -101,15 +101,15 @@ fn own_dot(queries: ptr<function, array<vec4f, ROWS * D_VECS>>, row: u32, lane: 
 }
 
 /// Takes the own row's score of key m into the softmax; gives the weights of all rows.
-fn soften(own: ptr<function, Row>, sums: ptr<function, array<vec4f, ROWS * DV_VECS>>, s: f32, is_seen: bool) -> vec4f {
+fn update_softmax(own: ptr<function, Row>, sums: ptr<function, array<vec4f, ROWS * DV_VECS>>, s: f32, is_seen: bool) -> vec4f {
   var weight = select(0.0, exp(min(s - (*own).largest, STEEPEST)), is_seen);
   var weights = all_rows(weight);
   if (max(max(weights.x, weights.y), max(weights.z, weights.w)) > HEAVY) { // seldom, once a large key was seen
     for (var r = 0u; r < ROWS; r++) {
-      let rise = select(1.0, 1.0 / weights[r], weights[r] > HEAVY);
-      weights[r] *= rise;
+      let rescale = select(1.0, 1.0 / weights[r], weights[r] > HEAVY);
+      weights[r] *= rescale;
       for (var i = 0u; i < DV_VECS; i++) {
-        (*sums)[r * DV_VECS + i] *= rise;
+        (*sums)[r * DV_VECS + i] *= rescale;
       }
     }
     if (weight > HEAVY) {
@@ -193,7 +193,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
     dot = own_dot(&queries, k_row, lane);
   }
   for (var m = whole_begin; m < whole_end; m++) {
-    var weights = soften(&own, &sums, dot * params.scale_after, true);
+    var weights = update_softmax(&own, &sums, dot * params.scale_after, true);
     if (DROPOUT) {
       weights = dropped(&own, weights, place.head, m);
     }
@@ -208,7 +208,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
     let m = select(end - others + i, begin + i, begin + i < whole_begin);
     let s = score(own_dot(&queries, k_base + m * params.k_m, lane), place, own_n, m);
     let is_excluded = bitcast<u32>(s) >= EXCLUDES && bitcast<u32>(s) <= MINUS_INFINITY;
-    var weights = soften(&own, &sums, s, !is_excluded);
+    var weights = update_softmax(&own, &sums, s, !is_excluded);
     if (DROPOUT) {
       weights = dropped(&own, weights, place.head, m);
     }

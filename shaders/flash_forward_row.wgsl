@@ -70,7 +70,7 @@ fn add_dots(sums: vec4f, query: vec4f, keys: Four) -> vec4f {
 
 /// Adds one vec4's part of the dot products.
 fn score_vec(s: ptr<function, array<vec4f, 8>>, queries: ptr<function, Queries>, vec: u32, key: ptr<function, Key>) {
-  let keys = meet((*key)[vec]);
+  let keys = shuffle((*key)[vec]);
   (*s)[0] = add_dots((*s)[0], (*queries)[vec], keys);
   if (ROWS > 1) {
     (*s)[1] = add_dots((*s)[1], (*queries)[WIDTH + vec], keys);
@@ -91,7 +91,7 @@ fn score_vec(s: ptr<function, array<vec4f, 8>>, queries: ptr<function, Queries>,
 struct Row {
   largest: f32,
   sum: f32, // of the weights
-  rise: f32, // what the largest's last step makes of sum and out
+  rescale: f32, // what the largest's last step makes of sum and out
   weights: vec4f,
 }
 
@@ -107,9 +107,9 @@ fn larger(a: f32, b: f32) -> f32 {
 
 fn with_scores(row: Row, s: vec4f) -> Row {
   let largest = larger(row.largest, larger(larger(s.x, s.y), larger(s.z, s.w)));
-  let rise = select(exp(row.largest - largest), 1.0, row.largest == largest); // where it stayed exactly 1, which exp(0) is not everywhere
+  let rescale = select(exp(row.largest - largest), 1.0, row.largest == largest); // where it stayed exactly 1, which exp(0) is not everywhere
   let w = weights_of(s, largest);
-  return Row(largest, row.sum * rise + w.x + w.y + w.z + w.w, rise, w); // in the order of the products: what both lose by rounding cancels
+  return Row(largest, row.sum * rescale + w.x + w.y + w.z + w.w, rescale, w); // in the order of the products: what both lose by rounding cancels
 }
 
 /// What the first query of an invocation sees: keys first ≤ m < end that exist. Row r's band is r keys further on.
@@ -127,7 +127,7 @@ fn within(s: vec4f, r: i32, band: Band, m: vec4i) -> vec4f {
   return select(vec4f(LOWEST), s, (m >= vec4i(band.first + r)) & (m < vec4i(min(band.end + r, band.length))));
 }
 
-fn soften(rows: ptr<function, array<Row, 8>>, s: ptr<function, array<vec4f, 8>>, factor: f32, band: Band, m: vec4i) {
+fn update_softmax(rows: ptr<function, array<Row, 8>>, s: ptr<function, array<vec4f, 8>>, factor: f32, band: Band, m: vec4i) {
   (*rows)[0] = with_scores((*rows)[0], within((*s)[0] * factor, 0, band, m));
   if (ROWS > 1) {
     (*rows)[1] = with_scores((*rows)[1], within((*s)[1] * factor, 1, band, m));
@@ -148,37 +148,37 @@ fn soften(rows: ptr<function, array<Row, 8>>, s: ptr<function, array<vec4f, 8>>,
 fn dropped(weights: vec4f, head: u32, n: u32, first_m: u32, lane: u32) -> vec4f {
   let words = philox(vec4u(first_m / 4, n, head, 0));
   let paired = select(words, words.yxwz, (lane & 1) != 0);
-  let met = select(paired, paired.zwxy, (lane & 2) != 0); // its x-th is words[lane ^ x]
-  return select(weights * params.keep_factor, vec4f(), met < vec4u(params.drop_below));
+  let shuffled = select(paired, paired.zwxy, (lane & 2) != 0); // its x-th is words[lane ^ x]
+  return select(weights * params.keep_factor, vec4f(), shuffled < vec4u(params.drop_below));
 }
 
 /// One element of out after the next four values. Element by element, so that a compiler for the CPU keeps the sum in a register.
-fn add_value(sum: f32, rise: f32, w: vec4f, a: f32, b: f32, c: f32, d: f32) -> f32 {
-  return fma(w.w, d, fma(w.z, c, fma(w.y, b, fma(w.x, a, sum * rise))));
+fn add_value(sum: f32, rescale: f32, w: vec4f, a: f32, b: f32, c: f32, d: f32) -> f32 {
+  return fma(w.w, d, fma(w.z, c, fma(w.y, b, fma(w.x, a, sum * rescale))));
 }
 
-fn add_values(sums: vec4f, rise: f32, w: vec4f, v: Four) -> vec4f {
+fn add_values(sums: vec4f, rescale: f32, w: vec4f, v: Four) -> vec4f {
   return vec4f(
-    add_value(sums.x, rise, w, v.a.x, v.b.x, v.c.x, v.d.x), add_value(sums.y, rise, w, v.a.y, v.b.y, v.c.y, v.d.y),
-    add_value(sums.z, rise, w, v.a.z, v.b.z, v.c.z, v.d.z), add_value(sums.w, rise, w, v.a.w, v.b.w, v.c.w, v.d.w));
+    add_value(sums.x, rescale, w, v.a.x, v.b.x, v.c.x, v.d.x), add_value(sums.y, rescale, w, v.a.y, v.b.y, v.c.y, v.d.y),
+    add_value(sums.z, rescale, w, v.a.z, v.b.z, v.c.z, v.d.z), add_value(sums.w, rescale, w, v.a.w, v.b.w, v.c.w, v.d.w));
 }
 
 /// Adds weights · v to one vec4 of every row of out.
 fn value_vec(sums: ptr<function, Sums>, rows: ptr<function, array<Row, 8>>, vec: u32, value: ptr<function, Value>, is_finite: bool) {
-  let values = meet(select(vec4f(), (*value)[vec], is_finite));
-  (*sums)[vec] = add_values((*sums)[vec], (*rows)[0].rise, (*rows)[0].weights, values);
+  let values = shuffle(select(vec4f(), (*value)[vec], is_finite));
+  (*sums)[vec] = add_values((*sums)[vec], (*rows)[0].rescale, (*rows)[0].weights, values);
   if (ROWS > 1) {
-    (*sums)[V_WIDTH + vec] = add_values((*sums)[V_WIDTH + vec], (*rows)[1].rise, (*rows)[1].weights, values);
+    (*sums)[V_WIDTH + vec] = add_values((*sums)[V_WIDTH + vec], (*rows)[1].rescale, (*rows)[1].weights, values);
   }
   if (ROWS > 2) {
-    (*sums)[2 * V_WIDTH + vec] = add_values((*sums)[2 * V_WIDTH + vec], (*rows)[2].rise, (*rows)[2].weights, values);
-    (*sums)[3 * V_WIDTH + vec] = add_values((*sums)[3 * V_WIDTH + vec], (*rows)[3].rise, (*rows)[3].weights, values);
+    (*sums)[2 * V_WIDTH + vec] = add_values((*sums)[2 * V_WIDTH + vec], (*rows)[2].rescale, (*rows)[2].weights, values);
+    (*sums)[3 * V_WIDTH + vec] = add_values((*sums)[3 * V_WIDTH + vec], (*rows)[3].rescale, (*rows)[3].weights, values);
   }
   if (ROWS > 4) {
-    (*sums)[4 * V_WIDTH + vec] = add_values((*sums)[4 * V_WIDTH + vec], (*rows)[4].rise, (*rows)[4].weights, values);
-    (*sums)[5 * V_WIDTH + vec] = add_values((*sums)[5 * V_WIDTH + vec], (*rows)[5].rise, (*rows)[5].weights, values);
-    (*sums)[6 * V_WIDTH + vec] = add_values((*sums)[6 * V_WIDTH + vec], (*rows)[6].rise, (*rows)[6].weights, values);
-    (*sums)[7 * V_WIDTH + vec] = add_values((*sums)[7 * V_WIDTH + vec], (*rows)[7].rise, (*rows)[7].weights, values);
+    (*sums)[4 * V_WIDTH + vec] = add_values((*sums)[4 * V_WIDTH + vec], (*rows)[4].rescale, (*rows)[4].weights, values);
+    (*sums)[5 * V_WIDTH + vec] = add_values((*sums)[5 * V_WIDTH + vec], (*rows)[5].rescale, (*rows)[5].weights, values);
+    (*sums)[6 * V_WIDTH + vec] = add_values((*sums)[6 * V_WIDTH + vec], (*rows)[6].rescale, (*rows)[6].weights, values);
+    (*sums)[7 * V_WIDTH + vec] = add_values((*sums)[7 * V_WIDTH + vec], (*rows)[7].rescale, (*rows)[7].weights, values);
   }
 }
 
@@ -304,11 +304,11 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
   for (var i = 0u; i < ROWS; i++) {
     rows[i].largest = LOWEST;
   }
-  var is_tame = true; // no step so far had its values taken for zeros
+  var all_finite = true; // no value so far was infinite or NaN: else the loop below adds the steps again, one by one
 
   for (var first_m = begin; first_m < end; first_m += 4) {
-    let met = vec4u(first_m) + (vec4u(lane) ^ vec4u(0, 1, 2, 3)); // keys, this lane's own first
-    let keys = min(met, vec4u(length - 1)); // one that does not exist is not loaded: its place is taken by one that does, with weight 0
+    let shuffled = vec4u(first_m) + (vec4u(lane) ^ vec4u(0, 1, 2, 3)); // keys, this lane's own first
+    let keys = min(shuffled, vec4u(length - 1)); // one that does not exist is not loaded: its place is taken by one that does, with weight 0
     var s = array<vec4f, 8>(); // [ROWS] against the four keys
     let key_row = (k_base + keys.x * params.k_m) / UNIT;
     var key: Key;
@@ -323,7 +323,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
         seen[r] = row_scores(seen[r], slope, i32(n) + offset, mask_base + n * params.mask_n, keys);
       }
     }
-    soften(&rows, &seen, select(params.scale_after, 1.0, SCORE_MOD), band, vec4i(met));
+    update_softmax(&rows, &seen, select(params.scale_after, 1.0, SCORE_MOD), band, vec4i(shuffled));
     var kept = rows;
     if (DROPOUT) {
       for (var r = 0u; r < ROWS; r++) {
@@ -332,38 +332,38 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
     }
     let value_row = (v_base + keys.x * params.v_m) / UNIT;
     var value: Value;
-    var wild = 0u;
+    var not_finite_bits = 0u;
     for (var i = 0u; i < dv_vecs(); i++) {
       let loaded_value = load_v(value_row, i);
       value[i] = loaded_value;
       if (SKIP_ZEROS) {
-        wild = wild | wildness(loaded_value);
+        not_finite_bits = not_finite_bits | not_finite(loaded_value);
       }
     }
     // Infinity times a weight of 0 is not 0: where a value is not finite, all four count as zeros here, and are added at the end.
-    let is_finite = !SKIP_ZEROS || quad_or(wild) == 0;
-    is_tame = is_tame & is_finite;
+    let is_finite = !SKIP_ZEROS || quad_or(not_finite_bits) == 0;
+    all_finite = all_finite & is_finite;
     add_weighted_values(&sums, &kept, &value, is_finite);
   }
 
   var finished = rows;
   var complete = sums;
   if (SKIP_ZEROS) {
-    for (var first_m = select(begin, end, is_tame); first_m < end; first_m += 4) {
-      let met = vec4u(first_m) + (vec4u(lane) ^ vec4u(0, 1, 2, 3));
-      let keys = min(met, vec4u(length - 1));
+    for (var first_m = select(begin, end, all_finite); first_m < end; first_m += 4) {
+      let shuffled = vec4u(first_m) + (vec4u(lane) ^ vec4u(0, 1, 2, 3));
+      let keys = min(shuffled, vec4u(length - 1));
       let value_rows = (v_base + keys * params.v_m) / UNIT;
       let vecs = (params.dv + 3) / 4; // no const: lavapipe's compiler would unroll the loops, and crashes over so many f16 (Mesa 26.1)
-      var wild = 0u;
+      var not_finite_bits = 0u;
       for (var i = 0u; i < 4 * vecs; i++) {
-        wild = wild | wildness(load_v(value_rows[i % 4], i / 4));
+        not_finite_bits = not_finite_bits | not_finite(load_v(value_rows[i % 4], i / 4));
       }
-      if (wild != 0) {
+      if (not_finite_bits != 0) {
         for (var r = 0u; r < ROWS; r++) {
           let n = min(own_n + r, params.n - 1);
           let dots = dots_of((q_base + n * params.q_n) / UNIT, (k_base + keys * params.k_m) / UNIT);
           let scores = row_scores(dots, slope, i32(n) + offset, mask_base + n * params.mask_n, keys);
-          var weights = weights_of(within(scores, i32(r), band, vec4i(met)), finished[r].largest);
+          var weights = weights_of(within(scores, i32(r), band, vec4i(shuffled)), finished[r].largest);
           if (DROPOUT) {
             weights = dropped(weights, head, own_n + r, first_m, lane);
           }

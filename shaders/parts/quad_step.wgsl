@@ -30,13 +30,13 @@ struct Four {
   d: vec4f,
 }
 
-fn meet(own: vec4f) -> Four {
+fn shuffle(own: vec4f) -> Four {
   let b = quadSwapX(own);
   return Four(own, b, quadSwapY(own), quadSwapY(b));
 }
 
 /// Not 0 where one of four elements is infinite or no number.
-fn wildness(value: vec4f) -> u32 {
+fn not_finite(value: vec4f) -> u32 {
   return u32(any((bitcast<vec4u>(value) & vec4u(0x7f800000)) == vec4u(0x7f800000)));
 }
 

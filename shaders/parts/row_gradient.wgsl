@@ -17,8 +17,8 @@ alias ValueTile = array<vec4f, ROWS * V_WIDTH>; // [ROWS][V_WIDTH]
 alias Vector = array<vec4f, WIDTH>;
 alias ValueVector = array<vec4f, V_WIDTH>;
 
-fn add_dots(sums: vec4f, held: vec4f, met: Four) -> vec4f {
-  return vec4f(add_dot(sums.x, held, met.a), add_dot(sums.y, held, met.b), add_dot(sums.z, held, met.c), add_dot(sums.w, held, met.d));
+fn add_dots(sums: vec4f, held: vec4f, shuffled: Four) -> vec4f {
+  return vec4f(add_dot(sums.x, held, shuffled.a), add_dot(sums.y, held, shuffled.b), add_dot(sums.z, held, shuffled.c), add_dot(sums.w, held, shuffled.d));
 }
 
 /// Element by element, so that a compiler for the CPU keeps the sum in a register.

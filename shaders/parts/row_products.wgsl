@@ -3,14 +3,14 @@
 
 /// Adds one vec4's part of q kᵀ.
 fn add_scores_vec(sums: ptr<function, array<vec4f, 4>>, tile: ptr<function, Tile>, own: ptr<function, Vector>, vec: u32) {
-  let met = meet((*own)[vec]);
-  (*sums)[0] = add_dots((*sums)[0], (*tile)[vec], met);
+  let shuffled = shuffle((*own)[vec]);
+  (*sums)[0] = add_dots((*sums)[0], (*tile)[vec], shuffled);
   if (ROWS > 1) {
-    (*sums)[1] = add_dots((*sums)[1], (*tile)[WIDTH + vec], met);
+    (*sums)[1] = add_dots((*sums)[1], (*tile)[WIDTH + vec], shuffled);
   }
   if (ROWS > 2) {
-    (*sums)[2] = add_dots((*sums)[2], (*tile)[2 * WIDTH + vec], met);
-    (*sums)[3] = add_dots((*sums)[3], (*tile)[3 * WIDTH + vec], met);
+    (*sums)[2] = add_dots((*sums)[2], (*tile)[2 * WIDTH + vec], shuffled);
+    (*sums)[3] = add_dots((*sums)[3], (*tile)[3 * WIDTH + vec], shuffled);
   }
 }
 
@@ -45,14 +45,14 @@ fn add_scores(sums: ptr<function, array<vec4f, 4>>, tile: ptr<function, Tile>, o
 
 /// The same of dO vᵀ.
 fn add_products_vec(sums: ptr<function, array<vec4f, 4>>, tile: ptr<function, ValueTile>, own: ptr<function, ValueVector>, vec: u32) {
-  let met = meet((*own)[vec]);
-  (*sums)[0] = add_dots((*sums)[0], (*tile)[vec], met);
+  let shuffled = shuffle((*own)[vec]);
+  (*sums)[0] = add_dots((*sums)[0], (*tile)[vec], shuffled);
   if (ROWS > 1) {
-    (*sums)[1] = add_dots((*sums)[1], (*tile)[V_WIDTH + vec], met);
+    (*sums)[1] = add_dots((*sums)[1], (*tile)[V_WIDTH + vec], shuffled);
   }
   if (ROWS > 2) {
-    (*sums)[2] = add_dots((*sums)[2], (*tile)[2 * V_WIDTH + vec], met);
-    (*sums)[3] = add_dots((*sums)[3], (*tile)[3 * V_WIDTH + vec], met);
+    (*sums)[2] = add_dots((*sums)[2], (*tile)[2 * V_WIDTH + vec], shuffled);
+    (*sums)[3] = add_dots((*sums)[3], (*tile)[3 * V_WIDTH + vec], shuffled);
   }
 }
 

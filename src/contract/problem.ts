@@ -163,7 +163,10 @@ function checkOptions(caller: string, options: AttentionProblem) {
   };
 }
 
-/** An offset beyond every key comes nearer, and the end of the window that it leads comes with it: queries see the same keys. */
+/**
+ * Clamps an offset that lies beyond every key, so that sums of i32 in shaders do not overflow. The window's end that the offset leads is shortened by as
+ * much. No query sees other keys than before.
+ */
 function withinReach(offset: number | 'lower-right', left: number, right: number): Pick<Problem, 'causalOffset' | 'left' | 'right'> {
   const causalOffset = offset === 'lower-right' ? offset : Math.min(Math.max(offset, -FARTHEST), FARTHEST);
   const rest = offset === 'lower-right' ? 0 : offset - (causalOffset as number);

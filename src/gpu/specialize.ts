@@ -1,6 +1,6 @@
 /**
- * Sets `const` and `alias` lines of a shader, its first line, where `enable` stands, and whole lines: each of `lines` takes the place of the
- * one that is the same up to its first `(` or `=`. No line moves, so the compiler's line numbers are the file's.
+ * Sets the `const` and `alias` lines of a shader, and its first line, where `enable` stands. Then replaces whole lines: `fn load_q(…` among `lines`
+ * replaces the shader's line that begins with `fn load_q(`. No line moves, so the compiler's line numbers are those of the files.
  * @throws Error when the shader has no such line, or a number would not print as a WGSL literal: a defect of the caller
  */
 export function specialize(

@@ -25,7 +25,7 @@ export function contextDispatch(problem: Problem, variant: Variant, alignment: n
 /** Can a weight be exactly 0 because its key is excluded, within a tile that is computed? */
 export const skipsZeros = (problem: Problem): boolean => problem.mask !== undefined || isBanded(problem);
 
-/** Can the last step of `keys` keys go beyond the last key? Another key, with a weight of 0, takes the place of one that does not exist. */
+/** Whether M may be no multiple of a step of `keys` keys. Past the last key kernels load a key that exists, and give it weight 0. */
 export const hasTail = ({ M, keyLengths }: Problem, keys: number): boolean => keyLengths !== undefined || M % keys !== 0;
 
 export function contextBytes(variant: Variant): number {

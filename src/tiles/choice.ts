@@ -12,7 +12,7 @@ export interface Choice {
 /** Choices by the kernel's name. */
 export type Tiles<Name extends string> = Readonly<Record<Name, Choice>>;
 
-/** Flags that are true where the problem needs what they do, not where they are faster. */
+/** Flags that change the answer, and not only the speed. Where the problem needs one, a caller cannot force it off. */
 const ANSWER = ['DROPOUT', 'SKIP_ZEROS'];
 
 /** Applies what the caller forces. A value of another algorithm's kernel is an error, like one that nobody knows. */

@@ -17,8 +17,8 @@ export interface QuadClass {
 }
 
 /**
- * The first that fits. Registers / occupancy of the forward kernel, in each vendor's unit, for f32 and D 64 and 128: Mesa 26.1, 24 Nov 2026. Only the
- * last spills. The backward kernels', dq; dkv, none of which spills:
+ * The first class that fits is taken. The comment behind each class is registers / occupancy of flash_forward_quad for f32, with D 64 and with D 128, in
+ * the vendor's unit (Mesa 26.1, 24 Nov 2026). Only the last class spills. The same of the backward kernels, dq and then dkv, of which none spills:
  *
  *     AMD RDNA 3   144 / 10, 144 / 10; 96 / 16, 120 / 12     NVIDIA        136 / 12, 136 / 12; 96 / 20, 112 / 16
  *     AMD RDNA 2   80 / 12, 80 / 12; 96 / 10, 64 / 16        Adreno        48 / 4, 48 / 4; 32 / 6, 32 / 6

@@ -14,7 +14,7 @@ export const DECODE_MUTANTS = [
     ],
     DECODE,
   ],
-  ['rescale of the accumulator forgotten', [[/sums\[(\d)\] \* row\.rise/g, 'sums[$1]']], DECODE],
+  ['rescale of the accumulator forgotten', [[/sums\[(\d)\] \* row\.rescale/g, 'sums[$1]']], DECODE],
   ['slots not rescaled', [['let own_factor = ratio(', 'let own_factor = 1.0 + 0.0 * ratio(']], DECODE],
   ["a slot's sum not rescaled", [['.y * ratio(stats[i * ROWS + r].x, largest)', '.y']], DECODE],
   [

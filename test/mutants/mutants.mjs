@@ -124,11 +124,11 @@ export const MUTANTS = [
   ...each(
     ['flash_forward'],
     'rescale of the accumulator forgotten',
-    [['let rise = select(exp(row_max - new_max), vec4f(1.0), row_max == new_max);', 'let rise = vec4f(1.0);']],
+    [['let rescale = select(exp(row_max - new_max), vec4f(1.0), row_max == new_max);', 'let rescale = vec4f(1.0);']],
     [WHOLE],
   ),
   ...[1, 2, 3].flatMap((block) => [
-    ...each(['flash_forward'], `rescale of block ${block} forgotten`, [[`sums${block} = scale_rows(sums${block}, rise);`, '']], [WHOLE]),
+    ...each(['flash_forward'], `rescale of block ${block} forgotten`, [[`sums${block} = scale_rows(sums${block}, rescale);`, '']], [WHOLE]),
   ]),
   ...each(['flash_forward'], 'two blocks stored in one place', [['own_e + 2 * TILE_M', 'own_e + TILE_M']], [WHOLE]),
   ...each(
@@ -143,7 +143,7 @@ export const MUTANTS = [
     [['row_scores(s[0], place, own_n + i', 'row_scores(s[0], place, own_n']],
     [OPTIONS],
   ),
-  ...each(['flash_forward_quad'], 'rescale of the accumulator forgotten', [['(*sums)[r * DV_VECS + i] *= rise;', '']], [WHOLE]),
+  ...each(['flash_forward_quad'], 'rescale of the accumulator forgotten', [['(*sums)[r * DV_VECS + i] *= rescale;', '']], [WHOLE]),
   ...each(['context'], 'dropout without rescaling', [['weight * params.keep_factor', 'weight']], [OPTIONS]),
   ...each(['flash_forward'], 'dropout without rescaling', [['weights * params.keep_factor', 'weights']], [OPTIONS]),
   ...each(['flash_forward_quad'], 'dropout without rescaling', [['select(params.keep_factor, 0.0', 'select(1.0, 0.0']], [OPTIONS]),
@@ -165,7 +165,7 @@ export const MUTANTS = [
     [['last_position - params.left', 'last_position - params.left - 1']],
     [BANDS],
   ),
-  ...each(['flash_forward_row'], 'rescale of the accumulator forgotten', [['a, sum * rise', 'a, sum']], [WHOLE]),
+  ...each(['flash_forward_row'], 'rescale of the accumulator forgotten', [['a, sum * rescale', 'a, sum']], [WHOLE]),
   ...each(
     ['flash_forward_row'],
     'one row past the end written',
@@ -205,7 +205,7 @@ export const MUTANTS = [
   ...each(
     ['flash_forward_row'],
     'each lane decides by its own values what counts as zeros',
-    [['quad_or(wild) == 0', 'wild == 0']],
+    [['quad_or(not_finite_bits) == 0', 'not_finite_bits == 0']],
     [NOT_FINITE],
   ),
   ...each(
@@ -214,7 +214,7 @@ export const MUTANTS = [
     [['select(vec4f(), (*value)[vec], is_finite)', '(*value)[vec]']],
     [NOT_FINITE],
   ),
-  ...each(['flash_forward_row'], 'values that are not finite dropped', [['select(begin, end, is_tame)', 'end']], [NOT_FINITE]),
+  ...each(['flash_forward_row'], 'values that are not finite dropped', [['select(begin, end, all_finite)', 'end']], [NOT_FINITE]),
   ...each(
     ['flash_forward_row'],
     'the block of another row beside a value that is not finite',
@@ -224,7 +224,7 @@ export const MUTANTS = [
   ...each(
     ['flash_forward_row'],
     'a value that is not finite reaches who does not see it',
-    [['weights_of(within(scores, i32(r), band, vec4i(met))', 'weights_of(scores']],
+    [['weights_of(within(scores, i32(r), band, vec4i(shuffled))', 'weights_of(scores']],
     [NOT_FINITE],
   ),
   ...each(
@@ -236,7 +236,7 @@ export const MUTANTS = [
   ...each(
     ['flash_forward_row'],
     'steps beside a value that is not finite not rescaled',
-    [['vec4i(met)), finished[r].largest)', 'vec4i(met)), 0.0 * finished[r].largest)']],
+    [['vec4i(shuffled)), finished[r].largest)', 'vec4i(shuffled)), 0.0 * finished[r].largest)']],
     [NOT_FINITE],
   ),
   ...DECODE_MUTANTS,
