@@ -75,7 +75,7 @@ export function destroyQuietly(object: { destroy(): void }): void {
 }
 
 /** How long after a failure a lost device may take to say that it is lost. */
-const LOSS_MS = 200;
+const LOSS_MS = 2000; // a busy Firefox took longer than 200 (1 Dec 2026)
 
 /** A device that may end: every wait on it ends then too. */
 export class Lifeline {
