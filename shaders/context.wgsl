@@ -9,7 +9,7 @@
 // the tile sees are not loaded. For few rows DIRECT leaves weights and values in their buffers: few invocations share them. SLOTS groups of
 // invocations take steps of their own then, and add up their sums at the end.
 // Source: A. Vaswani et al., Attention Is All You Need, arXiv 1706.03762, section 3.2.1.
-// Parts: grid, dropout, key_length, forward, weighted, blocks_shape, tile_heads.
+// Parts: forward, grid, key_length, head, band, dropout, weighted, blocks, tile_heads.
 
 alias K = f32; // storage of v
 alias Q = f32; // storage of out
@@ -83,39 +83,25 @@ fn value_block(keys: Keys, block: u32, m: u32) -> vec4f {
   return v_tile[m * (TILE_DV / 4) + block];
 }
 
-/// COLS blocks of 4 elements, SIZE_X blocks apart.
-fn value_blocks(keys: Keys, first: u32, m: u32) -> array<vec4f, 4> {
-  var values = array<vec4f, 4>();
-  values[0] = value_block(keys, first, m);
-  if (COLS > 1) {
-    values[1] = value_block(keys, first + SIZE_X, m);
-  }
-  if (COLS > 2) {
-    values[2] = value_block(keys, first + 2 * SIZE_X, m);
-    values[3] = value_block(keys, first + 3 * SIZE_X, m);
-  }
+/// COLS blocks of 4 elements.
+fn value_blocks(keys: Keys, first: u32, m: u32) -> Columns {
+  var values: Columns;
+  for (var c = 0u; c < COLS; c++) { values[c] = value_block(keys, first + c * SIZE_X, m); } //! unroll
   return values;
 }
 
-/// Adds the products of the weights of 4 rows with all values. Lines in place of a loop: the indices are literals once it is inlined.
-fn add_row(sums: ptr<function, array<mat4x4f, ROWS * COLS>>, row: u32, w: vec4f, values: array<vec4f, 4>) {
-  (*sums)[row * COLS] = add_weighted_products((*sums)[row * COLS], w, values[0]);
-  if (COLS > 1) {
-    (*sums)[row * COLS + 1] = add_weighted_products((*sums)[row * COLS + 1], w, values[1]);
-  }
-  if (COLS > 2) {
-    (*sums)[row * COLS + 2] = add_weighted_products((*sums)[row * COLS + 2], w, values[2]);
-    (*sums)[row * COLS + 3] = add_weighted_products((*sums)[row * COLS + 3], w, values[3]);
-  }
+/// Adds the products of the weights of 4 rows with all values.
+fn add_row(sums: ptr<function, Sums>, row: u32, w: vec4f, values: Columns) {
+  for (var c = 0u; c < COLS; c++) { (*sums)[row * COLS + c] = add_weighted_products((*sums)[row * COLS + c], w, values[c]); } //! unroll
 }
 
 /// The sum of the slots' values, in slot 0.
-fn over_slots(value: vec4f, slot: u32, place: u32) -> vec4f {
-  partial[slot * SIZE_X * SIZE_Y + place] = value;
+fn over_slots(value: vec4f, slot: u32, column: u32) -> vec4f {
+  partial[slot * SIZE_X * SIZE_Y + column] = value;
   workgroupBarrier();
   var sum = vec4f();
   for (var other = select(SLOTS, 0, slot == 0); other < SLOTS; other++) {
-    sum += partial[other * SIZE_X * SIZE_Y + place];
+    sum += partial[other * SIZE_X * SIZE_Y + column];
   }
   workgroupBarrier();
   return sum;
@@ -125,18 +111,7 @@ fn store(first: u32, row: u32, e: u32, values: vec4f) {
   let query = query_of(row);
   let base = first + query.y * params.out_h + query.x * params.out_n;
   let end = select(0u, min(params.dv, e + 4), row < params.tile_heads * params.n);
-  if (e < end) {
-    out[base + e] = Q(values.x);
-  }
-  if (e + 1 < end) {
-    out[base + e + 1] = Q(values.y);
-  }
-  if (e + 2 < end) {
-    out[base + e + 2] = Q(values.z);
-  }
-  if (e + 3 < end) {
-    out[base + e + 3] = Q(values.w);
-  }
+  for (var i = 0u; i < 4; i++) { if (e + i < end) { out[base + e + i] = Q(values[i]); } } //! unroll
 }
 
 @compute @workgroup_size(SIZE_X, SIZE_Y, SLOTS)
@@ -150,52 +125,38 @@ fn main(
   if (group.z >= params.grid_z) {
     return;
   }
-  let head = group.z * params.tile_heads;
-  let b = head / params.heads;
-  let h = head % params.heads;
+  let index = group.z * params.tile_heads;
+  let b = index / params.heads;
+  let head = head_with(b, index % params.heads, key_length(b), 0.0); // the first
   let first_row = group.y * TILE_N;
   let first_e = group.x * TILE_DV;
-  let v_base = params.v_offset + b * params.v_b + (h * params.key_heads / params.heads) * params.v_h;
+  let v_at = v_base(head);
+  let band = band_of(head, select(first_row, 0, GROUPED), select(TILE_N, params.n, GROUPED)); // with several heads any query may be in the tile
 
-  let length = key_length(b);
-  let offset = select(params.causal_offset, i32(length) - i32(params.n), params.is_lower_right != 0);
-  // The keys that some query of the tile's rows sees: with several heads any query.
-  let first_position = select(i32(first_row), 0, GROUPED) + offset;
-  let last_position = i32(min(select(first_row + TILE_N, params.n, GROUPED), params.n) - 1) + offset;
-  let begin = u32(clamp(first_position - params.left, 0, i32(length)));
-  let end = u32(clamp(last_position + params.right + 1, 0, i32(length)));
-
-  var sums: array<mat4x4f, ROWS * COLS>; // [ROWS][COLS]
-  for (var first_m = begin; first_m < end; first_m += TILE_M * SLOTS) {
+  var sums: Sums;
+  for (var first_m = band.begin; first_m < band.end; first_m += TILE_M * SLOTS) {
     for (var i = lane; !DIRECT && i < TILE_M * TILE_N / 4; i += SIZE_X * SIZE_Y) {
       let m = first_m + i % TILE_M;
-      w_tile[(i % TILE_M) * (TILE_N / 4) + i / TILE_M] = load_weights(head, first_row + 4 * (i / TILE_M), m, end);
+      w_tile[(i % TILE_M) * (TILE_N / 4) + i / TILE_M] = load_weights(head.index, first_row + 4 * (i / TILE_M), m, band.end);
     }
     for (var i = lane; !DIRECT && i < TILE_M * TILE_DV / 4; i += SIZE_X * SIZE_Y) {
       let m = first_m + i / (TILE_DV / 4);
-      v_tile[i] = load_values(v_base, m, first_e + 4 * (i % (TILE_DV / 4)), end);
+      v_tile[i] = load_values(v_at, m, first_e + 4 * (i % (TILE_DV / 4)), band.end);
     }
     if (!DIRECT) {
       workgroupBarrier();
     }
-    let keys = Keys(head, v_base, first_row, first_e, first_m + TILE_M * local.z, end);
+    let keys = Keys(head.index, v_at, first_row, first_e, first_m + TILE_M * local.z, band.end);
     for (var m = 0u; m < TILE_M; m++) {
       let values = value_blocks(keys, local.x, m);
-      add_row(&sums, 0, weight_block(keys, local.y, m), values);
-      if (ROWS > 1) {
-        add_row(&sums, 1, weight_block(keys, local.y + SIZE_Y, m), values);
-      }
-      if (ROWS > 2) {
-        add_row(&sums, 2, weight_block(keys, local.y + 2 * SIZE_Y, m), values);
-        add_row(&sums, 3, weight_block(keys, local.y + 3 * SIZE_Y, m), values);
-      }
+      for (var r = 0u; r < ROWS; r++) { add_row(&sums, r, weight_block(keys, local.y + r * SIZE_Y, m), values); } //! unroll
     }
     if (!DIRECT) {
       workgroupBarrier();
     }
   }
 
-  let base = params.out_offset + b * params.out_b + h * params.out_h;
+  let base = params.out_offset + head.b * params.out_b + head.h * params.out_h;
   var finished = sums; // a copy: an array that is indexed with a variable anywhere stays in memory everywhere
   for (var i = 0u; i < ROWS * COLS * 4; i++) { // a loop, so that what it does is compiled once
     let row = first_row + 4 * (i / (4 * COLS) * SIZE_Y + local.y) + i % 4;

@@ -11,7 +11,7 @@ enable subgroups;
 // of hot arrays are literals, because compilers for the CPU keep only such arrays fast; loads are in loops, as flash_forward_row says.
 // Its twin on the CPU is src/reference/attention_backward.ts, its test test/kernels/flash_backward.test.ts.
 // Source: T. Dao, FlashAttention-2, arXiv 2307.08691, algorithm 2.
-// Parts: excluded, grid, dropout, dot, softcap_gradient, mask4, backward, vec4, quad_step, row_gradient, row_products.
+// Parts: backward, grid, backward_head, head, band_of_keys, dropout, vec4, quad_step, row_gradient, dot.
 
 alias Q = f32; // storage of q and gradient
 alias K = f32; // storage of k, v, dk and dv
@@ -20,12 +20,6 @@ const VEC4: bool = false; // offsets, strides, D and Dv are multiples of 4: othe
 const ROWS: u32 = 4; // keys an invocation: 1, 2 or 4
 const TILE_M: u32 = SIZE * ROWS; // keys a workgroup
 
-@group(0) @binding(0) var<storage, read> q: array<Q_UNIT>;
-@group(0) @binding(1) var<storage, read> k: array<K_UNIT>;
-@group(0) @binding(2) var<storage, read> v: array<K_UNIT>;
-@group(0) @binding(3) var<storage, read> gradient: array<Q_UNIT>;
-@group(0) @binding(4) var<storage, read> rows: array<vec4u>; // bits of lse and of delta, keys that exist, bits of ALiBi's slope
-@group(0) @binding(5) var<storage, read> mask: array<u32>; // bytes, or the bits of f32 or f16
 @group(0) @binding(6) var<storage, read_write> dk: array<K_UNIT>;
 @group(0) @binding(7) var<storage, read_write> dv: array<K_UNIT>;
 @group(0) @binding(8) var<uniform> params: Params;
@@ -33,135 +27,33 @@ const TILE_M: u32 = SIZE * ROWS; // keys a workgroup
 fn store_dk(row: u32, vec: u32, value: vec4f) { for (var c = 0u; c < 4; c++) { if (4 * vec + c < params.d) { dk[row + 4 * vec + c] = K(value[c]); } } }
 fn store_dv(row: u32, vec: u32, value: vec4f) { for (var c = 0u; c < 4; c++) { if (4 * vec + c < params.dv) { dv[row + 4 * vec + c] = K(value[c]); } } }
 
-/// What dv and dk are made of, for one key and four queries.
-struct Weights {
-  kept: vec4f, // P ∘ R
-  gradient: vec4f, // dA
-}
-
-/// P ∘ R and dA of key m for the four queries that a lane meets from first_n on, from q kᵀ and dO vᵀ; exactly 0 where it exists and they do not see it.
-fn weights_of(dots: vec4f, products: vec4f, place: Place, first_n: u32, lane: u32, m: u32, lse: vec4f, delta: vec4f) -> Weights {
-  let n = vec4u(first_n) + (vec4u(lane) ^ vec4u(0, 1, 2, 3));
-  let position = vec4i(n) + place.offset;
-  let is_seen = (n < vec4u(params.n)) & vec4<bool>(m < place.length) &
-    (vec4i(i32(m)) <= position + params.right) & (vec4i(i32(m)) >= position - params.left);
-  var s = dots * params.scale_after;
-  var derivative = vec4f(1.0); // of the softcap
-  if (SOFTCAP) {
-    let capped = softcapped(s);
-    s = select(s, capped.s, params.softcap > 0.0);
-    derivative = select(derivative, capped.derivative, params.softcap > 0.0);
-  }
-  if (ALIBI) {
-    s -= place.slope * vec4f(abs(position - vec4i(i32(m))));
-  }
-  if (MASK > 0) {
-    let mask_column = params.mask_offset + place.b * params.mask_b + place.h * params.mask_h + m * params.mask_m;
-    s = masked(s, select(vec4u(params.mask_offset), mask_column + n * params.mask_n, is_seen)); // the first element where there may be none
-  }
-  var weights = select(exp(s - lse), vec4f(), s <= vec4f(EXCLUDED));
-  if (SKIP_ZEROS) {
-    weights = select(vec4f(), weights, is_seen);
-  }
+/// P ∘ R and dA of key m for the four queries of a step, from q kᵀ and dO vᵀ.
+fn key_weights(dots: vec4f, products: vec4f, head: Head, n: vec4u, m: u32, lse: vec4f, delta: vec4f) -> Weights {
   var factors = vec4f(1.0); // dropout's
   if (DROPOUT) {
     for (var x = 0u; x < 4; x++) {
-      let word = philox(vec4u(m / 4, n[x], place.head, 0))[m % 4];
-      factors[x] = select(params.keep_factor, 0.0, word < params.drop_below);
+      factors[x] = dropout_factors(vec4u(philox(vec4u(m / 4, n[x], head.index, 0))[m % 4])).x;
     }
   }
-  let result = weights * (factors * products - delta) * derivative;
-  return Weights(weights * factors, select(result, vec4f(), vec4<bool>(SKIP_ZEROS) & (weights == vec4f())));
+  return weights_of(dots, products, head, n, vec4u(m), lse, delta, factors);
 }
 
-/// The four numbers that a lane meets, in its order.
-fn meet_numbers(own: f32) -> vec4f {
-  let b = quadSwapX(own);
-  return vec4f(own, b, quadSwapY(own), quadSwapY(b));
+/// Adds dA · q to every row of dk.
+fn add_queries(sums: ptr<function, Tile>, weights: ptr<function, Rows>, query: ptr<function, Vector>) {
+  for (var vec = 0u; vec < WIDTH; vec++) { add_queries_vec(sums, weights, shuffle((*query)[vec]), vec); } //! unroll
 }
 
-/// Adds dA · q to one vec4 of every row of dk.
-fn add_queries_vec(sums: ptr<function, Tile>, weights: ptr<function, array<vec4f, 4>>, own: ptr<function, Vector>, vec: u32) {
-  let shuffled = shuffle((*own)[vec]);
-  (*sums)[vec] = add_values((*sums)[vec], (*weights)[0], shuffled);
-  if (ROWS > 1) {
-    (*sums)[WIDTH + vec] = add_values((*sums)[WIDTH + vec], (*weights)[1], shuffled);
-  }
-  if (ROWS > 2) {
-    (*sums)[2 * WIDTH + vec] = add_values((*sums)[2 * WIDTH + vec], (*weights)[2], shuffled);
-    (*sums)[3 * WIDTH + vec] = add_values((*sums)[3 * WIDTH + vec], (*weights)[3], shuffled);
-  }
+fn add_queries_vec(sums: ptr<function, Tile>, weights: ptr<function, Rows>, queries: Four, vec: u32) {
+  for (var r = 0u; r < ROWS; r++) { (*sums)[r * WIDTH + vec] = add_values((*sums)[r * WIDTH + vec], (*weights)[r], queries); } //! unroll
 }
 
-fn add_queries_block(sums: ptr<function, Tile>, weights: ptr<function, array<vec4f, 4>>, own: ptr<function, Vector>, block: u32) {
-  add_queries_vec(sums, weights, own, 4 * block);
-  add_queries_vec(sums, weights, own, 4 * block + 1);
-  add_queries_vec(sums, weights, own, 4 * block + 2);
-  add_queries_vec(sums, weights, own, 4 * block + 3);
+/// Adds P ∘ R · dO to every row of dv.
+fn add_gradients(sums: ptr<function, ValueTile>, weights: ptr<function, Rows>, own_gradient: ptr<function, ValueVector>) {
+  for (var vec = 0u; vec < V_WIDTH; vec++) { add_gradients_vec(sums, weights, shuffle((*own_gradient)[vec]), vec); } //! unroll
 }
 
-fn add_queries_blocks(sums: ptr<function, Tile>, weights: ptr<function, array<vec4f, 4>>, own: ptr<function, Vector>, first: u32) {
-  add_queries_block(sums, weights, own, first);
-  if (D_BLOCKS > 1) {
-    add_queries_block(sums, weights, own, first + 1);
-  }
-  if (D_BLOCKS > 2) {
-    add_queries_block(sums, weights, own, first + 2);
-    add_queries_block(sums, weights, own, first + 3);
-  }
-}
-
-fn add_queries(sums: ptr<function, Tile>, weights: ptr<function, array<vec4f, 4>>, own: ptr<function, Vector>) {
-  add_queries_blocks(sums, weights, own, 0);
-  if (D_BLOCKS > 4) {
-    add_queries_blocks(sums, weights, own, 4);
-  }
-  if (D_BLOCKS > 8) {
-    add_queries_blocks(sums, weights, own, 8);
-    add_queries_blocks(sums, weights, own, 12);
-  }
-}
-
-/// Adds P ∘ R · dO to one vec4 of every row of dv.
-fn add_gradients_vec(sums: ptr<function, ValueTile>, weights: ptr<function, array<vec4f, 4>>, own: ptr<function, ValueVector>, vec: u32) {
-  let shuffled = shuffle((*own)[vec]);
-  (*sums)[vec] = add_values((*sums)[vec], (*weights)[0], shuffled);
-  if (ROWS > 1) {
-    (*sums)[V_WIDTH + vec] = add_values((*sums)[V_WIDTH + vec], (*weights)[1], shuffled);
-  }
-  if (ROWS > 2) {
-    (*sums)[2 * V_WIDTH + vec] = add_values((*sums)[2 * V_WIDTH + vec], (*weights)[2], shuffled);
-    (*sums)[3 * V_WIDTH + vec] = add_values((*sums)[3 * V_WIDTH + vec], (*weights)[3], shuffled);
-  }
-}
-
-fn add_gradients_block(sums: ptr<function, ValueTile>, weights: ptr<function, array<vec4f, 4>>, own: ptr<function, ValueVector>, block: u32) {
-  add_gradients_vec(sums, weights, own, 4 * block);
-  add_gradients_vec(sums, weights, own, 4 * block + 1);
-  add_gradients_vec(sums, weights, own, 4 * block + 2);
-  add_gradients_vec(sums, weights, own, 4 * block + 3);
-}
-
-fn add_gradients_blocks(sums: ptr<function, ValueTile>, weights: ptr<function, array<vec4f, 4>>, own: ptr<function, ValueVector>, first: u32) {
-  add_gradients_block(sums, weights, own, first);
-  if (DV_BLOCKS > 1) {
-    add_gradients_block(sums, weights, own, first + 1);
-  }
-  if (DV_BLOCKS > 2) {
-    add_gradients_block(sums, weights, own, first + 2);
-    add_gradients_block(sums, weights, own, first + 3);
-  }
-}
-
-fn add_gradients(sums: ptr<function, ValueTile>, weights: ptr<function, array<vec4f, 4>>, own: ptr<function, ValueVector>) {
-  add_gradients_blocks(sums, weights, own, 0);
-  if (DV_BLOCKS > 4) {
-    add_gradients_blocks(sums, weights, own, 4);
-  }
-  if (DV_BLOCKS > 8) {
-    add_gradients_blocks(sums, weights, own, 8);
-    add_gradients_blocks(sums, weights, own, 12);
-  }
+fn add_gradients_vec(sums: ptr<function, ValueTile>, weights: ptr<function, Rows>, gradients: Four, vec: u32) {
+  for (var r = 0u; r < ROWS; r++) { (*sums)[r * V_WIDTH + vec] = add_values((*sums)[r * V_WIDTH + vec], (*weights)[r], gradients); } //! unroll
 }
 
 /// A key's products with four queries, one by one.
@@ -200,16 +92,14 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
   let own_m = first_m + index * ROWS; // the first of this invocation's keys
   let lane = index % 4;
   let sharing = params.heads / params.key_heads; // query heads that read this key head
-  let k_base = params.k_offset + b * params.k_b + key_head * params.k_h;
-  let v_base = params.v_offset + b * params.v_b + key_head * params.v_h;
 
-  // The queries that see some key of the workgroup. They are the same in every head.
-  let first_place = place_of(b, key_head * sharing);
-  let length = first_place.length;
-  let last_m = min(first_m + TILE_M, length) - 1; // not used where no key exists
-  let begin = u32(clamp(i32(first_m) - first_place.offset - params.right, 0, i32(params.n))) / 4 * 4;
-  let seen_end = u32(clamp(i32(last_m) - first_place.offset + params.left + 1, 0, i32(params.n)));
-  let end = select(0, seen_end, first_m < length);
+  // The queries that see some key of the workgroup: the same in every head.
+  let first = head_of(b, key_head * sharing);
+  let length = first.length;
+  let k_at = k_base(first);
+  let v_at = v_base(first);
+  let band = band_of_keys(first, first_m, TILE_M);
+  let begin = band.begin / 4 * 4;
 
   var keys: Tile;
   var values: ValueTile;
@@ -217,24 +107,25 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
   var dv_sums: ValueTile;
   for (var r = 0u; r < ROWS && own_m + r < length; r++) { // a key that does not exist is not loaded
     for (var i = 0u; i < d_vecs(); i++) {
-      keys[r * WIDTH + i] = held(load_k((k_base + (own_m + r) * params.k_m) / UNIT, i), i, params.d) * params.scale_before;
+      keys[r * WIDTH + i] = held(load_k((k_at + (own_m + r) * params.k_m) / UNIT, i), i, params.d) * params.scale_before;
     }
     for (var i = 0u; i < dv_vecs(); i++) {
-      values[r * V_WIDTH + i] = held(load_v((v_base + (own_m + r) * params.v_m) / UNIT, i), i, params.dv);
+      values[r * V_WIDTH + i] = held(load_v((v_at + (own_m + r) * params.v_m) / UNIT, i), i, params.dv);
     }
   }
 
   var all_finite = true; // no step so far had its queries and gradients taken for zeros
   for (var h = key_head * sharing; h < (key_head + 1) * sharing; h++) {
-    let place = place_of(b, h);
-    let q_base = params.q_offset + b * params.q_b + h * params.q_h;
-    let gradient_base = params.gradient_offset + b * params.gradient_b + h * params.gradient_h;
-    for (var first_n = begin; first_n < end; first_n += 4) {
+    let head = head_of(b, h);
+    let q_at = q_base(head);
+    let gradient_at = gradient_base(head);
+    for (var first_n = begin; first_n < band.end; first_n += 4) {
       let n = min(first_n + lane, params.n - 1); // a query that does not exist has its place taken by one that does, with weight 0
-      let row = bitcast<vec2f>(rows[place.head * params.n + n].xy);
-      let lse = meet_numbers(row.x);
-      let delta = meet_numbers(row.y);
-      let query_row = (q_base + n * params.q_n) / UNIT;
+      let four = shuffle(vec4f(row_of(head, n), 0.0, 0.0));
+      let lse = vec4f(four.a.x, four.b.x, four.c.x, four.d.x);
+      let delta = vec4f(four.a.y, four.b.y, four.c.y, four.d.y);
+      let queries = shuffled_from(first_n, lane);
+      let query_row = (q_at + n * params.q_n) / UNIT;
       var query: Vector;
       var not_finite_bits = 0u;
       for (var i = 0u; i < d_vecs(); i++) {
@@ -244,7 +135,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
           not_finite_bits = not_finite_bits | not_finite(loaded);
         }
       }
-      let gradient_row = (gradient_base + n * params.gradient_n) / UNIT;
+      let gradient_row = (gradient_at + n * params.gradient_n) / UNIT;
       var own_gradient: ValueVector;
       for (var i = 0u; i < dv_vecs(); i++) {
         let loaded = load_gradient(gradient_row, i);
@@ -253,32 +144,17 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
           not_finite_bits = not_finite_bits | not_finite(loaded);
         }
       }
-      var s = array<vec4f, 4>(); // q·k: [ROWS] against the four queries; then dA
-      var g = array<vec4f, 4>(); // gradient·v; then P ∘ R
+      var s = Rows(); // q·k against the four queries; then dA
+      var g = Rows(); // gradient·v; then P ∘ R
       add_scores(&s, &keys, &query);
       add_products(&g, &values, &own_gradient);
       if (IN_LINES) {
-        var w = weights_of(s[0], g[0], place, first_n, lane, own_m, lse, delta);
-        s[0] = w.gradient;
-        g[0] = w.kept;
-        if (ROWS > 1) {
-          w = weights_of(s[1], g[1], place, first_n, lane, own_m + 1, lse, delta);
-          s[1] = w.gradient;
-          g[1] = w.kept;
-        }
-        if (ROWS > 2) {
-          w = weights_of(s[2], g[2], place, first_n, lane, own_m + 2, lse, delta);
-          s[2] = w.gradient;
-          g[2] = w.kept;
-          w = weights_of(s[3], g[3], place, first_n, lane, own_m + 3, lse, delta);
-          s[3] = w.gradient;
-          g[3] = w.kept;
-        }
+        for (var r = 0u; r < ROWS; r++) { let w = key_weights(s[r], g[r], head, queries, own_m + r, lse, delta); s[r] = w.gradient; g[r] = w.kept; } //! unroll
       } else {
         var seen = s;
         var kept = g;
         for (var r = 0u; r < ROWS; r++) {
-          let w = weights_of(seen[r], kept[r], place, first_n, lane, own_m + r, lse, delta);
+          let w = key_weights(seen[r], kept[r], head, queries, own_m + r, lse, delta);
           seen[r] = w.gradient;
           kept[r] = w.kept;
         }
@@ -296,14 +172,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
         for (var i = select(0, dv_vecs(), is_finite); i < dv_vecs(); i++) {
           own_gradient[i] = vec4f();
         }
-        s[0] = select(vec4f(), s[0], is_finite); // an infinite one would make them NaN
-        s[1] = select(vec4f(), s[1], is_finite);
-        s[2] = select(vec4f(), s[2], is_finite);
-        s[3] = select(vec4f(), s[3], is_finite);
-        g[0] = select(vec4f(), g[0], is_finite);
-        g[1] = select(vec4f(), g[1], is_finite);
-        g[2] = select(vec4f(), g[2], is_finite);
-        g[3] = select(vec4f(), g[3], is_finite);
+        for (var r = 0u; r < ROWS; r++) { s[r] = select(vec4f(), s[r], is_finite); g[r] = select(vec4f(), g[r], is_finite); } //! unroll
       }
       add_queries(&dk_sums, &s, &query);
       add_gradients(&dv_sums, &g, &own_gradient);
@@ -316,13 +185,14 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
     let vecs = (params.d + 3) / 4; // no const: see flash_forward_row
     let v_vecs = (params.dv + 3) / 4;
     for (var h = select(0, sharing, all_finite); h < sharing; h++) {
-      let place = place_of(b, key_head * sharing + h);
-      let q_base = params.q_offset + b * params.q_b + place.h * params.q_h;
-      let gradient_base = params.gradient_offset + b * params.gradient_b + place.h * params.gradient_h;
-      for (var first_n = begin; first_n < end; first_n += 4) {
-        let n = min(vec4u(first_n) + (vec4u(lane) ^ vec4u(0, 1, 2, 3)), vec4u(params.n - 1));
-        let query_rows = (q_base + n * params.q_n) / UNIT;
-        let gradient_rows = (gradient_base + n * params.gradient_n) / UNIT;
+      let head = head_of(b, key_head * sharing + h);
+      let q_at = q_base(head);
+      let gradient_at = gradient_base(head);
+      for (var first_n = begin; first_n < band.end; first_n += 4) {
+        let queries = shuffled_from(first_n, lane);
+        let n = min(queries, vec4u(params.n - 1));
+        let query_rows = (q_at + n * params.q_n) / UNIT;
+        let gradient_rows = (gradient_at + n * params.gradient_n) / UNIT;
         var not_finite_bits = 0u;
         for (var i = 0u; i < 4 * vecs; i++) {
           not_finite_bits = not_finite_bits | not_finite(load_q(query_rows[i % 4], i / 4));
@@ -334,22 +204,22 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
           var lse = vec4f();
           var delta = vec4f();
           for (var x = 0u; x < 4; x++) {
-            let row = bitcast<vec2f>(rows[place.head * params.n + n[x]].xy);
+            let row = row_of(head, n[x]);
             lse[x] = row.x;
             delta[x] = row.y;
           }
           for (var r = 0u; r < ROWS; r++) {
             let m = min(own_m + r, length - 1);
-            let dots = scores_of((k_base + m * params.k_m) / UNIT, query_rows);
-            let products = products_of((v_base + m * params.v_m) / UNIT, gradient_rows);
-            let w = weights_of(dots, products, place, first_n, lane, own_m + r, lse, delta);
+            let dots = scores_of((k_at + m * params.k_m) / UNIT, query_rows);
+            let products = products_of((v_at + m * params.v_m) / UNIT, gradient_rows);
+            let w = key_weights(dots, products, head, queries, own_m + r, lse, delta);
             for (var i = 0u; i < 4 * vecs; i++) {
               let vec = r * WIDTH + i / 4;
-              all_dk[vec] = add_seen(all_dk[vec], w.gradient[i % 4], load_q(query_rows[i % 4], i / 4));
+              all_dk[vec] = add_weighted(all_dk[vec], w.gradient[i % 4], load_q(query_rows[i % 4], i / 4));
             }
             for (var i = 0u; i < 4 * v_vecs; i++) {
               let vec = r * V_WIDTH + i / 4;
-              all_dv[vec] = add_seen(all_dv[vec], w.kept[i % 4], load_gradient(gradient_rows[i % 4], i / 4));
+              all_dv[vec] = add_weighted(all_dv[vec], w.kept[i % 4], load_gradient(gradient_rows[i % 4], i / 4));
             }
           }
         }

@@ -37,8 +37,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
   }
   let h = group.x;
   let sink = sinks[params.sinks_offset + h];
-  let sink_bits = bitcast<u32>(sink);
-  let is_absent = sink_bits >= EXCLUDES && sink_bits <= MINUS_INFINITY;
+  let is_absent = is_excluded(sink);
   var sum = 0.0;
   for (var b = 0u; b < params.batch; b++) {
     for (var n = lane; n < params.n; n += SIZE) {

@@ -11,13 +11,11 @@ enable subgroups;
 // Nothing depends on how wide a subgroup is. Compilers for GPUs keep all of it in registers where no loop takes two keys at once.
 // Its twin on the CPU is src/reference/attention.ts, its test test/kernels/flash_forward.test.ts.
 // Source: T. Dao, FlashAttention-2, arXiv 2307.08691, algorithm 1.
-// Parts: excluded, grid_quad, dropout, key_length, logarithm, dot, scale, mask, forward, quad.
+// Parts: forward_bindings, grid_quad, forward_head, head, band, excluded, dot, scale, mask, dropout, quad, row_end.
 
 alias Q = f32; // storage of q and out
 alias K = f32; // storage of k and v
 alias Scores = f32; // what softcapped takes at once
-alias Q_UNIT = Q; // with VEC4 vec4<Q>: what the bindings are arrays of
-alias K_UNIT = K;
 const VEC4: bool = false; // offsets, strides, D and DV are multiples of 4: other Q_UNIT, K_UNIT, load_q, load_k, load_v, store_out
 const ROWS: u32 = 4; // queries that they share: 1, 2 or 4
 const D: u32 = 64; // head size of q and k
@@ -29,24 +27,7 @@ const TILE_N: u32 = (SIZE / LANES) * ROWS; // queries a workgroup
 const HEAVY: f32 = 256.0; // a weight above this makes its row's maximum follow: up to here sums lose nothing, and steps that rescale are few
 const STEEPEST: f32 = 80.0; // a weight's exponent until then: its reciprocal is a normal f32
 
-@group(0) @binding(0) var<storage, read> q: array<Q_UNIT>;
-@group(0) @binding(1) var<storage, read> k: array<K_UNIT>;
-@group(0) @binding(2) var<storage, read> v: array<K_UNIT>;
-@group(0) @binding(3) var<storage, read> mask: array<u32>; // bytes, or the bits of f32 or f16
-@group(0) @binding(4) var<storage, read> key_lengths: array<u32>;
-@group(0) @binding(5) var<storage, read> heads: array<f32>;
 @group(0) @binding(6) var<storage, read_write> out: array<Q_UNIT>;
-@group(0) @binding(7) var<storage, read_write> lse: array<f32>;
-@group(0) @binding(8) var<uniform> params: Params;
-
-/// Which head a workgroup works on, and what its queries see.
-struct Place {
-  head: u32, // b · H + h
-  b: u32,
-  h: u32,
-  offset: i32, // position of query 0 among the keys
-  slope: f32, // ALiBi's
-}
 
 /// The vec-th four elements of a row. Past the row's end its last ones again, which meet a 0 in q, or go to elements of out that nobody stores.
 fn load_q(row: u32, vec: u32) -> vec4f { let e = row + elements(vec, D); return vec4f(f32(q[e.x]), f32(q[e.y]), f32(q[e.z]), f32(q[e.w])); }
@@ -70,13 +51,12 @@ fn load_query(row: u32, vec: u32) -> vec4f {
 }
 
 /// The score of query n against a key m that exists; what it does not see is LOWEST.
-fn score(dot: f32, place: Place, n: u32, m: u32) -> f32 {
-  let position = i32(n) + place.offset;
+fn score(dot: f32, head: Head, n: u32, m: u32) -> f32 {
+  let position = i32(n) + head.offset;
   if (n >= params.n || i32(m) > position + params.right || i32(m) < position - params.left) {
     return LOWEST;
   }
-  let mask_row = params.mask_offset + place.b * params.mask_b + place.h * params.mask_h + n * params.mask_n;
-  return masked(scaled(dot) - place.slope * f32(abs(position - i32(m))), mask_row + m * params.mask_m);
+  return masked(scaled(dot) - head.slope * f32(abs(position - i32(m))), params.mask_kind, mask_row(head, n) + m * params.mask_m);
 }
 
 /// What a lane keeps of its own row.
@@ -149,36 +129,23 @@ fn add_value(sums: ptr<function, array<vec4f, ROWS * DV_VECS>>, weights: vec4f, 
 @compute @workgroup_size(SIZE)
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts: vec3u, @builtin(local_invocation_index) index: u32) {
   let group = grid_place(workgroup, counts);
-  let b = group.y / params.heads;
-  let h = group.y % params.heads;
+  let head = head_at(group.y);
   let first_n = ((params.n - 1) / TILE_N - group.x) * TILE_N; // the last queries, which see most where they are causal, begin first
   let lane = index % LANES;
   let lanes_n = first_n + index / LANES * ROWS; // the first of its group's queries
   let own_n = lanes_n + lane % ROWS; // the one whose maximum and sum this lane keeps
-  let length = key_length(b);
-  let offset = select(params.causal_offset, i32(length) - i32(params.n), params.is_lower_right != 0);
-  var slope = 0.0;
-  if (params.has_alibi != 0) {
-    slope = heads[params.heads_offset + h * params.heads_row];
-  }
-  let place = Place(group.y, b, h, offset, slope);
-  let q_base = params.q_offset + b * params.q_b + h * params.q_h;
-  let key_head = h * params.key_heads / params.heads;
-  let k_base = params.k_offset + b * params.k_b + key_head * params.k_h;
-  let v_base = params.v_offset + b * params.v_b + key_head * params.v_h;
+  let q_at = q_base(head);
+  let k_at = k_base(head);
+  let v_at = v_base(head);
 
   // The keys that some query of the workgroup sees, and among them those that every one sees, with scores that nothing changes.
-  let first_position = i32(first_n) + offset;
-  let last_position = i32(min(first_n + TILE_N, params.n) - 1) + offset;
-  let begin = u32(clamp(first_position - params.left, 0, i32(length)));
-  let end = u32(clamp(last_position + params.right + 1, i32(begin), i32(length)));
+  let band = band_of(head, first_n, TILE_N);
   let is_plain = params.mask_kind == 0 && params.softcap == 0.0 && params.has_alibi == 0;
-  let whole_begin = u32(clamp(last_position - params.left, i32(begin), i32(end)));
-  let whole_end = select(whole_begin, u32(clamp(first_position + params.right + 1, i32(whole_begin), i32(end))), is_plain);
+  let whole_end = select(band.whole_begin, band.whole_end, is_plain);
 
   var queries: array<vec4f, ROWS * D_VECS>; // [ROWS][D_VECS]
   for (var r = 0u; r < ROWS; r++) {
-    let row = q_base + min(lanes_n + r, params.n - 1) * params.q_n; // rows past the last are computed, and not stored
+    let row = q_at + min(lanes_n + r, params.n - 1) * params.q_n; // rows past the last are computed, and not stored
     for (var i = 0u; i < D_VECS; i++) {
       queries[r * D_VECS + i] = load_query(row, LANES * i + lane);
     }
@@ -186,16 +153,16 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
   var sums: array<vec4f, ROWS * DV_VECS>; // out, unnormalised: [ROWS][DV_VECS]
   var own = Row(own_n, LOWEST, 0.0, vec4u(), 0xffffffff);
 
-  var k_row = k_base + whole_begin * params.k_m;
-  var v_row = v_base + whole_begin * params.v_m;
+  var k_row = k_at + band.whole_begin * params.k_m;
+  var v_row = v_at + band.whole_begin * params.v_m;
   var dot = 0.0;
-  if (whole_begin < whole_end) {
+  if (band.whole_begin < whole_end) {
     dot = own_dot(&queries, k_row, lane);
   }
-  for (var m = whole_begin; m < whole_end; m++) {
+  for (var m = band.whole_begin; m < whole_end; m++) {
     var weights = update_softmax(&own, &sums, dot * params.scale_after, true);
     if (DROPOUT) {
-      weights = dropped(&own, weights, place.head, m);
+      weights = dropped(&own, weights, head.index, m);
     }
     add_value(&sums, weights, v_row, lane, false);
     k_row += select(0, params.k_m, m + 1 < whole_end);
@@ -203,43 +170,28 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
     dot = own_dot(&queries, k_row, lane); // the next key's here, beside this one's value: one wait for both
   }
 
-  let others = end - begin - (whole_end - whole_begin); // before and after the whole ones
+  let others = band.end - band.begin - (whole_end - band.whole_begin); // before and after the whole ones
   for (var i = 0u; i < others; i++) {
-    let m = select(end - others + i, begin + i, begin + i < whole_begin);
-    let s = score(own_dot(&queries, k_base + m * params.k_m, lane), place, own_n, m);
-    let is_excluded = bitcast<u32>(s) >= EXCLUDES && bitcast<u32>(s) <= MINUS_INFINITY;
-    var weights = update_softmax(&own, &sums, s, !is_excluded);
+    let m = select(band.end - others + i, band.begin + i, band.begin + i < band.whole_begin);
+    let s = score(own_dot(&queries, k_at + m * params.k_m, lane), head, own_n, m);
+    var weights = update_softmax(&own, &sums, s, !is_excluded(s));
     if (DROPOUT) {
-      weights = dropped(&own, weights, place.head, m);
+      weights = dropped(&own, weights, head.index, m);
     }
-    add_value(&sums, weights, v_base + m * params.v_m, lane, SKIP_ZEROS);
+    add_value(&sums, weights, v_at + m * params.v_m, lane, SKIP_ZEROS);
   }
 
-  var total = own.sum;
-  var largest = own.largest;
-  var factor = 1.0; // of out, before it is divided by the total
-  if (params.has_sinks != 0) {
-    let sink = heads[params.heads_offset + h * params.heads_row + params.heads_row - 1];
-    largest = max(largest, sink);
-    factor = exp(own.largest - largest);
-    total = total * factor + exp(sink - largest);
-  }
-  var normaliser = 0.0; // of a row that sees neither key nor sink
-  var own_lse = LOWEST;
-  if (total > 0.0) {
-    normaliser = factor / total;
-    own_lse = largest + logarithm(total);
-  }
-  let normalisers = all_rows(normaliser);
-  let out_base = params.out_offset + b * params.out_b + h * params.out_h;
+  let end = row_end(own.largest, own.sum, head.h);
+  let factors = all_rows(end.factor);
+  let out_at = out_base(head);
   for (var r = 0u; r < ROWS; r++) {
     for (var i = 0u; i < DV_VECS; i++) {
       if (lanes_n + r < params.n) {
-        store_out(out_base + (lanes_n + r) * params.out_n, LANES * i + lane, sums[r * DV_VECS + i] * normalisers[r]);
+        store_out(out_at + (lanes_n + r) * params.out_n, LANES * i + lane, sums[r * DV_VECS + i] * factors[r]);
       }
     }
   }
   if (params.has_lse != 0 && lane < ROWS && own_n < params.n) {
-    lse[place.head * params.n + own_n] = own_lse;
+    lse[head.index * params.n + own_n] = end.lse;
   }
 }

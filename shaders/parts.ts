@@ -35,7 +35,7 @@ export function wholeShader(file: string, read = (path: string): string => readF
   return [kernel, ...[...parts].map(([name, text]) => `\n//! parts/${name}.wgsl\n${text}`)].join('');
 }
 
-/** Takes comments and indentation out. Lines stay where they are, no name changes, and lines that begin with `//!` stay. */
+/** Takes comments and indentation out. Lines stay where they are, no name changes, and marks for the build, `//! …`, stay. */
 const strip = (wgsl: string): string => wgsl.replace(/[ \t]*(\/\/(?!!).*)?$/gm, '').replace(/^[ \t]+/gm, '');
 
 /**

@@ -8,7 +8,7 @@
 // A workgroup computes a tile of TILE_N rows × TILE_O outputs. It walks over the width in steps of TILE_I that it keeps in workgroup
 // memory; an invocation holds 4·ROWS × 4·COLS sums in registers.
 // Source: A. Vaswani et al., Attention Is All You Need, arXiv 1706.03762, section 3.2.2.
-// Parts: grid, block, blocks_shape.
+// Parts: grid, block, blocks.
 
 const TILE_N: u32 = 16; // rows a workgroup
 const TILE_O: u32 = 16; // outputs a workgroup
@@ -57,30 +57,16 @@ fn load_w(i: u32, o: u32) -> f32 {
   return select(0.0, element, (i < params.width) & (o < params.out_width));
 }
 
-/// COLS blocks of 4 weights, SIZE_X blocks apart.
-fn load_weights(first: u32) -> array<vec4f, 4> {
-  var weights = array<vec4f, 4>();
-  weights[0] = w_tile[first];
-  if (COLS > 1) {
-    weights[1] = w_tile[first + SIZE_X];
-  }
-  if (COLS > 2) {
-    weights[2] = w_tile[first + 2 * SIZE_X];
-    weights[3] = w_tile[first + 3 * SIZE_X];
-  }
+/// COLS blocks of 4 weights.
+fn load_weights(first: u32) -> Columns {
+  var weights: Columns;
+  for (var c = 0u; c < COLS; c++) { weights[c] = w_tile[first + c * SIZE_X]; } //! unroll
   return weights;
 }
 
-/// Adds the products of a block of 4 rows with all weights. Lines in place of a loop: the indices are literals once it is inlined.
-fn add_row(sums: ptr<function, array<mat4x4f, ROWS * COLS>>, row: u32, inputs: vec4f, weights: array<vec4f, 4>) {
-  (*sums)[row * COLS] = add_products((*sums)[row * COLS], inputs, weights[0]);
-  if (COLS > 1) {
-    (*sums)[row * COLS + 1] = add_products((*sums)[row * COLS + 1], inputs, weights[1]);
-  }
-  if (COLS > 2) {
-    (*sums)[row * COLS + 2] = add_products((*sums)[row * COLS + 2], inputs, weights[2]);
-    (*sums)[row * COLS + 3] = add_products((*sums)[row * COLS + 3], inputs, weights[3]);
-  }
+/// Adds the products of a block of 4 rows with all weights.
+fn add_row(sums: ptr<function, Sums>, row: u32, inputs: vec4f, weights: Columns) {
+  for (var c = 0u; c < COLS; c++) { (*sums)[row * COLS + c] = add_products((*sums)[row * COLS + c], inputs, weights[c]); } //! unroll
 }
 
 fn store(n: u32, first_o: u32, values: vec4f) {
@@ -112,7 +98,7 @@ fn main(
   let first_n = group.y * TILE_N;
   let first_o = group.x * TILE_O;
 
-  var sums: array<mat4x4f, ROWS * COLS>; // [ROWS][COLS]
+  var sums: Sums;
   for (var first_i = 0u; first_i < params.width; first_i += TILE_I) {
     for (var t = lane; t < TILE_I * TILE_N / 4; t += SIZE_X * SIZE_Y) {
       let i = first_i + t % TILE_I;
@@ -128,14 +114,7 @@ fn main(
     for (var i = 0u; i < TILE_I; i++) {
       let first = i * (TILE_N / 4) + local.y;
       let weights = load_weights(i * (TILE_O / 4) + local.x);
-      add_row(&sums, 0, x_tile[first], weights);
-      if (ROWS > 1) {
-        add_row(&sums, 1, x_tile[first + SIZE_Y], weights);
-      }
-      if (ROWS > 2) {
-        add_row(&sums, 2, x_tile[first + 2 * SIZE_Y], weights);
-        add_row(&sums, 3, x_tile[first + 3 * SIZE_Y], weights);
-      }
+      for (var r = 0u; r < ROWS; r++) { add_row(&sums, r, x_tile[first + r * SIZE_Y], weights); } //! unroll
     }
     workgroupBarrier();
   }

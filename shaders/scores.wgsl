@@ -1,14 +1,14 @@
 // enable
 // scores: s = scale · q kᵀ → softcap → + ALiBi → mask, band, key lengths. The first of the three steps of attention.
 //
-//   q      [B,H,N,D]     k [B,Hk,M,D]     mask broadcast to [B,H,N,M]     key_lengths [B]     alibi_slopes [H]
+//   q      [B,H,N,D]     k [B,Hk,M,D]     mask broadcast to [B,H,N,M]     key_lengths [B]     heads: alibi_slopes [H]
 //   scores [B,H,N,M], dense; an excluded element is LOWEST
 //
 // A workgroup computes TILES tiles of TILE_N rows × TILE_M keys; rows are the queries of tile_heads heads that read one key head, head by head. In each
 // tile it walks over D in steps of TILE_D that it keeps in workgroup memory, transposed; an invocation holds 4·ROWS × 4·COLS sums in registers, so
 // that a loaded value feeds 4 to 16 of them. For few rows DIRECT leaves the keys in their buffer: no other invocation loads them.
 // Source: A. Vaswani et al., Attention Is All You Need, arXiv 1706.03762, section 3.2.1.
-// Parts: excluded, grid, key_length, scale, mask, forward, block, blocks_shape, tile_heads.
+// Parts: forward, grid, forward_head, head, band, row_scores, block, blocks, tile_heads.
 
 alias Q = f32; // storage of q
 alias K = f32; // storage of k
@@ -28,7 +28,7 @@ const_assert TILE_N % (4 * ROWS) == 0 && TILE_M % (4 * COLS) == 0;
 @group(0) @binding(1) var<storage, read> k: array<K>;
 @group(0) @binding(2) var<storage, read> mask: array<u32>; // bytes, or the bits of f32 or f16
 @group(0) @binding(3) var<storage, read> key_lengths: array<u32>;
-@group(0) @binding(4) var<storage, read> alibi_slopes: array<f32>;
+@group(0) @binding(4) var<storage, read> heads: array<f32>;
 @group(0) @binding(5) var<storage, read_write> scores: array<f32>;
 @group(0) @binding(6) var<uniform> params: Params;
 
@@ -60,79 +60,23 @@ fn key_block(rows: vec4u, block: u32, first_d: u32, d: u32) -> vec4f {
   return k_tile[d * (TILE_M / 4) + block];
 }
 
-/// COLS blocks of 4 keys, SIZE_X blocks apart.
-fn key_blocks(rows: array<vec4u, 4>, first: u32, first_d: u32, d: u32) -> array<vec4f, 4> {
-  var keys = array<vec4f, 4>();
-  keys[0] = key_block(rows[0], first, first_d, d);
-  if (COLS > 1) {
-    keys[1] = key_block(rows[1], first + SIZE_X, first_d, d);
-  }
-  if (COLS > 2) {
-    keys[2] = key_block(rows[2], first + 2 * SIZE_X, first_d, d);
-    keys[3] = key_block(rows[3], first + 3 * SIZE_X, first_d, d);
-  }
+/// COLS blocks of 4 keys.
+fn key_blocks(rows: array<vec4u, COLS>, first: u32, first_d: u32, d: u32) -> Columns {
+  var keys: Columns;
+  for (var c = 0u; c < COLS; c++) { keys[c] = key_block(rows[c], first + c * SIZE_X, first_d, d); } //! unroll
   return keys;
 }
 
-/// Adds the products of a block of 4 rows with all keys. Lines in place of a loop: the indices are literals once it is inlined.
-fn add_row(sums: ptr<function, array<mat4x4f, ROWS * COLS>>, row: u32, queries: vec4f, keys: array<vec4f, 4>) {
-  (*sums)[row * COLS] = add_products((*sums)[row * COLS], queries, keys[0]);
-  if (COLS > 1) {
-    (*sums)[row * COLS + 1] = add_products((*sums)[row * COLS + 1], queries, keys[1]);
-  }
-  if (COLS > 2) {
-    (*sums)[row * COLS + 2] = add_products((*sums)[row * COLS + 2], queries, keys[2]);
-    (*sums)[row * COLS + 3] = add_products((*sums)[row * COLS + 3], queries, keys[3]);
-  }
+/// Adds the products of a block of 4 rows with all keys.
+fn add_row(sums: ptr<function, Sums>, row: u32, queries: vec4f, keys: Columns) {
+  for (var c = 0u; c < COLS; c++) { (*sums)[row * COLS + c] = add_products((*sums)[row * COLS + c], queries, keys[c]); } //! unroll
 }
 
-/// Which heads a workgroup works on, and what their queries see.
-struct Place {
-  b: u32,
-  h: u32, // the first
-  length: u32, // keys that exist
-  offset: i32, // position of query 0 among the keys
-}
-
-/// The scores of a row against 4 keys from first_m on; what it does not see is LOWEST.
-fn row_scores(dots: vec4f, place: Place, row: u32, first_m: u32) -> vec4f {
-  let query = query_of(row);
-  let n = query.x;
-  let h = place.h + query.y;
-  let position = i32(n) + place.offset;
-  let last = min(position + params.right, i32(place.length) - 1);
-  let keys = vec4i(vec4u(first_m) + vec4u(0, 1, 2, 3));
-  let is_seen = (keys <= vec4i(last)) & (keys >= vec4i(position - params.left));
-  var s = dots * params.scale_after;
-  // A loop without a turn where only the position counts: a device on the CPU runs the body of an if in any case.
-  let is_changed = params.mask_kind != 0 || params.softcap > 0.0 || params.has_alibi != 0;
-  var slope = 0.0;
-  if (params.has_alibi != 0) {
-    slope = alibi_slopes[params.heads_offset + h];
-  }
-  let mask_row = params.mask_offset + place.b * params.mask_b + h * params.mask_h + n * params.mask_n;
-  for (var j = select(4u, 0u, is_changed); j < 4; j++) {
-    let m = min(first_m + j, params.m - 1);
-    s[j] = masked(scaled(dots[j]) - slope * f32(abs(position - i32(m))), mask_row + m * params.mask_m);
-  }
-  return select(vec4f(LOWEST), s, is_seen);
-}
-
-fn store(place: Place, row: u32, m: u32, s: vec4f) {
-  let first = ((place.b * params.heads + place.h) * params.n + row) * params.m;
+/// @param head the workgroup's first
+fn store(head: Head, row: u32, m: u32, s: vec4f) {
+  let first = (head.index * params.n + row) * params.m;
   let end = select(0u, min(params.m, m + 4), row < params.tile_heads * params.n);
-  if (m < end) {
-    scores[first + m] = s.x;
-  }
-  if (m + 1 < end) {
-    scores[first + m + 1] = s.y;
-  }
-  if (m + 2 < end) {
-    scores[first + m + 2] = s.z;
-  }
-  if (m + 3 < end) {
-    scores[first + m + 3] = s.w;
-  }
+  for (var i = 0u; i < 4; i++) { if (m + i < end) { scores[first + m + i] = s[i]; } } //! unroll
 }
 
 @compute @workgroup_size(SIZE_X, SIZE_Y)
@@ -146,58 +90,37 @@ fn main(
   if (group.z >= params.grid_z) {
     return;
   }
-  let b = group.z * params.tile_heads / params.heads;
-  let h = group.z * params.tile_heads % params.heads;
+  let head = head_at(group.z * params.tile_heads); // the first
   let first_row = group.y * TILE_N;
-  let length = key_length(b);
-  let offset = select(params.causal_offset, i32(length) - i32(params.n), params.is_lower_right != 0);
-  let q_base = params.q_offset + b * params.q_b + h * params.q_h;
-  let k_base = params.k_offset + b * params.k_b + (h * params.key_heads / params.heads) * params.k_h;
-
-  let place = Place(b, h, length, offset);
-  // The queries of the tile's rows: with several heads any of them.
-  let first_position = select(i32(first_row), 0, GROUPED) + offset;
-  let last_position = i32(min(select(first_row + TILE_N, params.n, GROUPED), params.n) - 1) + offset;
+  let q_at = q_base(head);
+  let k_at = k_base(head);
+  let band = band_of(head, select(first_row, 0, GROUPED), select(TILE_N, params.n, GROUPED)); // with several heads any query may be in the tile
   for (var tile = 0u; tile < TILES; tile++) {
     let first_m = (group.x * TILES + tile) * TILE_M;
     // A tile that no query sees is not computed.
-    let is_seen = first_m < length && i32(first_m) <= last_position + params.right && i32(first_m + TILE_M) > first_position - params.left;
+    let is_seen = first_m < band.end && first_m + TILE_M > band.begin;
 
-    var sums = array<mat4x4f, ROWS * COLS>(); // [ROWS][COLS], initialised by hand: see flash_forward.wgsl
+    var sums = Sums(); // initialised by hand: see parts/tile_products.wgsl
     if (is_seen) {
-      var rows = array<vec4u, 4>(); // of the invocation's own keys
-      rows[0] = key_rows(k_base, first_m + 4 * local.x, length);
-      if (COLS > 1) {
-        rows[1] = key_rows(k_base, first_m + 4 * (local.x + SIZE_X), length);
-      }
-      if (COLS > 2) {
-        rows[2] = key_rows(k_base, first_m + 4 * (local.x + 2 * SIZE_X), length);
-        rows[3] = key_rows(k_base, first_m + 4 * (local.x + 3 * SIZE_X), length);
-      }
+      var rows: array<vec4u, COLS>; // where the invocation's keys begin
+      for (var c = 0u; c < COLS; c++) { rows[c] = key_rows(k_at, first_m + 4 * (local.x + c * SIZE_X), head.length); } //! unroll
       for (var first_d = 0u; first_d < params.d; first_d += TILE_D) {
         for (var i = lane; i < TILE_D * TILE_N / 4; i += SIZE_X * SIZE_Y) {
           let d = first_d + i % TILE_D;
           let row = first_row + 4 * (i / TILE_D);
           q_tile[(i % TILE_D) * (TILE_N / 4) + i / TILE_D] =
-            vec4f(load_q(q_base, row, d), load_q(q_base, row + 1, d), load_q(q_base, row + 2, d), load_q(q_base, row + 3, d));
+            vec4f(load_q(q_at, row, d), load_q(q_at, row + 1, d), load_q(q_at, row + 2, d), load_q(q_at, row + 3, d));
         }
         for (var i = lane; !DIRECT && i < TILE_D * TILE_M / 4; i += SIZE_X * SIZE_Y) {
           let d = first_d + i % TILE_D;
           let m = first_m + 4 * (i / TILE_D);
-          k_tile[(i % TILE_D) * (TILE_M / 4) + i / TILE_D] = load_keys(key_rows(k_base, m, length), d);
+          k_tile[(i % TILE_D) * (TILE_M / 4) + i / TILE_D] = load_keys(key_rows(k_at, m, head.length), d);
         }
         workgroupBarrier();
         for (var d = 0u; d < TILE_D; d++) {
           let first = d * (TILE_N / 4) + local.y;
           let keys = key_blocks(rows, local.x, first_d, d);
-          add_row(&sums, 0, q_tile[first], keys);
-          if (ROWS > 1) {
-            add_row(&sums, 1, q_tile[first + SIZE_Y], keys);
-          }
-          if (ROWS > 2) {
-            add_row(&sums, 2, q_tile[first + 2 * SIZE_Y], keys);
-            add_row(&sums, 3, q_tile[first + 3 * SIZE_Y], keys);
-          }
+          for (var r = 0u; r < ROWS; r++) { add_row(&sums, r, q_tile[first + r * SIZE_Y], keys); } //! unroll
         }
         workgroupBarrier();
       }
@@ -207,7 +130,8 @@ fn main(
     for (var i = 0u; i < ROWS * COLS * 4; i++) { // a loop, so that what it does is compiled once
       let row = first_row + 4 * (i / (4 * COLS) * SIZE_Y + local.y) + i % 4;
       let m = first_m + 4 * (i / 4 % COLS * SIZE_X + local.x);
-      store(place, row, m, row_scores(finished[i / 4][i % 4], place, row, m));
+      let query = query_of(row);
+      store(head, row, m, row_scores(finished[i / 4][i % 4], sibling(head, query.y), query.x, m));
     }
   }
 }

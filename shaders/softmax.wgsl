@@ -34,11 +34,6 @@ struct Params {
 
 var<workgroup> partial: array<f32, ROWS * LANES>; // [ROWS][LANES]
 
-fn is_excluded(s: vec4f) -> vec4<bool> {
-  let bits = bitcast<vec4u>(s);
-  return (bits >= vec4u(EXCLUDES)) & (bits <= vec4u(MINUS_INFINITY));
-}
-
 /// Four elements of a row, LANES apart, so that neighbouring lanes touch neighbouring elements; LOWEST past the row's end. m < length.
 fn load(base: u32, m: u32, length: u32) -> vec4f {
   let elements = vec4u(m, m + LANES, m + 2 * LANES, m + 3 * LANES);
@@ -81,7 +76,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
   var row_max = sink;
   for (var m = lane; m < length; m += 4 * LANES) {
     let s = load(base, m, length);
-    let seen = select(s, vec4f(LOWEST), is_excluded(s));
+    let seen = select(s, vec4f(LOWEST), are_excluded(s));
     row_max = max(row_max, max(max(seen.x, seen.y), max(seen.z, seen.w)));
   }
   partial[slot + lane] = row_max;
@@ -98,7 +93,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
   var row_sum = 0.0;
   for (var m = lane; m < length; m += 4 * LANES) {
     let s = load(base, m, length);
-    row_sum += dot(select(exp(s - row_max), vec4f(), is_excluded(s)), vec4f(1.0));
+    row_sum += dot(select(exp(s - row_max), vec4f(), are_excluded(s)), vec4f(1.0));
   }
   partial[slot + lane] = row_sum;
   workgroupBarrier();
@@ -116,7 +111,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
   let divisor = select(row_sum, 1.0, row_sum == 0.0); // a row whose elements are all excluded
   for (var m = lane; m < length; m += 4 * LANES) {
     let s = load(base, m, length);
-    store(base, m, length, select(exp(s - row_max) / divisor, vec4f(), is_excluded(s)));
+    store(base, m, length, select(exp(s - row_max) / divisor, vec4f(), are_excluded(s)));
   }
   if (params.has_lse != 0 && lane == 0 && n < params.n) {
     var value = LOWEST;

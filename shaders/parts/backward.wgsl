@@ -1,4 +1,14 @@
-// backward: the uniforms of the backward kernels, and a head as they see it.
+// backward: what the backward kernels read: tensors and uniforms.
+
+alias Q_UNIT = Q; // what the bindings are arrays of: with VEC4 four elements
+alias K_UNIT = K;
+
+@group(0) @binding(0) var<storage, read> q: array<Q_UNIT>;
+@group(0) @binding(1) var<storage, read> k: array<K_UNIT>;
+@group(0) @binding(2) var<storage, read> v: array<K_UNIT>;
+@group(0) @binding(3) var<storage, read> gradient: array<Q_UNIT>;
+@group(0) @binding(4) var<storage, read> rows: array<vec4u>; // bits of lse and of delta, keys that exist, bits of ALiBi's slope
+@group(0) @binding(5) var<storage, read> mask: array<u32>; // bytes, or the bits of f32 or f16
 
 struct Params {
   grid_x: u32, // workgroups that the work takes in x, y and z; the dispatch folds a grid that is too long for one dimension
@@ -65,21 +75,4 @@ struct Params {
   repeats_h: u32,
   repeats_n: u32,
   repeats_m: u32,
-}
-
-/// Which head is worked on, and what its queries see.
-struct Place {
-  head: u32, // b · H + h
-  b: u32,
-  h: u32,
-  length: u32, // keys that exist
-  offset: i32, // position of query 0 among the keys
-  slope: f32, // ALiBi's
-}
-
-fn place_of(b: u32, h: u32) -> Place {
-  let head = b * params.heads + h;
-  let row = rows[head * params.n];
-  let offset = select(params.causal_offset, i32(row.z) - i32(params.n), params.is_lower_right != 0);
-  return Place(head, b, h, row.z, offset, bitcast<f32>(row.w));
 }

@@ -22,3 +22,8 @@ fn philox(counter: vec4u) -> vec4u {
   }
   return c;
 }
+
+/// What weights are multiplied by, from their random words.
+fn dropout_factors(words: vec4u) -> vec4f {
+  return select(vec4f(params.keep_factor), vec4f(), words < vec4u(params.drop_below));
+}

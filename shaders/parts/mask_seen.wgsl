@@ -6,5 +6,5 @@ fn masked_if_seen(s: f32, is_seen: bool, index: u32) -> f32 {
   if (!is_seen) {
     return LOWEST;
   }
-  return masked(s, index);
+  return masked(s, params.mask_kind, index);
 }

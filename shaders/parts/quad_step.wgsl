@@ -1,8 +1,8 @@
-// quad_step: four keys a step, which the lanes of a quad exchange.
+// quad_step: rows that an invocation holds whole, and four others a step, one of each lane of a quad.
+// Parts: dot.
 
 const SIZE: u32 = 8; // invocations a workgroup
 const_assert SIZE % 4 == 0;
-alias Q_UNIT = Q; // with VEC4 vec4<Q>, or vec2u for f16: what the bindings are arrays of
 const D_BLOCKS: u32 = 4; // blocks of 16 elements of q and k: 1, 2, 4, 8 or 16; 16 · D_BLOCKS ≥ D
 const DV_BLOCKS: u32 = 4; // the same of v and out
 const D_TAIL: bool = true; // false where D = 16 · D_BLOCKS: a loop over a row's vec4 then knows how many there are
@@ -22,7 +22,7 @@ fn dv_vecs() -> u32 {
   return select(V_WIDTH, (params.dv + 3) / 4, DV_TAIL);
 }
 
-/// Four elements of each of the four keys or values that a lane meets, in its order.
+/// Four elements of each of the four others, in the lane's order: its x-th comes from lane ^ x.
 struct Four {
   a: vec4f,
   b: vec4f,
@@ -30,9 +30,34 @@ struct Four {
   d: vec4f,
 }
 
-fn shuffle(own: vec4f) -> Four {
-  let b = quadSwapX(own);
-  return Four(own, b, quadSwapY(own), quadSwapY(b));
+fn shuffle(value: vec4f) -> Four {
+  let b = quadSwapX(value);
+  return Four(value, b, quadSwapY(value), quadSwapY(b));
+}
+
+/// Numbers of the four others of a step, in the lane's order.
+fn shuffled_from(first: u32, lane: u32) -> vec4u {
+  return vec4u(first) + (vec4u(lane) ^ vec4u(0, 1, 2, 3));
+}
+
+/// Four elements of a row that an invocation holds: 0 past the row's end.
+fn held(loaded: vec4f, vec: u32, size: u32) -> vec4f {
+  return select(vec4f(), loaded, 4 * vec + vec4u(0, 1, 2, 3) < vec4u(size));
+}
+
+fn add_dots(sums: vec4f, row: vec4f, others: Four) -> vec4f {
+  return vec4f(add_dot(sums.x, row, others.a), add_dot(sums.y, row, others.b), add_dot(sums.z, row, others.c), add_dot(sums.w, row, others.d));
+}
+
+/// Adds weight · value. A weight of 0 skips the value.
+fn add_weighted(sum: vec4f, weight: f32, value: vec4f) -> vec4f {
+  return fma(vec4f(weight), select(value, vec4f(), weight == 0.0), sum);
+}
+
+/// Dropout's random words of four keys from a multiple of 4 on, in the lane's order.
+fn shuffled_words(words: vec4u, lane: u32) -> vec4u {
+  let paired = select(words, words.yxwz, (lane & 1) != 0);
+  return select(paired, paired.zwxy, (lane & 2) != 0);
 }
 
 /// Not 0 where one of four elements is infinite or no number.

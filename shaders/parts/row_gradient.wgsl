@@ -1,24 +1,34 @@
-// row_gradient: rows of the backward kernels for software devices.
+// row_gradient: the gradient of the scores of rows that an invocation holds whole.
+// Parts: excluded, head, quad_step, mask4, softcap_gradient, dropout.
 
-const IN_LINES: bool = MASK == 0 && !SOFTCAP && !ALIBI && !DROPOUT; // nothing but scores and their band decides about weights: a line a row, no loop
+const IN_LINES: bool = MASK == 0 && !SOFTCAP && !ALIBI && !DROPOUT; // nothing but scores and their band decides about weights: no loop over the rows
+alias Tile = array<vec4f, ROWS * WIDTH>; // [ROWS][WIDTH]
+alias ValueTile = array<vec4f, ROWS * V_WIDTH>; // [ROWS][V_WIDTH]
+alias Vector = array<vec4f, WIDTH>;
+alias ValueVector = array<vec4f, V_WIDTH>;
+alias Rows = array<vec4f, ROWS>; // numbers of the rows for four others
 
 /// The vec-th four elements of a row that begins at `row`, in UNITs; past its end the last one again, which meets a 0 in what an invocation holds, or is
 /// never stored.
 fn load_q(row: u32, vec: u32) -> vec4f { let e = row + elements(vec, params.d); return vec4f(f32(q[e.x]), f32(q[e.y]), f32(q[e.z]), f32(q[e.w])); }
 fn load_gradient(row: u32, vec: u32) -> vec4f { let e = row + elements(vec, params.dv); return vec4f(f32(gradient[e.x]), f32(gradient[e.y]), f32(gradient[e.z]), f32(gradient[e.w])); }
 
-/// Four elements of a row that an invocation holds: 0 from the row's end on.
-fn held(loaded: vec4f, vec: u32, size: u32) -> vec4f {
-  return select(vec4f(), loaded, 4 * vec + vec4u(0, 1, 2, 3) < vec4u(size));
+/// Adds the products of the rows with four others, of which the lane has one: q kᵀ.
+fn add_scores(sums: ptr<function, Rows>, tile: ptr<function, Tile>, own: ptr<function, Vector>) {
+  for (var vec = 0u; vec < WIDTH; vec++) { add_scores_vec(sums, tile, shuffle((*own)[vec]), vec); } //! unroll
 }
 
-alias Tile = array<vec4f, ROWS * WIDTH>; // [ROWS][WIDTH]
-alias ValueTile = array<vec4f, ROWS * V_WIDTH>; // [ROWS][V_WIDTH]
-alias Vector = array<vec4f, WIDTH>;
-alias ValueVector = array<vec4f, V_WIDTH>;
+fn add_scores_vec(sums: ptr<function, Rows>, tile: ptr<function, Tile>, four: Four, vec: u32) {
+  for (var r = 0u; r < ROWS; r++) { (*sums)[r] = add_dots((*sums)[r], (*tile)[r * WIDTH + vec], four); } //! unroll
+}
 
-fn add_dots(sums: vec4f, held: vec4f, shuffled: Four) -> vec4f {
-  return vec4f(add_dot(sums.x, held, shuffled.a), add_dot(sums.y, held, shuffled.b), add_dot(sums.z, held, shuffled.c), add_dot(sums.w, held, shuffled.d));
+/// The same of dO vᵀ.
+fn add_products(sums: ptr<function, Rows>, tile: ptr<function, ValueTile>, own: ptr<function, ValueVector>) {
+  for (var vec = 0u; vec < V_WIDTH; vec++) { add_products_vec(sums, tile, shuffle((*own)[vec]), vec); } //! unroll
+}
+
+fn add_products_vec(sums: ptr<function, Rows>, tile: ptr<function, ValueTile>, four: Four, vec: u32) {
+  for (var r = 0u; r < ROWS; r++) { (*sums)[r] = add_dots((*sums)[r], (*tile)[r * V_WIDTH + vec], four); } //! unroll
 }
 
 /// Element by element, so that a compiler for the CPU keeps the sum in a register.
@@ -32,7 +42,35 @@ fn add_values(sums: vec4f, w: vec4f, v: Four) -> vec4f {
     add_value(sums.z, w, v.a.z, v.b.z, v.c.z, v.d.z), add_value(sums.w, w, v.a.w, v.b.w, v.c.w, v.d.w));
 }
 
-/// Adds weight · value; a weight of 0 skips the value.
-fn add_seen(sum: vec4f, weight: f32, value: vec4f) -> vec4f {
-  return fma(vec4f(weight), select(value, vec4f(), weight == 0.0), sum);
+/// What the gradients are made of, for one row and four others.
+struct Weights {
+  kept: vec4f, // P ∘ R
+  gradient: vec4f, // dA
+}
+
+/// P ∘ R and dA of queries n and keys m, from q kᵀ and dO vᵀ. Exactly 0 where the query does not see the key.
+/// @param lse log-sum-exp of the queries @param delta of the queries @param factors dropout's
+fn weights_of(dots: vec4f, products: vec4f, head: Head, n: vec4u, m: vec4u, lse: vec4f, delta: vec4f, factors: vec4f) -> Weights {
+  let position = vec4i(n) + head.offset;
+  let is_seen = (n < vec4u(params.n)) & (m < vec4u(head.length)) & (vec4i(m) <= position + params.right) & (vec4i(m) >= position - params.left);
+  var s = dots * params.scale_after;
+  var derivative = vec4f(1.0); // of the softcap
+  if (SOFTCAP) {
+    let capped = softcapped(s);
+    s = select(s, capped.s, params.softcap > 0.0);
+    derivative = select(derivative, capped.derivative, params.softcap > 0.0);
+  }
+  if (ALIBI) {
+    s -= head.slope * vec4f(abs(position - vec4i(m)));
+  }
+  if (MASK > 0) {
+    let element = mask_row(head, 0) + n * params.mask_n + m * params.mask_m;
+    s = masked(s, select(vec4u(params.mask_offset), element, is_seen)); // the first element where there may be none
+  }
+  var weights = select(exp(s - lse), vec4f(), s <= vec4f(EXCLUDED));
+  if (SKIP_ZEROS) {
+    weights = select(vec4f(), weights, is_seen);
+  }
+  let gradients = weights * (factors * products - delta) * derivative;
+  return Weights(weights * factors, select(gradients, vec4f(), vec4<bool>(SKIP_ZEROS) & (weights == vec4f())));
 }

@@ -1,6 +1,7 @@
 /**
  * Sets the `const` and `alias` lines of a shader, and its first line, where `enable` stands. Then replaces whole lines: `fn load_q(…` among `lines`
- * replaces the shader's line that begins with `fn load_q(`. No line moves, so the compiler's line numbers are those of the files.
+ * replaces the shader's line that begins with `fn load_q(`. At last writes out loops that end in `//! unroll`. No line moves, so the compiler's line
+ * numbers are those of the files.
  * @throws Error when the shader has no such line, or a number would not print as a WGSL literal: a defect of the caller
  */
 export function specialize(
@@ -24,5 +25,25 @@ export function specialize(
     if (at === 0) throw new Error(`specialize: no line ${begin}`);
     text = text.slice(0, at) + line + text.slice(text.indexOf('\n', at));
   }
-  return text;
+  return unrolled(text);
+}
+
+/**
+ * Writes out loops of one line that end in `//! unroll`, each turn with a literal in place of the index: compilers for the CPU keep an array in memory
+ * where a variable indexes it. The loop stays one line. Its bound is a number, or a `const` that is a product of numbers and of such `const`s.
+ */
+function unrolled(text: string): string {
+  const loop = /for \(var (\w+) = 0u; \1 < (\w+); \1\+\+\) (\{.*\}) \/\/! unroll$/gm;
+  return text.replace(loop, (_, index: string, bound: string, body: string) => {
+    const uses = new RegExp(`(?<![.\\w])${index}\\b`, 'g');
+    return Array.from({ length: numberOf(bound, text) }, (_, turn) => body.replace(uses, `${turn}u`)).join(' ');
+  });
+}
+
+/** The value of a number, or of a `const` of the shader. */
+function numberOf(name: string, text: string): number {
+  if (/^\d+$/.test(name)) return Number(name);
+  const product = text.match(new RegExp(`^const ${name}: u32 = ((?:\\w+ \\* )*\\w+);`, 'm'))?.[1];
+  if (product === undefined) throw new Error(`specialize: ${name} is no product of numbers`);
+  return product.split(' * ').reduce((value, factor) => value * numberOf(factor, text), 1);
 }

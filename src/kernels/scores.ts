@@ -8,7 +8,7 @@ import { tileHeads } from './tile-heads.ts';
 export const scores: Kernel = {
   name: 'scores',
   source: () => import('../../shaders/scores.wgsl?raw'),
-  bindings: [read('q'), read('k'), read('mask'), read('key_lengths'), read('alibi_slopes'), write('scores'), uniform('params')],
+  bindings: [read('q'), read('k'), read('mask'), read('key_lengths'), read('heads'), write('scores'), uniform('params')],
 };
 
 /** @param form how far to go: `'masked'` is what the softmax takes */

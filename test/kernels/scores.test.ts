@@ -102,7 +102,7 @@ const shared = (attention: () => Attention) => {
       const k = place(device, kData, [B, Hk, M, D]);
       const mask = place(device, maskData, [B, H, N, M]);
       const scores = place(device, null, [B, H, N, M], { offset: 256 });
-      const inputs = { key_lengths: attention().upload(new Uint32Array(lengths), [B]), alibi_slopes: attention().upload(slopes, [H]) };
+      const inputs = { key_lengths: attention().upload(new Uint32Array(lengths), [B]), heads: attention().upload(slopes, [H]) };
       const band = { window: [30, 1] as const, causalOffset: 'lower-right' as const };
       const given = { q: q.tensor, k: k.tensor, mask: mask.tensor, keyLengths: true, alibiSlopes: true };
       const problem = problemOf(sizes, { ...given, ...band, scale: sizes.scale });

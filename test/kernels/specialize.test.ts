@@ -20,6 +20,22 @@ test('a shader built without comments has an empty first line: it is the slot', 
   expect(specialize(SHADER.replace('// enable', ''), {}, ['f16']).split('\n')[0]).toBe('enable f16;');
 });
 
+test('writes out loops that end in unroll, and moves no line', () => {
+  const loop = 'for (var r = 0u; r < WIDTH; r++) { s[r] = s.r + add(r * 2); }';
+  const shader = `// enable\nconst ROWS: u32 = 4; // rows\nconst WIDTH: u32 = 2 * ROWS;\nfn main() {\n  ${loop} //! unroll\n  ${loop}\n}\n`;
+  const text = specialize(shader, { ROWS: 1 });
+  expect(text.split('\n')[4]).toBe('  { s[0u] = s.r + add(0u * 2); } { s[1u] = s.r + add(1u * 2); }');
+  expect(text.split('\n')[5]).toBe(`  ${loop}`);
+  expect(() => specialize(shader.replace('2 * ROWS', 'ROWS / 2'), {})).toThrow('WIDTH is no product of numbers');
+});
+
+test('no shader has a loop marked to be unrolled that specialize leaves', () => {
+  const shaders = import.meta.glob<string>(['../../shaders/*.wgsl'], { query: '?raw', import: 'default', eager: true });
+  const marked = Object.values(shaders).filter((text) => text.includes('//! unroll'));
+  expect(marked.length).toBeGreaterThan(3);
+  for (const text of marked) expect(specialize(text, {})).not.toContain('//! unroll');
+});
+
 test.each([
   [{ E: 1 }, 'no const or alias E'],
   [{ D: Number.NaN }, 'D = NaN'],

@@ -23,9 +23,9 @@ export const whole = ({ name }: ShaderFile): string => wholeShader(join(FOLDER, 
 
 const codeOf = (text: string): string => text.replace(/\/\/.*/g, '');
 
-/** What a file declares at module scope, bindings apart. */
+/** What a file declares at module scope. */
 export const declaredIn = (text: string): string[] =>
-  [...codeOf(text).matchAll(/^(?:fn|struct|const|alias) (\w+)/gm)].map(([, name]) => name!);
+  [...codeOf(text).matchAll(/^(?:@group\(0\) @binding\(\d\) )?(?:fn|struct|const|alias|var<[^>]*>) (\w+)/gm)].map(([, name]) => name!);
 
 /** The names that a file uses and does not declare at module scope, but members and what its functions declare. */
 function usedIn(text: string): Set<string> {
