@@ -9,12 +9,7 @@
 // LANES invocations share a row, ROWS rows share a workgroup. Each lane walks over every LANES-th class three times: for the maximum, which cancels
 // but keeps every exponent ≤ 0; for the sum; and to write.
 // Source: I. Goodfellow et al., Deep Learning, 2016, section 6.2.2.3.
-// Parts: excluded, grid, logarithm.
-
-const LANES: u32 = 16; // invocations a row, a power of 2
-const ROWS: u32 = 4; // rows a workgroup
-
-const_assert countOneBits(LANES) == 1;
+// Parts: excluded, grid, logarithm, reduce.
 
 struct Params {
   grid_x: u32, // workgroups that the work takes in x, y and z; the dispatch folds a grid that is too long for one dimension
@@ -36,11 +31,9 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> gradient: array<f32>;
 @group(0) @binding(4) var<uniform> params: Params;
 
-var<workgroup> partial: array<f32, ROWS * LANES>; // [ROWS][LANES]
-
 @compute @workgroup_size(LANES, ROWS)
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts: vec3u, @builtin(local_invocation_id) local: vec3u) {
-  let group = grid_place(workgroup, counts);
+  let group = grid_position(workgroup, counts);
   if (group.z >= params.grid_z) {
     return;
   }
@@ -55,30 +48,13 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
   for (var c = lane; c < classes; c += LANES) {
     row_max = max(row_max, logits[base + c]);
   }
-  partial[slot + lane] = row_max;
-  workgroupBarrier();
-  for (var half = LANES / 2; half > 0; half /= 2) {
-    if (lane < half) {
-      partial[slot + lane] = max(partial[slot + lane], partial[slot + lane + half]);
-    }
-    workgroupBarrier();
-  }
-  row_max = partial[slot];
-  workgroupBarrier();
+  row_max = max_of_lanes(row_max, slot, lane);
 
   var row_sum = 0.0;
   for (var c = lane; c < classes; c += LANES) {
     row_sum += exp(logits[base + c] - row_max);
   }
-  partial[slot + lane] = row_sum;
-  workgroupBarrier();
-  for (var half = LANES / 2; half > 0; half /= 2) {
-    if (lane < half) {
-      partial[slot + lane] += partial[slot + lane + half];
-    }
-    workgroupBarrier();
-  }
-  row_sum = partial[slot];
+  row_sum = sum_of_lanes(row_sum, slot, lane);
 
   if (!is_row) {
     return;

@@ -69,7 +69,7 @@ fn main(
   @builtin(local_invocation_id) local: vec3u,
   @builtin(local_invocation_index) lane: u32,
 ) {
-  let group = grid_place(workgroup, counts);
+  let group = grid_position(workgroup, counts);
   if (group.z >= params.grid_z) {
     return;
   }
@@ -84,7 +84,7 @@ fn main(
   let length = first.length;
   let band = band_of_keys(first, first_m, TILE_M);
 
-  let own_m = first_m + 4 * local.y; // the first of this invocation's 4 keys
+  let lane_m = first_m + 4 * local.y; // the first of this invocation's 4 keys
   var dk0 = mat4x4f(); // [4 keys][4 elements] of dk / scale
   var dk1 = mat4x4f();
   var dv0 = mat4x4f(); // [4 keys][4 elements]
@@ -97,11 +97,11 @@ fn main(
     for (var first_n = band.begin / TILE_N * TILE_N; first_n < band.end; first_n += TILE_N) {
       var s = tile_scores(head, first_n, first_m, local.x, local.y, lane); // [4 queries][4 keys]
       var g = tile_value_products(head, first_n, first_m, local.x, local.y, lane);
-      let own_n = first_n + 4 * local.x;
+      let lane_n = first_n + 4 * local.x;
       let at = 4 * local.x * ROWS_M + local.y;
       // Each query in turn is the first. Its P ∘ R is stored at once, and only dA kept, in g's place: together they are too many registers.
       for (var i = 0u; i < 4; i++) {
-        let w = weights_of(s[0], g[0], head, own_n + i, own_m);
+        let w = weights_of(s[0], g[0], head, lane_n + i, lane_m);
         w_tile[at + i * ROWS_M] = w.kept;
         s = mat4x4f(s[1], s[2], s[3], s[0]);
         g = mat4x4f(g[1], g[2], g[3], w.gradient);
@@ -152,11 +152,11 @@ fn main(
 
   let dk_base = params.dk_offset + b * params.dk_b + key_head * params.dk_h;
   let dv_base = params.dv_offset + b * params.dv_b + key_head * params.dv_h;
-  let own = slice + 4 * local.x;
-  store_dk(dk_base, own_m, own, length, dk0);
-  store_dv(dv_base, own_m, own, length, dv0);
+  let lane_e = slice + 4 * local.x;
+  store_dk(dk_base, lane_m, lane_e, length, dk0);
+  store_dv(dv_base, lane_m, lane_e, length, dv0);
   if (BLOCKS > 1) {
-    store_dk(dk_base, own_m, own + 4 * ROWS_N, length, dk1);
-    store_dv(dv_base, own_m, own + 4 * ROWS_N, length, dv1);
+    store_dk(dk_base, lane_m, lane_e + 4 * ROWS_N, length, dk1);
+    store_dv(dv_base, lane_m, lane_e + 4 * ROWS_N, length, dv1);
   }
 }

@@ -36,13 +36,13 @@ fn finished(sums: vec4f, m: u32, length: u32, factor: f32) -> vec4f {
 
 @compute @workgroup_size(SIZE)
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts: vec3u, @builtin(local_invocation_index) index: u32) {
-  let group = grid_place(workgroup, counts);
+  let group = grid_position(workgroup, counts);
   let b = group.y / params.key_heads;
   let key_head = group.y % params.key_heads;
   let first_m = group.x * (SIZE / LANES) * ROWS;
   let lane = index % LANES;
   let lanes_m = first_m + index / LANES * ROWS; // the first of its group's keys
-  let own_m = lanes_m + lane % ROWS; // the one whose weights this lane makes
+  let lane_m = lanes_m + lane % ROWS; // the one whose weights this lane makes
   let sharing = params.heads / params.key_heads; // query heads that read this key head
 
   // The queries that see some key of the workgroup, and among them those that see every one, with scores that nothing changes: the same in every head.
@@ -90,22 +90,22 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
           products[r] = add_dot(products[r], values[r * DV_VECS + i], part);
         }
       }
-      let dot = own_sum(dots, lane);
-      let product = own_sum(products, lane);
+      let dot = lane_sum(dots, lane);
+      let product = lane_sum(products, lane);
       let row = row_of(head, n);
-      var own = Weights();
+      var lane_weights = Weights();
       if (is_plain && n >= band.whole_begin && n < band.whole_end) {
-        own = plain_weights_of(dot, product, row);
+        lane_weights = plain_weights_of(dot, product, row);
       } else {
         var factor = 1.0; // dropout's
         if (DROPOUT) {
-          let words = philox(vec4u(own_m / 4, n, head.index, 0));
-          factor = select(params.keep_factor, 0.0, words[own_m % 4] < params.drop_below);
+          let words = philox(vec4u(lane_m / 4, n, head.index, 0));
+          factor = select(params.keep_factor, 0.0, words[lane_m % 4] < params.drop_below);
         }
-        own = weights_of(dot, product, head, n, own_m, row, factor);
+        lane_weights = weights_of(dot, product, head, n, lane_m, row, factor);
       }
-      let kept = all_rows(own.kept);
-      let weights = all_rows(own.gradient);
+      let kept = all_rows(lane_weights.kept);
+      let weights = all_rows(lane_weights.gradient);
       // Loaded once more: with one part compilers keep what they have, with several it is another part of the row.
       for (var i = 0u; i < DV_PART; i++) {
         let part = load_gradient(gradient_row, 4 * (LANES * (dv_first + i) + lane));

@@ -48,8 +48,8 @@ fn add_queries_vec(sums: ptr<function, Tile>, weights: ptr<function, Rows>, quer
 }
 
 /// Adds P ∘ R · dO to every row of dv.
-fn add_gradients(sums: ptr<function, ValueTile>, weights: ptr<function, Rows>, own_gradient: ptr<function, ValueVector>) {
-  for (var vec = 0u; vec < V_WIDTH; vec++) { add_gradients_vec(sums, weights, shuffle((*own_gradient)[vec]), vec); } //! unroll
+fn add_gradients(sums: ptr<function, ValueTile>, weights: ptr<function, Rows>, lane_gradient: ptr<function, ValueVector>) {
+  for (var vec = 0u; vec < V_WIDTH; vec++) { add_gradients_vec(sums, weights, shuffle((*lane_gradient)[vec]), vec); } //! unroll
 }
 
 fn add_gradients_vec(sums: ptr<function, ValueTile>, weights: ptr<function, Rows>, gradients: Four, vec: u32) {
@@ -60,9 +60,9 @@ fn add_gradients_vec(sums: ptr<function, ValueTile>, weights: ptr<function, Rows
 fn scores_of(key: u32, queries: vec4u) -> vec4f {
   var dots = vec4f();
   for (var i = 0u; i < d_vecs(); i++) {
-    let own = held(load_k(key, i), i, params.d) * params.scale_before;
+    let four = held(load_k(key, i), i, params.d) * params.scale_before;
     for (var x = 0u; x < 4; x++) {
-      dots[x] = add_dot(dots[x], own, load_q(queries[x], i));
+      dots[x] = add_dot(dots[x], four, load_q(queries[x], i));
     }
   }
   return dots;
@@ -72,9 +72,9 @@ fn scores_of(key: u32, queries: vec4u) -> vec4f {
 fn products_of(value: u32, gradients: vec4u) -> vec4f {
   var dots = vec4f();
   for (var i = 0u; i < dv_vecs(); i++) {
-    let own = held(load_v(value, i), i, params.dv);
+    let four = held(load_v(value, i), i, params.dv);
     for (var x = 0u; x < 4; x++) {
-      dots[x] = add_dot(dots[x], own, load_gradient(gradients[x], i));
+      dots[x] = add_dot(dots[x], four, load_gradient(gradients[x], i));
     }
   }
   return dots;
@@ -82,14 +82,14 @@ fn products_of(value: u32, gradients: vec4u) -> vec4f {
 
 @compute @workgroup_size(SIZE)
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts: vec3u, @builtin(local_invocation_index) index: u32) {
-  let group = grid_place(workgroup, counts);
+  let group = grid_position(workgroup, counts);
   if (group.z >= params.grid_z) {
     return;
   }
   let b = group.y / params.key_heads;
   let key_head = group.y % params.key_heads;
   let first_m = group.x * TILE_M;
-  let own_m = first_m + index * ROWS; // the first of this invocation's keys
+  let lane_m = first_m + index * ROWS; // the first of this invocation's keys
   let lane = index % 4;
   let sharing = params.heads / params.key_heads; // query heads that read this key head
 
@@ -105,12 +105,12 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
   var values: ValueTile;
   var dk_sums: Tile; // dk / scale
   var dv_sums: ValueTile;
-  for (var r = 0u; r < ROWS && own_m + r < length; r++) { // a key that does not exist is not loaded
+  for (var r = 0u; r < ROWS && lane_m + r < length; r++) { // a key that does not exist is not loaded
     for (var i = 0u; i < d_vecs(); i++) {
-      keys[r * WIDTH + i] = held(load_k((k_at + (own_m + r) * params.k_m) / UNIT, i), i, params.d) * params.scale_before;
+      keys[r * WIDTH + i] = held(load_k((k_at + (lane_m + r) * params.k_m) / UNIT, i), i, params.d) * params.scale_before;
     }
     for (var i = 0u; i < dv_vecs(); i++) {
-      values[r * V_WIDTH + i] = held(load_v((v_at + (own_m + r) * params.v_m) / UNIT, i), i, params.dv);
+      values[r * V_WIDTH + i] = held(load_v((v_at + (lane_m + r) * params.v_m) / UNIT, i), i, params.dv);
     }
   }
 
@@ -136,10 +136,10 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
         }
       }
       let gradient_row = (gradient_at + n * params.gradient_n) / UNIT;
-      var own_gradient: ValueVector;
+      var lane_gradient: ValueVector;
       for (var i = 0u; i < dv_vecs(); i++) {
         let loaded = load_gradient(gradient_row, i);
-        own_gradient[i] = loaded;
+        lane_gradient[i] = loaded;
         if (SKIP_ZEROS) {
           not_finite_bits = not_finite_bits | not_finite(loaded);
         }
@@ -147,18 +147,18 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
       var s = Rows(); // q·k against the four queries; then dA
       var g = Rows(); // gradient·v; then P ∘ R
       add_scores(&s, &keys, &query);
-      add_products(&g, &values, &own_gradient);
+      add_products(&g, &values, &lane_gradient);
       if (IN_LINES) {
-        for (var r = 0u; r < ROWS; r++) { let w = key_weights(s[r], g[r], head, queries, own_m + r, lse, delta); s[r] = w.gradient; g[r] = w.kept; } //! unroll
+        for (var r = 0u; r < ROWS; r++) { let w = key_weights(s[r], g[r], head, queries, lane_m + r, lse, delta); s[r] = w.gradient; g[r] = w.kept; } //! unroll
       } else {
-        var seen = s;
+        var gradients_of_rows = s;
         var kept = g;
         for (var r = 0u; r < ROWS; r++) {
-          let w = key_weights(seen[r], kept[r], head, queries, own_m + r, lse, delta);
-          seen[r] = w.gradient;
+          let w = key_weights(gradients_of_rows[r], kept[r], head, queries, lane_m + r, lse, delta);
+          gradients_of_rows[r] = w.gradient;
           kept[r] = w.kept;
         }
-        s = seen;
+        s = gradients_of_rows;
         g = kept;
       }
       // Infinity times a weight of 0 is not 0: where an element is not finite, the step counts as zeros here, and is added at the end.
@@ -170,12 +170,12 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
           query[i] = vec4f();
         }
         for (var i = select(0, dv_vecs(), is_finite); i < dv_vecs(); i++) {
-          own_gradient[i] = vec4f();
+          lane_gradient[i] = vec4f();
         }
         for (var r = 0u; r < ROWS; r++) { s[r] = select(vec4f(), s[r], is_finite); g[r] = select(vec4f(), g[r], is_finite); } //! unroll
       }
       add_queries(&dk_sums, &s, &query);
-      add_gradients(&dv_sums, &g, &own_gradient);
+      add_gradients(&dv_sums, &g, &lane_gradient);
     }
   }
 
@@ -209,10 +209,10 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
             delta[x] = row.y;
           }
           for (var r = 0u; r < ROWS; r++) {
-            let m = min(own_m + r, length - 1);
+            let m = min(lane_m + r, length - 1);
             let dots = scores_of((k_at + m * params.k_m) / UNIT, query_rows);
             let products = products_of((v_at + m * params.v_m) / UNIT, gradient_rows);
-            let w = key_weights(dots, products, head, queries, own_m + r, lse, delta);
+            let w = key_weights(dots, products, head, queries, lane_m + r, lse, delta);
             for (var i = 0u; i < 4 * vecs; i++) {
               let vec = r * WIDTH + i / 4;
               all_dk[vec] = add_weighted(all_dk[vec], w.gradient[i % 4], load_q(query_rows[i % 4], i / 4));
@@ -227,8 +227,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
     }
   }
 
-  for (var r = 0u; r < ROWS && own_m + r < params.m; r++) {
-    let m = own_m + r;
+  for (var r = 0u; r < ROWS && lane_m + r < params.m; r++) {
+    let m = lane_m + r;
     let exists = m < length; // 0 where the key does not exist, whatever the queries hold, and whatever its weights were
     let dk_row = (params.dk_offset + b * params.dk_b + key_head * params.dk_h + m * params.dk_m) / UNIT;
     for (var i = 0u; i < d_vecs(); i++) {

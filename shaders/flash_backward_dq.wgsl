@@ -50,7 +50,7 @@ fn main(
   @builtin(local_invocation_id) local: vec3u,
   @builtin(local_invocation_index) lane: u32,
 ) {
-  let group = grid_place(workgroup, counts);
+  let group = grid_position(workgroup, counts);
   if (group.z >= params.grid_z) {
     return;
   }
@@ -60,7 +60,7 @@ fn main(
   let band = band_of(head, first_n, TILE_N);
   let k_at = k_base(head);
 
-  let own_n = first_n + 4 * local.y; // the first of this invocation's 4 queries
+  let lane_n = first_n + 4 * local.y; // the first of this invocation's 4 queries
   var sums0 = mat4x4f(); // [4 queries][4 elements] of dq / scale
   var sums1 = mat4x4f();
   var sums2 = mat4x4f();
@@ -69,9 +69,9 @@ fn main(
   for (var first_m = band.begin / TILE_M * TILE_M; first_m < band.end; first_m += TILE_M) {
     var s = tile_scores(head, first_n, first_m, local.y, local.x, lane); // [4 queries][4 keys]
     var g = tile_value_products(head, first_n, first_m, local.y, local.x, lane);
-    let own_m = first_m + 4 * local.x;
-    for (var i = 0u; i < 4; i++) { // each query in turn is the first; its dA takes g's place
-      let weights = weights_of(s[0], g[0], head, own_n + i, own_m);
+    let lane_m = first_m + 4 * local.x;
+    for (var i = 0u; i < 4; i++) { // each query in turn is the first; its dA is put into g
+      let weights = weights_of(s[0], g[0], head, lane_n + i, lane_m);
       s = mat4x4f(s[1], s[2], s[3], s[0]);
       g = mat4x4f(g[1], g[2], g[3], weights.gradient);
     }
@@ -109,15 +109,15 @@ fn main(
   }
 
   let base = params.dq_offset + head.b * params.dq_b + head.h * params.dq_h;
-  let own_d = slice + 4 * local.x;
-  store(base, own_n, own_d, sums0);
+  let lane_d = slice + 4 * local.x;
+  store(base, lane_n, lane_d, sums0);
   if (BLOCKS > 1) {
-    store(base, own_n, own_d + 4 * ROWS_M, sums1);
+    store(base, lane_n, lane_d + 4 * ROWS_M, sums1);
   }
   if (BLOCKS > 2) {
-    store(base, own_n, own_d + 8 * ROWS_M, sums2);
+    store(base, lane_n, lane_d + 8 * ROWS_M, sums2);
   }
   if (BLOCKS > 3) {
-    store(base, own_n, own_d + 12 * ROWS_M, sums3);
+    store(base, lane_n, lane_d + 12 * ROWS_M, sums3);
   }
 }

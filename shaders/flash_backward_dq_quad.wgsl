@@ -27,12 +27,12 @@ fn store_dq(row: u32, d: u32, value: vec4f) { for (var i = 0u; i < 4 && d + i < 
 
 @compute @workgroup_size(SIZE)
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts: vec3u, @builtin(local_invocation_index) index: u32) {
-  let group = grid_place(workgroup, counts);
+  let group = grid_position(workgroup, counts);
   let head = head_at(group.y);
   let first_n = ((params.n - 1) / TILE_N - group.x) * TILE_N; // the last queries, which see most where they are causal, begin first
   let lane = index % LANES;
   let lanes_n = first_n + index / LANES * ROWS; // the first of its group's queries
-  let own_n = lanes_n + lane % ROWS; // the one whose dA this lane makes
+  let lane_n = lanes_n + lane % ROWS; // the one whose dA this lane makes
   let q_at = q_base(head);
   let gradient_at = gradient_base(head);
 
@@ -56,7 +56,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
       gradients[r * DV_VECS + i] = held(load_gradient(gradient_at + n * params.gradient_n, e), e, params.dv);
     }
   }
-  let row = row_of(head, own_n);
+  let row = row_of(head, lane_n);
   var words = vec4u(); // dropout's random words of keys 4 · words_of to 4 · words_of + 3
   var words_of = 0xffffffffu;
 
@@ -76,23 +76,23 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
         products[r] = add_dot(products[r], gradients[r * DV_VECS + i], value);
       }
     }
-    let dot = own_sum(dots, lane);
-    let product = own_sum(products, lane);
-    var own = Weights();
+    let dot = lane_sum(dots, lane);
+    let product = lane_sum(products, lane);
+    var lane_weights = Weights();
     if (is_plain && m >= band.whole_begin && m < band.whole_end) {
-      own = plain_weights_of(dot, product, row);
+      lane_weights = plain_weights_of(dot, product, row);
     } else {
       var factor = 1.0; // dropout's
       if (DROPOUT) {
         if (words_of != m / 4) {
-          words = philox(vec4u(m / 4, own_n, head.index, 0));
+          words = philox(vec4u(m / 4, lane_n, head.index, 0));
           words_of = m / 4;
         }
         factor = select(params.keep_factor, 0.0, words[m % 4] < params.drop_below);
       }
-      own = weights_of(dot, product, head, own_n, m, row, factor);
+      lane_weights = weights_of(dot, product, head, lane_n, m, row, factor);
     }
-    let weights = all_rows(own.gradient);
+    let weights = all_rows(lane_weights.gradient);
     for (var r = 0u; r < ROWS; r++) {
       for (var i = 0u; i < D_VECS; i++) {
         sums[r * D_VECS + i] = add_weighted(sums[r * D_VECS + i], weights[r], key[i]);

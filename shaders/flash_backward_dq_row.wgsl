@@ -47,21 +47,21 @@ fn add_keys_vec(sums: ptr<function, Tile>, weights: ptr<function, Rows>, keys: F
 fn scores_of(query: u32, keys: vec4u) -> vec4f {
   var dots = vec4f();
   for (var i = 0u; i < d_vecs(); i++) {
-    let own = held(load_q(query, i), i, params.d) * params.scale_before;
+    let four = held(load_q(query, i), i, params.d) * params.scale_before;
     for (var x = 0u; x < 4; x++) {
-      dots[x] = add_dot(dots[x], own, load_k(keys[x], i));
+      dots[x] = add_dot(dots[x], four, load_k(keys[x], i));
     }
   }
   return dots;
 }
 
 /// The same of its gradient and four values.
-fn products_of(own_gradient: u32, values: vec4u) -> vec4f {
+fn products_of(lane_gradient: u32, values: vec4u) -> vec4f {
   var dots = vec4f();
   for (var i = 0u; i < dv_vecs(); i++) {
-    let own = held(load_gradient(own_gradient, i), i, params.dv);
+    let four = held(load_gradient(lane_gradient, i), i, params.dv);
     for (var x = 0u; x < 4; x++) {
-      dots[x] = add_dot(dots[x], own, load_v(values[x], i));
+      dots[x] = add_dot(dots[x], four, load_v(values[x], i));
     }
   }
   return dots;
@@ -69,13 +69,13 @@ fn products_of(own_gradient: u32, values: vec4u) -> vec4f {
 
 @compute @workgroup_size(SIZE)
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts: vec3u, @builtin(local_invocation_index) index: u32) {
-  let group = grid_place(workgroup, counts);
+  let group = grid_position(workgroup, counts);
   if (group.z >= params.grid_z) {
     return;
   }
   let head = head_at(group.y);
   let first_n = ((params.n - 1) / TILE_N - group.x) * TILE_N; // the last queries, which see most where they are causal, begin first
-  let own_n = first_n + index * ROWS; // the first of this invocation's queries
+  let lane_n = first_n + index * ROWS; // the first of this invocation's queries
   let lane = index % 4;
   let q_at = q_base(head);
   let k_at = k_base(head);
@@ -88,10 +88,10 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
   var queries: Tile;
   var gradients: ValueTile;
   var sums: Tile; // dq / scale
-  var own_rows: array<vec2f, ROWS>; // lse and delta
+  var lane_rows: array<vec2f, ROWS>; // lse and delta
   for (var r = 0u; r < ROWS; r++) {
-    let n = min(own_n + r, params.n - 1); // the row of a query that does not exist is never stored
-    own_rows[r] = row_of(head, n);
+    let n = min(lane_n + r, params.n - 1); // the row of a query that does not exist is never stored
+    lane_rows[r] = row_of(head, n);
     for (var i = 0u; i < d_vecs(); i++) {
       queries[r * WIDTH + i] = held(load_q((q_at + n * params.q_n) / UNIT, i), i, params.d) * params.scale_before;
     }
@@ -123,14 +123,14 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
     add_scores(&s, &queries, &key);
     add_products(&g, &gradients, &value);
     if (IN_LINES) {
-      for (var r = 0u; r < ROWS; r++) { s[r] = score_gradient(s[r], g[r], head, own_n + r, first_m, lane, own_rows[r]); } //! unroll
+      for (var r = 0u; r < ROWS; r++) { s[r] = score_gradient(s[r], g[r], head, lane_n + r, first_m, lane, lane_rows[r]); } //! unroll
     } else {
-      var seen = s;
+      var gradients_of_rows = s;
       let products = g;
       for (var r = 0u; r < ROWS; r++) {
-        seen[r] = score_gradient(seen[r], products[r], head, own_n + r, first_m, lane, own_rows[r]);
+        gradients_of_rows[r] = score_gradient(gradients_of_rows[r], products[r], head, lane_n + r, first_m, lane, lane_rows[r]);
       }
-      s = seen;
+      s = gradients_of_rows;
     }
     // Infinity times a weight of 0 is not 0: where a key is not finite, the step counts as zeros here, and is added at the end.
     // A loop without a turn costs a device on the CPU less than an if, whose body it runs masked.
@@ -157,10 +157,10 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
       }
       if (not_finite_bits != 0) {
         for (var r = 0u; r < ROWS; r++) {
-          let n = min(own_n + r, params.n - 1);
+          let n = min(lane_n + r, params.n - 1);
           let dots = scores_of((q_at + n * params.q_n) / UNIT, key_rows);
           let products = products_of((gradient_at + n * params.gradient_n) / UNIT, (v_at + m * params.v_m) / UNIT);
-          let weights = score_gradient(dots, products, head, own_n + r, first_m, lane, own_rows[r]);
+          let weights = score_gradient(dots, products, head, lane_n + r, first_m, lane, lane_rows[r]);
           for (var i = 0u; i < 4 * vecs; i++) {
             let vec = r * WIDTH + i / 4;
             complete[vec] = add_weighted(complete[vec], weights[i % 4], load_k(key_rows[i % 4], i / 4));
@@ -170,8 +170,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
     }
   }
 
-  for (var r = 0u; r < ROWS && own_n + r < params.n; r++) {
-    let row = (params.dq_offset + head.b * params.dq_b + head.h * params.dq_h + (own_n + r) * params.dq_n) / UNIT;
+  for (var r = 0u; r < ROWS && lane_n + r < params.n; r++) {
+    let row = (params.dq_offset + head.b * params.dq_b + head.h * params.dq_h + (lane_n + r) * params.dq_n) / UNIT;
     for (var i = 0u; i < d_vecs(); i++) {
       store_dq(row, i, complete[r * WIDTH + i] * params.scale_after * params.scale_before);
     }

@@ -36,24 +36,24 @@ fn main(
   @builtin(local_invocation_id) local: vec3u,
   @builtin(local_invocation_index) lane: u32,
 ) {
-  let group = grid_place(workgroup, counts);
+  let group = grid_position(workgroup, counts);
   if (group.z >= params.grid_z) {
     return;
   }
-  // What the mask does not repeat is this workgroup's own; what it repeats is walked over.
+  // Along an axis that the mask repeats the workgroup walks over all elements. Along another it has one tile.
   let mask_heads = select(params.heads, 1, params.repeats_h != 0);
   let mask_b = group.z / mask_heads;
   let mask_h = group.z % mask_heads;
-  let own_b = vec2u(select(mask_b, 0, params.repeats_b != 0), select(mask_b + 1, params.batch, params.repeats_b != 0)); // from, to
-  let own_h = vec2u(select(mask_h, 0, params.repeats_h != 0), select(mask_h + 1, params.heads, params.repeats_h != 0));
+  let range_b = vec2u(select(mask_b, 0, params.repeats_b != 0), select(mask_b + 1, params.batch, params.repeats_b != 0)); // from, to
+  let range_h = vec2u(select(mask_h, 0, params.repeats_h != 0), select(mask_h + 1, params.heads, params.repeats_h != 0));
   let tile_n = group.y * TILE_N;
   let tile_m = group.x * TILE_M;
   let end_n = select(tile_n + 1, params.n, params.repeats_n != 0);
   let end_m = select(tile_m + 1, params.m, params.repeats_m != 0);
 
   var sums = mat4x4f(); // [4 queries][4 keys]
-  for (var b = own_b.x; b < own_b.y; b++) {
-    for (var h = own_h.x; h < own_h.y; h++) {
+  for (var b = range_b.x; b < range_b.y; b++) {
+    for (var h = range_h.x; h < range_h.y; h++) {
       let head = head_of(b, h);
       for (var first_n = tile_n; first_n < end_n; first_n += TILE_N) {
         let band = band_of(head, first_n, TILE_N);
@@ -61,10 +61,10 @@ fn main(
         for (var first_m = max(begin, tile_m); first_m < min(band.end, end_m); first_m += TILE_M) {
           var s = tile_scores(head, first_n, first_m, local.y, local.x, lane); // [4 queries][4 keys]
           var g = tile_value_products(head, first_n, first_m, local.y, local.x, lane);
-          let own_n = first_n + 4 * local.y;
-          let own_m = first_m + 4 * local.x;
-          for (var i = 0u; i < 4; i++) { // each query in turn is the first; its dS takes g's place
-            let weights = weights_of(s[0], g[0], head, own_n + i, own_m);
+          let lane_n = first_n + 4 * local.y;
+          let lane_m = first_m + 4 * local.x;
+          for (var i = 0u; i < 4; i++) { // each query in turn is the first; its dS is put into g
+            let weights = weights_of(s[0], g[0], head, lane_n + i, lane_m);
             s = mat4x4f(s[1], s[2], s[3], s[0]);
             g = mat4x4f(g[1], g[2], g[3], weights.masked);
           }
@@ -88,8 +88,8 @@ fn main(
     let col = i % TILE_M;
     let n = tile_n + row;
     let m = tile_m + col;
-    let is_own = (row == 0 || params.repeats_n == 0) && (col == 0 || params.repeats_m == 0);
-    if (is_own && (n < params.n || params.repeats_n != 0) && (m < params.m || params.repeats_m != 0)) { // a row that is repeated is there without queries too
+    let has_element = (row == 0 || params.repeats_n == 0) && (col == 0 || params.repeats_m == 0);
+    if (has_element && (n < params.n || params.repeats_n != 0) && (m < params.m || params.repeats_m != 0)) { // a row that is repeated is there without queries too
       var total = 0.0;
       for (var y = row; y < row + rows_n; y++) {
         for (var x = col; x < col + cols_m; x++) {

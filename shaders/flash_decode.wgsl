@@ -7,7 +7,7 @@
 // A row is one query of one of the H / Hk heads that read a key head. A workgroup computes ROWS rows over one split of the keys: each key and value is
 // loaded once for all of them. LANES neighbours, a slot, take four keys a step, and share their elements between them: of each 4 · LANES elements
 // an invocation has 4. Their parts of the dot products are summed in workgroup memory (LANES = 1: there is nothing to sum, and no barrier in the loop).
-// Every slot has its own maximum, sum and out of each row; at the end the workgroup adds up its slots, and flash_merge the splits.
+// Every slot has a maximum, a sum and an out for each row. At the end the workgroup adds up its slots, and flash_merge the splits.
 // Sinks are counted here when there is one split, else in flash_merge.
 // Indices of private arrays are literals where it counts: see flash_forward_row. The loop over the keys has no branch that is not decided by a const:
 // SwiftShader computes both sides of one, and its compiler takes memory without end over tens of them (Chrome 143, 24 Nov 2026).
@@ -164,17 +164,17 @@ fn score(dot: f32, at: RowPosition, m: u32, end: u32) -> f32 {
   if (ALIBI) {
     s -= at.slope * f32(abs(at.position - i32(m)));
   }
-  var is_seen = true;
+  var is_visible = true;
   if (SHARED_STEP) {
-    is_seen = m < end;
+    is_visible = m < end;
   }
   if (BAND) {
-    is_seen &= (i32(m) <= at.position + params.right) & (i32(m) >= at.position - params.left);
+    is_visible &= (i32(m) <= at.position + params.right) & (i32(m) >= at.position - params.left);
   }
   if (MASK > 0) {
     s = masked(s, MASK, at.mask_row + min(m, end - 1) * params.mask_m);
   }
-  return select(LOWEST, s, is_seen);
+  return select(LOWEST, s, is_visible);
 }
 
 /// The scores of a row against a slot's keys from first_m on.
@@ -280,7 +280,7 @@ fn position_of(first: Head, i: u32) -> RowPosition {
 
 @compute @workgroup_size(SIZE)
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts: vec3u, @builtin(local_invocation_index) index: u32) {
-  let group = grid_place(workgroup, counts);
+  let group = grid_position(workgroup, counts);
   if (group.z >= params.grid_z) {
     return;
   }
@@ -298,10 +298,10 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
 
   // The keys that some query sees, in splits of whole steps. With dropout steps begin at multiples of 4, as its random words do.
   let band = band_of(first, 0, params.n);
-  let seen_begin = band.begin / BEGIN * BEGIN;
-  let steps = (band.end - seen_begin + TILE - 1) / TILE;
+  let aligned_begin = band.begin / BEGIN * BEGIN;
+  let steps = (band.end - aligned_begin + TILE - 1) / TILE;
   let split_keys = (steps + params.splits - 1) / params.splits * TILE;
-  let begin = seen_begin + group.x * split_keys;
+  let begin = aligned_begin + group.x * split_keys;
   let end = min(begin + split_keys, band.end);
 
   var loaded: Queries;
@@ -325,16 +325,16 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
   var rows = empty;
 
   for (var first_m = begin; first_m + lead(slot) < end; first_m += TILE) {
-    let own_m = first_m + KEYS * slot; // the first of the slot's keys; those past the end are not loaded: the last one takes their place, with weight 0
-    let m = min(vec4u(own_m, own_m + 1, own_m + 2, own_m + 3), vec4u(end - 1));
+    let slot_m = first_m + KEYS * slot; // the first of the slot's keys. In place of a key past the end the last one is loaded, with weight 0
+    let m = min(vec4u(slot_m, slot_m + 1, slot_m + 2, slot_m + 3), vec4u(end - 1));
     var s = Dots(); // against the slot's keys
     add_dot_products(&s, &queries, (k_at + m * params.k_m) / UNIT, lane);
     s = sum_lanes(s, index);
-    update_softmax(&rows, &s, &positions, own_m, end);
+    update_softmax(&rows, &s, &positions, slot_m, end);
     if (DROPOUT) {
       var kept = rows;
       for (var r = 0u; r < ROWS; r++) {
-        kept[r].weights = dropped(kept[r].weights, of_rows[r], own_m);
+        kept[r].weights = dropped(kept[r].weights, of_rows[r], slot_m);
       }
       rows = kept;
     }
@@ -360,7 +360,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
     for (var i = 0u; i < SLOTS; i++) {
       total += stats[i * ROWS + r].y * ratio(stats[i * ROWS + r].x, largest);
     }
-    let own_factor = ratio(finished[r].largest, largest); // of this slot's part of out
+    let slot_factor = ratio(finished[r].largest, largest); // of this slot's part of out
     let n = (first_row + r) % params.n;
     let head = sibling(first, (first_row + r) / params.n);
     let row = head.index * params.n + n;
@@ -380,9 +380,9 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
       }
     }
     for (var block = 0u; block < DV_BLOCKS; block++) {
-      let own = parts[r * DV_BLOCKS + block];
+      let sums_of_block = parts[r * DV_BLOCKS + block];
       for (var i = 0u; i < COLS; i++) {
-        scratch[i * SIZE + index] = own[i] * own_factor;
+        scratch[i * SIZE + index] = sums_of_block[i] * slot_factor;
       }
       workgroupBarrier();
       for (var i = index; is_row && i < COLS * LANES; i += SIZE) {

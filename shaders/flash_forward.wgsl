@@ -61,7 +61,7 @@ fn main(
   @builtin(local_invocation_id) local: vec3u,
   @builtin(local_invocation_index) lane: u32,
 ) {
-  let group = grid_place(workgroup, counts);
+  let group = grid_position(workgroup, counts);
   if (group.z >= params.grid_z) {
     return;
   }
@@ -70,7 +70,7 @@ fn main(
   let band = band_of(head, first_n, TILE_N);
   let v_at = v_base(head);
 
-  let own_n = first_n + 4 * local.y; // the first of this invocation's 4 queries
+  let lane_n = first_n + 4 * local.y; // the first of this invocation's 4 queries
   var row_max = vec4f(LOWEST);
   var row_sum = vec4f(); // of the weights; with dropout, whose products have other weights, of this invocation's keys only
   var sums0 = mat4x4f(); // out, unnormalised: [4 queries][4 elements]
@@ -82,9 +82,9 @@ fn main(
     var s = tile_scores(head, first_n, first_m, local.y, local.x, lane); // [4 queries][4 keys]
 
     // The rows' maximum, over the invocations that share them.
-    let own_m = first_m + 4 * local.x;
+    let lane_m = first_m + 4 * local.x;
     for (var i = 0u; i < 4; i++) { // each query in turn is the first
-      s = mat4x4f(s[1], s[2], s[3], row_scores(s[0], head, own_n + i, own_m));
+      s = mat4x4f(s[1], s[2], s[3], row_scores(s[0], head, lane_n + i, lane_m));
     }
     tile[lane] = vec4f(largest(s[0]), largest(s[1]), largest(s[2]), largest(s[3]));
     workgroupBarrier();
@@ -100,7 +100,7 @@ fn main(
     if (DROPOUT) {
       row_sum += vec4f(dot(s[0], vec4f(1.0)), dot(s[1], vec4f(1.0)), dot(s[2], vec4f(1.0)), dot(s[3], vec4f(1.0)));
       for (var i = 0u; i < 4; i++) {
-        s = mat4x4f(s[1], s[2], s[3], s[0] * dropout_factors(philox(vec4u(own_m / 4, own_n + i, head.index, 0))));
+        s = mat4x4f(s[1], s[2], s[3], s[0] * dropout_factors(philox(vec4u(lane_m / 4, lane_n + i, head.index, 0))));
       }
     }
     let columns = transpose(s);
@@ -166,21 +166,21 @@ fn main(
     factors = vec4f(factors.yzw, end.factor);
     row_max = row_max.yzwx;
     total = total.yzwx;
-    if (params.has_lse != 0 && local.x == 0 && own_n + i < params.n) {
-      lse[head.index * params.n + own_n + i] = end.lse;
+    if (params.has_lse != 0 && local.x == 0 && lane_n + i < params.n) {
+      lse[head.index * params.n + lane_n + i] = end.lse;
     }
   }
 
   let out_at = out_base(head);
-  let own_e = 4 * local.x;
-  store(out_at, own_n, own_e, scale_rows(sums0, factors));
+  let lane_e = 4 * local.x;
+  store(out_at, lane_n, lane_e, scale_rows(sums0, factors));
   if (BLOCKS > 1) {
-    store(out_at, own_n, own_e + TILE_M, scale_rows(sums1, factors));
+    store(out_at, lane_n, lane_e + TILE_M, scale_rows(sums1, factors));
   }
   if (BLOCKS > 2) {
-    store(out_at, own_n, own_e + 2 * TILE_M, scale_rows(sums2, factors));
+    store(out_at, lane_n, lane_e + 2 * TILE_M, scale_rows(sums2, factors));
   }
   if (BLOCKS > 3) {
-    store(out_at, own_n, own_e + 3 * TILE_M, scale_rows(sums3, factors));
+    store(out_at, lane_n, lane_e + 3 * TILE_M, scale_rows(sums3, factors));
   }
 }

@@ -59,7 +59,7 @@ fn score(dot: f32, head: Head, n: u32, m: u32) -> f32 {
   return masked(scaled(dot) - head.slope * f32(abs(position - i32(m))), params.mask_kind, mask_row(head, n) + m * params.mask_m);
 }
 
-/// What a lane keeps of its own row.
+/// What a lane keeps of its row, row lane % ROWS.
 struct Row {
   n: u32,
   largest: f32, // the score that the sums are relative to: updated only when a weight exceeds HEAVY
@@ -68,8 +68,8 @@ struct Row {
   words_of: u32,
 }
 
-/// q·k of the lane's own row.
-fn own_dot(queries: ptr<function, array<vec4f, ROWS * D_VECS>>, row: u32, lane: u32) -> f32 {
+/// q·k of the lane's row.
+fn lane_dot(queries: ptr<function, array<vec4f, ROWS * D_VECS>>, row: u32, lane: u32) -> f32 {
   var parts = vec4f();
   for (var i = 0u; i < D_VECS; i++) {
     let key = load_k(row, LANES * i + lane);
@@ -77,12 +77,12 @@ fn own_dot(queries: ptr<function, array<vec4f, ROWS * D_VECS>>, row: u32, lane: 
       parts[r] = add_dot(parts[r], (*queries)[r * D_VECS + i], key);
     }
   }
-  return own_sum(parts, lane);
+  return lane_sum(parts, lane);
 }
 
-/// Takes the own row's score of key m into the softmax; gives the weights of all rows.
-fn update_softmax(own: ptr<function, Row>, sums: ptr<function, array<vec4f, ROWS * DV_VECS>>, s: f32, is_seen: bool) -> vec4f {
-  var weight = select(0.0, exp(min(s - (*own).largest, STEEPEST)), is_seen);
+/// Online softmax: takes in the score of the lane's row against key m, and returns the weights of all rows.
+fn update_softmax(state: ptr<function, Row>, sums: ptr<function, array<vec4f, ROWS * DV_VECS>>, s: f32, is_visible: bool) -> vec4f {
+  var weight = select(0.0, exp(min(s - (*state).largest, STEEPEST)), is_visible);
   var weights = all_rows(weight);
   if (max(max(weights.x, weights.y), max(weights.z, weights.w)) > HEAVY) { // seldom, once a large key was seen
     for (var r = 0u; r < ROWS; r++) {
@@ -93,22 +93,22 @@ fn update_softmax(own: ptr<function, Row>, sums: ptr<function, array<vec4f, ROWS
       }
     }
     if (weight > HEAVY) {
-      (*own).largest = s;
-      (*own).sum /= weight;
+      (*state).largest = s;
+      (*state).sum /= weight;
       weight = 1.0;
     }
   }
-  (*own).sum += weight;
+  (*state).sum += weight;
   return weights;
 }
 
 /// What dropout leaves of the weights of key m.
-fn dropped(own: ptr<function, Row>, weights: vec4f, head: u32, m: u32) -> vec4f {
-  if ((*own).words_of != m / 4) {
-    (*own).words = philox(vec4u(m / 4, (*own).n, head, 0));
-    (*own).words_of = m / 4;
+fn dropped(state: ptr<function, Row>, weights: vec4f, head: u32, m: u32) -> vec4f {
+  if ((*state).words_of != m / 4) {
+    (*state).words = philox(vec4u(m / 4, (*state).n, head, 0));
+    (*state).words_of = m / 4;
   }
-  return weights * all_rows(select(params.keep_factor, 0.0, (*own).words[m % 4] < params.drop_below));
+  return weights * all_rows(select(params.keep_factor, 0.0, (*state).words[m % 4] < params.drop_below));
 }
 
 /// out += weights · v.
@@ -128,12 +128,12 @@ fn add_value(sums: ptr<function, array<vec4f, ROWS * DV_VECS>>, weights: vec4f, 
 
 @compute @workgroup_size(SIZE)
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts: vec3u, @builtin(local_invocation_index) index: u32) {
-  let group = grid_place(workgroup, counts);
+  let group = grid_position(workgroup, counts);
   let head = head_at(group.y);
   let first_n = ((params.n - 1) / TILE_N - group.x) * TILE_N; // the last queries, which see most where they are causal, begin first
   let lane = index % LANES;
   let lanes_n = first_n + index / LANES * ROWS; // the first of its group's queries
-  let own_n = lanes_n + lane % ROWS; // the one whose maximum and sum this lane keeps
+  let lane_n = lanes_n + lane % ROWS; // the one whose maximum and sum this lane keeps
   let q_at = q_base(head);
   let k_at = k_base(head);
   let v_at = v_base(head);
@@ -151,37 +151,37 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
     }
   }
   var sums: array<vec4f, ROWS * DV_VECS>; // out, unnormalised: [ROWS][DV_VECS]
-  var own = Row(own_n, LOWEST, 0.0, vec4u(), 0xffffffff);
+  var state = Row(lane_n, LOWEST, 0.0, vec4u(), 0xffffffff);
 
   var k_row = k_at + band.whole_begin * params.k_m;
   var v_row = v_at + band.whole_begin * params.v_m;
   var dot = 0.0;
   if (band.whole_begin < whole_end) {
-    dot = own_dot(&queries, k_row, lane);
+    dot = lane_dot(&queries, k_row, lane);
   }
   for (var m = band.whole_begin; m < whole_end; m++) {
-    var weights = update_softmax(&own, &sums, dot * params.scale_after, true);
+    var weights = update_softmax(&state, &sums, dot * params.scale_after, true);
     if (DROPOUT) {
-      weights = dropped(&own, weights, head.index, m);
+      weights = dropped(&state, weights, head.index, m);
     }
     add_value(&sums, weights, v_row, lane, false);
     k_row += select(0, params.k_m, m + 1 < whole_end);
     v_row += params.v_m;
-    dot = own_dot(&queries, k_row, lane); // the next key's here, beside this one's value: one wait for both
+    dot = lane_dot(&queries, k_row, lane); // the next key's here, beside this one's value: one wait for both
   }
 
   let others = band.end - band.begin - (whole_end - band.whole_begin); // before and after the whole ones
   for (var i = 0u; i < others; i++) {
     let m = select(band.end - others + i, band.begin + i, band.begin + i < band.whole_begin);
-    let s = score(own_dot(&queries, k_at + m * params.k_m, lane), head, own_n, m);
-    var weights = update_softmax(&own, &sums, s, !is_excluded(s));
+    let s = score(lane_dot(&queries, k_at + m * params.k_m, lane), head, lane_n, m);
+    var weights = update_softmax(&state, &sums, s, !is_excluded(s));
     if (DROPOUT) {
-      weights = dropped(&own, weights, head.index, m);
+      weights = dropped(&state, weights, head.index, m);
     }
     add_value(&sums, weights, v_at + m * params.v_m, lane, SKIP_ZEROS);
   }
 
-  let end = row_end(own.largest, own.sum, head.h);
+  let end = row_end(state.largest, state.sum, head.h);
   let factors = all_rows(end.factor);
   let out_at = out_base(head);
   for (var r = 0u; r < ROWS; r++) {
@@ -191,7 +191,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
       }
     }
   }
-  if (params.has_lse != 0 && lane < ROWS && own_n < params.n) {
-    lse[head.index * params.n + own_n] = end.lse;
+  if (params.has_lse != 0 && lane < ROWS && lane_n < params.n) {
+    lse[head.index * params.n + lane_n] = end.lse;
   }
 }

@@ -34,7 +34,7 @@ alias Value = array<vec4f, V_WIDTH>;
 
 @group(0) @binding(6) var<storage, read_write> out: array<Q_UNIT>;
 
-/// The scores of a query, at a position among the keys, against keys m, seen or not, from their dot products: scale → softcap → ALiBi → mask.
+/// The scores of a query at a position among the keys against keys m, from their dot products: scale → softcap → ALiBi → mask, without the band.
 fn row_scores(dots: vec4f, slope: f32, position: i32, mask_row: u32, m: vec4u) -> vec4f {
   var s = dots * params.scale_after;
   if (SOFTCAP) {
@@ -98,7 +98,7 @@ struct RowBand {
 /// Row r's scores of the keys m, LOWEST where it does not see them.
 fn within(s: vec4f, r: i32, band: RowBand, m: vec4i) -> vec4f {
   if (!SKIP_ZEROS) {
-    return s; // all are seen
+    return s; // every query sees every key
   }
   return select(vec4f(LOWEST), s, (m >= vec4i(band.first + r)) & (m < vec4i(min(band.end + r, band.length))));
 }
@@ -131,9 +131,9 @@ fn add_weighted_values(sums: ptr<function, Sums>, rows: ptr<function, Rows>, val
 fn dots_of(query: u32, keys: vec4u) -> vec4f {
   var dots = vec4f();
   for (var i = 0u; i < d_vecs(); i++) {
-    let own = held(load_q(query, i), i, params.d) * params.scale_before;
+    let four = held(load_q(query, i), i, params.d) * params.scale_before;
     for (var x = 0u; x < 4; x++) {
-      dots[x] = add_dot(dots[x], own, load_k(keys[x], i));
+      dots[x] = add_dot(dots[x], four, load_k(keys[x], i));
     }
   }
   return dots;
@@ -141,13 +141,13 @@ fn dots_of(query: u32, keys: vec4u) -> vec4f {
 
 @compute @workgroup_size(SIZE)
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts: vec3u, @builtin(local_invocation_index) index: u32) {
-  let group = grid_place(workgroup, counts);
+  let group = grid_position(workgroup, counts);
   if (group.z >= params.grid_z) {
     return;
   }
   let head = head_at(group.y);
   let first_n = ((params.n - 1) / TILE_N - group.x) * TILE_N; // the last queries, which see most where they are causal, begin first
-  let own_n = first_n + index * ROWS; // the first of this invocation's queries
+  let lane_n = first_n + index * ROWS; // the first of this invocation's queries
   let lane = index % 4;
   let q_at = q_base(head); // before the loops: SwiftShader moves nothing out of them
   let k_at = k_base(head);
@@ -156,12 +156,12 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
   let last = head.length - 1; // the last key
   let band = band_of(head, first_n, TILE_N); // what the workgroup's queries see
   let begin = band.begin / 4 * 4;
-  let first = i32(own_n) + head.offset;
+  let first = i32(lane_n) + head.offset;
   let row_band = RowBand(first - params.left, first + params.right + 1, i32(head.length));
 
   var loaded: Queries;
   for (var r = 0u; r < ROWS; r++) {
-    let query_row = (q_at + min(own_n + r, params.n - 1) * params.q_n) / UNIT;
+    let query_row = (q_at + min(lane_n + r, params.n - 1) * params.q_n) / UNIT;
     for (var i = 0u; i < d_vecs(); i++) {
       loaded[r * WIDTH + i] = held(load_q(query_row, i), i, params.d) * params.scale_before;
     }
@@ -185,18 +185,18 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
       key[i] = load_k(key_row, i);
     }
     add_dot_products(&s, &queries, &key);
-    var seen = s;
+    var modified = s;
     if (SCORE_MOD) {
       for (var r = 0u; r < ROWS; r++) {
-        let n = min(own_n + r, params.n - 1);
-        seen[r] = row_scores(seen[r], head.slope, i32(n) + head.offset, mask_at + n * params.mask_n, keys);
+        let n = min(lane_n + r, params.n - 1);
+        modified[r] = row_scores(modified[r], head.slope, i32(n) + head.offset, mask_at + n * params.mask_n, keys);
       }
     }
-    update_softmax(&rows, &seen, select(params.scale_after, 1.0, SCORE_MOD), row_band, vec4i(shuffled));
+    update_softmax(&rows, &modified, select(params.scale_after, 1.0, SCORE_MOD), row_band, vec4i(shuffled));
     var kept = rows;
     if (DROPOUT) {
       for (var r = 0u; r < ROWS; r++) {
-        kept[r].weights *= dropout_factors(shuffled_words(philox(vec4u(first_m / 4, own_n + r, head.index, 0)), lane));
+        kept[r].weights *= dropout_factors(shuffled_words(philox(vec4u(first_m / 4, lane_n + r, head.index, 0)), lane));
       }
     }
     let value_row = (v_at + keys.x * params.v_m) / UNIT;
@@ -229,12 +229,12 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
       }
       if (not_finite_bits != 0) {
         for (var r = 0u; r < ROWS; r++) {
-          let n = min(own_n + r, params.n - 1);
+          let n = min(lane_n + r, params.n - 1);
           let dots = dots_of((q_at + n * params.q_n) / UNIT, (k_at + keys * params.k_m) / UNIT);
           let scores = row_scores(dots, head.slope, i32(n) + head.offset, mask_at + n * params.mask_n, keys);
           var weights = weights_of(within(scores, i32(r), row_band, vec4i(shuffled)), finished[r].largest);
           if (DROPOUT) {
-            weights *= dropout_factors(shuffled_words(philox(vec4u(first_m / 4, own_n + r, head.index, 0)), lane));
+            weights *= dropout_factors(shuffled_words(philox(vec4u(first_m / 4, lane_n + r, head.index, 0)), lane));
           }
           for (var i = 0u; i < 4 * vecs; i++) {
             let vec = r * V_WIDTH + i / 4;
@@ -246,14 +246,14 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
   }
 
   let out_at = out_base(head);
-  for (var r = 0u; r < ROWS && own_n + r < params.n; r++) {
+  for (var r = 0u; r < ROWS && lane_n + r < params.n; r++) {
     let end = row_end(finished[r].largest, finished[r].sum, head.h);
-    let row = (out_at + (own_n + r) * params.out_n) / UNIT;
+    let row = (out_at + (lane_n + r) * params.out_n) / UNIT;
     for (var i = 0u; i < dv_vecs(); i++) {
       store_out(row, i, complete[r * V_WIDTH + i] * end.factor);
     }
     if (params.has_lse != 0) {
-      lse[head.index * params.n + own_n + r] = end.lse;
+      lse[head.index * params.n + lane_n + r] = end.lse;
     }
   }
 }

@@ -95,12 +95,12 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
   var total = 0.0;
   var sum = 0.0;
   for (var part = 0u; part < params.parts; part++) {
-    let place = params.a_lse_offset + part * params.a_lse_part + row;
-    let of_part = share(a_lse[place], largest);
+    let lse_at = params.a_lse_offset + part * params.a_lse_part + row;
+    let of_part = share(a_lse[lse_at], largest);
     if (of_part > 0.0) {
       var weights = 1.0; // that the part's out is the sum of
       if (params.has_sums != 0) {
-        weights = a_lse[place + params.a_lse_part / 2];
+        weights = a_lse[lse_at + params.a_lse_part / 2];
       }
       total += of_part * weights;
       sum += of_part * f32(a_out[params.a_offset + part * params.a_part + b * params.a_b + h * params.a_h + n * params.a_n + e]);

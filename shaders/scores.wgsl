@@ -86,7 +86,7 @@ fn main(
   @builtin(local_invocation_id) local: vec3u,
   @builtin(local_invocation_index) lane: u32,
 ) {
-  let group = grid_place(workgroup, counts);
+  let group = grid_position(workgroup, counts);
   if (group.z >= params.grid_z) {
     return;
   }
@@ -98,10 +98,10 @@ fn main(
   for (var tile = 0u; tile < TILES; tile++) {
     let first_m = (group.x * TILES + tile) * TILE_M;
     // A tile that no query sees is not computed.
-    let is_seen = first_m < band.end && first_m + TILE_M > band.begin;
+    let is_visible = first_m < band.end && first_m + TILE_M > band.begin;
 
     var sums = Sums(); // initialised by hand: see parts/tile_products.wgsl
-    if (is_seen) {
+    if (is_visible) {
       var rows: array<vec4u, COLS>; // where the invocation's keys begin
       for (var c = 0u; c < COLS; c++) { rows[c] = key_rows(k_at, first_m + 4 * (local.x + c * SIZE_X), head.length); } //! unroll
       for (var first_d = 0u; first_d < params.d; first_d += TILE_D) {

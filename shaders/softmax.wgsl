@@ -8,12 +8,7 @@
 // LANES invocations share a row, ROWS rows share a workgroup. Each lane walks over every LANES-th element three times:
 // for the maximum, which cancels but keeps every exponent ≤ 0; for the sum; and to write.
 // Source: M. Milakov, N. Gimelshein, Online normalizer calculation for softmax, arXiv 1805.02867, algorithm 2 (safe softmax).
-// Parts: excluded, grid, logarithm.
-
-const LANES: u32 = 16; // invocations a row, a power of 2
-const ROWS: u32 = 4; // rows a workgroup
-
-const_assert countOneBits(LANES) == 1;
+// Parts: excluded, grid, logarithm, reduce.
 
 struct Params {
   grid_x: u32, // workgroups that the work takes in x, y and z; the dispatch folds a grid that is too long for one dimension
@@ -31,8 +26,6 @@ struct Params {
 @group(0) @binding(1) var<storage, read> sinks: array<f32>;
 @group(0) @binding(2) var<storage, read_write> lse: array<f32>;
 @group(0) @binding(3) var<uniform> params: Params;
-
-var<workgroup> partial: array<f32, ROWS * LANES>; // [ROWS][LANES]
 
 /// Four elements of a row, LANES apart, so that neighbouring lanes touch neighbouring elements; LOWEST past the row's end. m < length.
 fn load(base: u32, m: u32, length: u32) -> vec4f {
@@ -57,7 +50,7 @@ fn store(base: u32, m: u32, length: u32, weights: vec4f) {
 
 @compute @workgroup_size(LANES, ROWS)
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts: vec3u, @builtin(local_invocation_id) local: vec3u) {
-  let group = grid_place(workgroup, counts);
+  let group = grid_position(workgroup, counts);
   if (group.z >= params.grid_z) {
     return;
   }
@@ -76,34 +69,17 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
   var row_max = sink;
   for (var m = lane; m < length; m += 4 * LANES) {
     let s = load(base, m, length);
-    let seen = select(s, vec4f(LOWEST), are_excluded(s));
-    row_max = max(row_max, max(max(seen.x, seen.y), max(seen.z, seen.w)));
+    let visible = select(s, vec4f(LOWEST), are_excluded(s));
+    row_max = max(row_max, max(max(visible.x, visible.y), max(visible.z, visible.w)));
   }
-  partial[slot + lane] = row_max;
-  workgroupBarrier();
-  for (var half = LANES / 2; half > 0; half /= 2) {
-    if (lane < half) {
-      partial[slot + lane] = max(partial[slot + lane], partial[slot + lane + half]);
-    }
-    workgroupBarrier();
-  }
-  row_max = partial[slot];
-  workgroupBarrier();
+  row_max = max_of_lanes(row_max, slot, lane);
 
   var row_sum = 0.0;
   for (var m = lane; m < length; m += 4 * LANES) {
     let s = load(base, m, length);
     row_sum += dot(select(exp(s - row_max), vec4f(), are_excluded(s)), vec4f(1.0));
   }
-  partial[slot + lane] = row_sum;
-  workgroupBarrier();
-  for (var half = LANES / 2; half > 0; half /= 2) {
-    if (lane < half) {
-      partial[slot + lane] += partial[slot + lane + half];
-    }
-    workgroupBarrier();
-  }
-  row_sum = partial[slot];
+  row_sum = sum_of_lanes(row_sum, slot, lane);
   if (params.has_sinks != 0) {
     row_sum += exp(sink - row_max);
   }

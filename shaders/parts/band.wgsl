@@ -22,7 +22,7 @@ fn band_of(head: Head, first_n: u32, count: u32) -> Band {
 }
 
 /// Whether query n sees each of four keys.
-fn sees(head: Head, n: u32, m: vec4u) -> vec4<bool> {
+fn are_visible(head: Head, n: u32, m: vec4u) -> vec4<bool> {
   let position = i32(n) + head.offset;
   let last = min(position + params.right, i32(head.length) - 1);
   return (vec4i(m) <= vec4i(last)) & (vec4i(m) >= vec4i(position - params.left));

@@ -13,7 +13,7 @@ struct Params {
   scale_before: f32, // a power of 2 up to 1 that multiplies q before the products, so that they overflow only where the scores do
   scale_after: f32, // what is left of the scale: it multiplies the products
   softcap: f32, // 0: off
-  left: i32, // keys seen before and after a query's position, 2^30: all
+  left: i32, // keys before and after a query's position that it sees, 2^30: all
   right: i32,
   causal_offset: i32, // position of query 0 among the keys
   is_lower_right: u32, // the offset is keys − n, and causal_offset is not used

@@ -12,7 +12,7 @@ fn scale_before() -> f32 {
 }
 
 /// Sums the lanes' parts of all rows; a lane gets row lane % ROWS.
-fn own_sum(parts: vec4f, lane: u32) -> f32 {
+fn lane_sum(parts: vec4f, lane: u32) -> f32 {
   let ordered = vec4f(parts[0], parts[1 % ROWS], parts[2 % ROWS], parts[3 % ROWS]);
   let is_odd = (lane & 1) != 0;
   let pair = select(ordered.xz, ordered.yw, is_odd) + quadSwapX(select(ordered.yw, ordered.xz, is_odd));
@@ -27,7 +27,7 @@ fn own_sum(parts: vec4f, lane: u32) -> f32 {
   return sum;
 }
 
-/// What the lanes of a quad have of their own rows: the r-th is row r's.
-fn all_rows(own: f32) -> vec4f {
-  return vec4f(quadBroadcast(own, 0), quadBroadcast(own, 1), quadBroadcast(own, 2), quadBroadcast(own, 3));
+/// What the lanes of a quad have of their rows: the r-th is row r's.
+fn all_rows(value: f32) -> vec4f {
+  return vec4f(quadBroadcast(value, 0), quadBroadcast(value, 1), quadBroadcast(value, 2), quadBroadcast(value, 3));
 }

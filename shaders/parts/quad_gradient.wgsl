@@ -1,5 +1,5 @@
 // quad_gradient: the gradient of the scores of rows that lanes share.
-// Parts: excluded, head, softcap_gradient, mask_seen.
+// Parts: excluded, head, softcap_gradient, mask_visible.
 
 const D_VECS: u32 = 4; // vec4 of a row of q and k that a lane holds; 4 · LANES · D_VECS ≥ D
 const DV_VECS: u32 = 4; // the same of v and gradient
@@ -33,7 +33,7 @@ struct Weights {
 /// @param row log-sum-exp and delta of the query @param factor dropout's
 fn weights_of(dot: f32, product: f32, head: Head, n: u32, m: u32, row: vec2f, factor: f32) -> Weights {
   let position = i32(n) + head.offset;
-  let is_seen = n < params.n && m < head.length && i32(m) <= position + params.right && i32(m) >= position - params.left;
+  let is_visible = n < params.n && m < head.length && i32(m) <= position + params.right && i32(m) >= position - params.left;
   var s = dot * params.scale_after;
   var derivative = 1.0; // of the softcap
   if (params.softcap > 0.0) {
@@ -43,9 +43,9 @@ fn weights_of(dot: f32, product: f32, head: Head, n: u32, m: u32, row: vec2f, fa
   }
   s -= head.slope * f32(abs(position - i32(m)));
   if (params.mask_kind != 0) {
-    s = masked_if_seen(s, is_seen, mask_row(head, n) + m * params.mask_m);
+    s = masked_if_visible(s, is_visible, mask_row(head, n) + m * params.mask_m);
   }
-  let weight = select(0.0, exp(s - row.x), is_seen && !is_excluded(s));
+  let weight = select(0.0, exp(s - row.x), is_visible && !is_excluded(s));
   return Weights(weight * factor, select(0.0, weight * (factor * product - row.y) * derivative, weight != 0.0));
 }
 

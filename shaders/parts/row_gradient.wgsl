@@ -14,8 +14,8 @@ fn load_q(row: u32, vec: u32) -> vec4f { let e = row + elements(vec, params.d); 
 fn load_gradient(row: u32, vec: u32) -> vec4f { let e = row + elements(vec, params.dv); return vec4f(f32(gradient[e.x]), f32(gradient[e.y]), f32(gradient[e.z]), f32(gradient[e.w])); }
 
 /// Adds the products of the rows with four others, of which the lane has one: q kᵀ.
-fn add_scores(sums: ptr<function, Rows>, tile: ptr<function, Tile>, own: ptr<function, Vector>) {
-  for (var vec = 0u; vec < WIDTH; vec++) { add_scores_vec(sums, tile, shuffle((*own)[vec]), vec); } //! unroll
+fn add_scores(sums: ptr<function, Rows>, tile: ptr<function, Tile>, vector: ptr<function, Vector>) {
+  for (var vec = 0u; vec < WIDTH; vec++) { add_scores_vec(sums, tile, shuffle((*vector)[vec]), vec); } //! unroll
 }
 
 fn add_scores_vec(sums: ptr<function, Rows>, tile: ptr<function, Tile>, four: Four, vec: u32) {
@@ -23,8 +23,8 @@ fn add_scores_vec(sums: ptr<function, Rows>, tile: ptr<function, Tile>, four: Fo
 }
 
 /// The same of dO vᵀ.
-fn add_products(sums: ptr<function, Rows>, tile: ptr<function, ValueTile>, own: ptr<function, ValueVector>) {
-  for (var vec = 0u; vec < V_WIDTH; vec++) { add_products_vec(sums, tile, shuffle((*own)[vec]), vec); } //! unroll
+fn add_products(sums: ptr<function, Rows>, tile: ptr<function, ValueTile>, vector: ptr<function, ValueVector>) {
+  for (var vec = 0u; vec < V_WIDTH; vec++) { add_products_vec(sums, tile, shuffle((*vector)[vec]), vec); } //! unroll
 }
 
 fn add_products_vec(sums: ptr<function, Rows>, tile: ptr<function, ValueTile>, four: Four, vec: u32) {
@@ -52,7 +52,7 @@ struct Weights {
 /// @param lse log-sum-exp of the queries @param delta of the queries @param factors dropout's
 fn weights_of(dots: vec4f, products: vec4f, head: Head, n: vec4u, m: vec4u, lse: vec4f, delta: vec4f, factors: vec4f) -> Weights {
   let position = vec4i(n) + head.offset;
-  let is_seen = (n < vec4u(params.n)) & (m < vec4u(head.length)) & (vec4i(m) <= position + params.right) & (vec4i(m) >= position - params.left);
+  let is_visible = (n < vec4u(params.n)) & (m < vec4u(head.length)) & (vec4i(m) <= position + params.right) & (vec4i(m) >= position - params.left);
   var s = dots * params.scale_after;
   var derivative = vec4f(1.0); // of the softcap
   if (SOFTCAP) {
@@ -65,11 +65,11 @@ fn weights_of(dots: vec4f, products: vec4f, head: Head, n: vec4u, m: vec4u, lse:
   }
   if (MASK > 0) {
     let element = mask_row(head, 0) + n * params.mask_n + m * params.mask_m;
-    s = masked(s, select(vec4u(params.mask_offset), element, is_seen)); // the first element where there may be none
+    s = masked(s, select(vec4u(params.mask_offset), element, is_visible)); // the first element where there may be none
   }
   var weights = select(exp(s - lse), vec4f(), s <= vec4f(EXCLUDED));
   if (SKIP_ZEROS) {
-    weights = select(vec4f(), weights, is_seen);
+    weights = select(vec4f(), weights, is_visible);
   }
   let gradients = weights * (factors * products - delta) * derivative;
   return Weights(weights * factors, select(gradients, vec4f(), vec4<bool>(SKIP_ZEROS) & (weights == vec4f())));

@@ -4,7 +4,7 @@
 /// The scores of query n against four keys from first_m on. What the query does not see is LOWEST. Tiles that every query sees whole compare their keys
 /// with the band too: two comparisons of a vec4, beside 4 · D multiply-adds.
 fn row_scores(dots: vec4f, head: Head, n: u32, first_m: u32) -> vec4f {
-  let is_seen = sees(head, n, first_m + vec4u(0, 1, 2, 3));
+  let is_visible = are_visible(head, n, first_m + vec4u(0, 1, 2, 3));
   var s = dots * params.scale_after;
   // A loop without a turn where only the position counts: a device on the CPU runs the body of an if in any case.
   let is_changed = params.mask_kind != 0 || params.softcap > 0.0 || params.has_alibi != 0;
@@ -14,5 +14,5 @@ fn row_scores(dots: vec4f, head: Head, n: u32, first_m: u32) -> vec4f {
     let distance = f32(abs(i32(n) + head.offset - i32(m)));
     s[j] = masked(scaled(dots[j]) - head.slope * distance, params.mask_kind, row + m * params.mask_m);
   }
-  return select(vec4f(LOWEST), s, is_seen);
+  return select(vec4f(LOWEST), s, is_visible);
 }

@@ -1,5 +1,5 @@
 // tile_gradients: the gradient of the scores that a workgroup keeps in its memory, 4 × 4 of them an invocation.
-// Parts: excluded, head, backward_head, band, tile_products, softcap_gradient, mask_seen, dropout.
+// Parts: excluded, head, backward_head, band, tile_products, softcap_gradient, mask_visible, dropout.
 
 fn load_gradient(base: u32, n: u32, e: u32) -> f32 {
   let element = gradient[base + min(n, params.n - 1) * params.gradient_n + min(e, params.dv - 1)];
@@ -40,7 +40,7 @@ struct Weights {
 fn weights_of(dots: vec4f, products: vec4f, head: Head, n: u32, first_m: u32) -> Weights {
   let row = row_of(head, n);
   let m = first_m + vec4u(0, 1, 2, 3);
-  let is_seen = vec4<bool>(n < params.n) & sees(head, n, m);
+  let is_visible = vec4<bool>(n < params.n) & are_visible(head, n, m);
   var s = dots * params.scale_after;
   var derivative = vec4f(1.0); // of the softcap
   if (params.softcap > 0.0) {
@@ -51,13 +51,13 @@ fn weights_of(dots: vec4f, products: vec4f, head: Head, n: u32, first_m: u32) ->
   s -= head.slope * vec4f(abs(i32(n) + head.offset - vec4i(m)));
   if (params.mask_kind != 0) {
     let first = mask_row(head, n);
-    var visible = is_seen;
+    var rotated = is_visible;
     for (var j = 0u; j < 4; j++) { // each score in turn is the first
-      s = vec4f(s.yzw, masked_if_seen(s.x, visible.x, first + (first_m + j) * params.mask_m));
-      visible = visible.yzwx;
+      s = vec4f(s.yzw, masked_if_visible(s.x, rotated.x, first + (first_m + j) * params.mask_m));
+      rotated = rotated.yzwx;
     }
   }
-  let weights = select(vec4f(), exp(s - row.x), is_seen & !are_excluded(s));
+  let weights = select(vec4f(), exp(s - row.x), is_visible & !are_excluded(s));
   var factors = vec4f(1.0); // dropout's
   if (DROPOUT) {
     factors = dropout_factors(philox(vec4u(first_m / 4, n, head.index, 0)));
