@@ -5,17 +5,17 @@ const DECODE = ['test/kernels/flash_decode.test.ts'];
 export const DECODE_MUTANTS = [
   ['maximum not subtracted', [['exp(s.x - largest)', 'exp(s.x)']], DECODE],
   ['rows of vec4 addressed in elements', [['select(1, 4, VEC4)', 'select(1, 1, VEC4)']], DECODE],
-  ['a key lost at the border of two splits', [['min(begin + split_keys, seen_end)', 'min(begin + split_keys - 1, seen_end)']], DECODE],
+  ['a key lost at the border of two splits', [['min(begin + split_keys, band.end)', 'min(begin + split_keys - 1, band.end)']], DECODE],
   [
     'last key dropped',
     [
-      ['is_seen = m < end', 'is_seen = m + 1 < end'],
+      ['is_visible = m < end', 'is_visible = m + 1 < end'],
       ['+ lead(slot) < end', '+ lead(slot) + 1 < end'],
     ],
     DECODE,
   ],
-  ['rescale of the accumulator forgotten', [[/sums\[(\d)\] \* row\.rescale/g, 'sums[$1]']], DECODE],
-  ['slots not rescaled', [['let own_factor = ratio(', 'let own_factor = 1.0 + 0.0 * ratio(']], DECODE],
+  ['rescale of the accumulator forgotten', [['total[i] *= row.rescale', 'total[i] *= 1.0']], DECODE],
+  ['slots not rescaled', [['let slot_factor = ratio(', 'let slot_factor = 1.0 + 0.0 * ratio(']], DECODE],
   ["a slot's sum not rescaled", [['.y * ratio(stats[i * ROWS + r].x, largest)', '.y']], DECODE],
   [
     'a barrier removed after the statistics',
@@ -31,16 +31,16 @@ export const DECODE_MUTANTS = [
   ['one row past the end written', [['first_row + r < group_rows()', 'first_row + r <= group_rows()']], DECODE],
   ['what is excluded still counts', [['vec4u(bits))', 'vec4u(0xffffffff))']], DECODE],
   ['key lengths ignored', [['params.has_key_lengths == 0', 'true']], DECODE],
-  ['GQA head map', [['key_head * (params.heads / params.key_heads)', 'key_head']], DECODE],
+  ['GQA head map', [['pair % params.key_heads * (params.heads / params.key_heads)', 'pair % params.key_heads']], DECODE],
   ['sink forgotten', [['params.has_sinks != 0', 'false']], DECODE],
-  ['causal off by one', [['place.position + params.right)', 'place.position + params.right + 1)']], [OPTIONS]],
-  ['window off by one', [['place.position - params.left)', 'place.position - params.left - 1)']], [OPTIONS]],
+  ['causal off by one', [['at.position + params.right)', 'at.position + params.right + 1)']], [OPTIONS]],
+  ['window off by one', [['at.position - params.left)', 'at.position - params.left - 1)']], [OPTIONS]],
   ['boolean mask inverted', [['byte == 0', 'byte != 0']], [OPTIONS]],
   ['mask ignored', [['if (MASK > 0)', 'if (false)']], [OPTIONS]],
   [
     'softcap after the mask',
     [
-      ['return select(LOWEST, s, is_seen);', 'return select(LOWEST, select(s, capped(s), s > -3e38), is_seen);'],
+      ['return select(LOWEST, s, is_visible);', 'return select(LOWEST, select(s, capped(s), s > -3e38), is_visible);'],
       ['var s = scaled(dot);', 'var s = dot * params.scale_after;'],
       [
         '/// The score of a row',
@@ -49,7 +49,7 @@ export const DECODE_MUTANTS = [
     ],
     [OPTIONS],
   ],
-  ['ALiBi sign', [['s -= place.slope', 's += place.slope']], [OPTIONS]],
-  ['dropout without rescaling', [['weights * params.keep_factor', 'weights']], [OPTIONS]],
+  ['ALiBi sign', [['s -= at.slope', 's += at.slope']], [OPTIONS]],
+  ['dropout without rescaling', [['vec4f(params.keep_factor)', 'vec4f(1.0)']], [OPTIONS]],
   ["dropout's words in another order", [['words[first_m % 4]', 'words[3 - first_m % 4]']], [OPTIONS]],
 ].map(([what, replacements, tests]) => ({ what, file: 'flash_decode', replacements, tests }));

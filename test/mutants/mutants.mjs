@@ -23,7 +23,7 @@ const CAP_OF_FOUR =
 export const MUTANTS = [
   ...each(['softmax'], 'maximum not subtracted', [['exp(s - row_max)', 'exp(s)']], ['test/kernels/softmax.test.ts']),
   ...each(['flash_forward'], 'maximum not subtracted', [['exp(s - row_max)', 'exp(s)']], [WHOLE]),
-  ...each(['flash_forward_quad'], 'maximum not subtracted', [['min(s - (*own).largest, STEEPEST)', 'min(s, STEEPEST)']], [WHOLE]),
+  ...each(['flash_forward_quad'], 'maximum not subtracted', [['min(s - (*state).largest, STEEPEST)', 'min(s, STEEPEST)']], [WHOLE]),
   ...each(['flash_forward_row'], 'maximum not subtracted', [['exp(s - largest)', 'exp(s)']], [WHOLE]),
   ...each(
     TILES,
@@ -39,16 +39,13 @@ export const MUTANTS = [
   ...each(
     TILES.filter((file) => file !== 'flash_forward_quad'),
     'last key dropped',
-    [
-      ['i32(place.length) - 1)', 'i32(place.length) - 2)'],
-      ['params.right + 1, i32(place.length))', 'params.right + 1, i32(place.length) - 1)'],
-    ],
+    [['i32(head.length) - 1)', 'i32(head.length) - 2)']],
     [WHOLE],
   ),
   ...each(
     ['flash_forward_quad'],
     'last key dropped',
-    [['i32(begin), i32(length)', 'i32(begin), max(i32(begin), i32(length) - 1)']],
+    [['let length = i32(head.length);', 'let length = max(i32(head.length), 1) - 1;']],
     [WHOLE],
   ),
   ...[...SCORES, 'context'].flatMap((file) =>
@@ -63,8 +60,8 @@ export const MUTANTS = [
     SCORES,
     'mask ignored',
     [
-      ['params.mask_kind == 1', 'params.mask_kind == 9'],
-      ['params.mask_kind == 2', 'params.mask_kind == 9'],
+      ['if (kind == 1)', 'if (kind == 9)'],
+      ['if (kind == 2)', 'if (kind == 9)'],
       ['if (MASK > 0) {', 'if (MASK > 9) {'],
     ],
     [OPTIONS],
@@ -76,13 +73,13 @@ export const MUTANTS = [
     [
       ['if (params.softcap > 0.0) {', 'if (false) {'],
       [/masked\((scaled|s,)/, 'capped(masked($1'],
-      ['mask_row + m * params.mask_m)', 'mask_row + m * params.mask_m))'],
+      [' + m * params.mask_m)', ' + m * params.mask_m))'],
       ['/// scale · q·k → softcap.', `${CAP}/// scale · q·k → softcap.`],
     ],
     [OPTIONS],
   ),
   ...each([...SCORES, 'context'], 'key lengths ignored', [['params.has_key_lengths == 0', 'true']], [OPTIONS]),
-  ...each(SCORES, 'ALiBi sign', [[/-(=?) (place\.)?slope/, '+$1 $2slope']], [OPTIONS]),
+  ...each(SCORES, 'ALiBi sign', [[/-(=?) (head\.)?slope/, '+$1 $2slope']], [OPTIONS]),
   ...each(
     ['softmax', 'flash_forward', 'flash_forward_quad', 'flash_forward_row'],
     'sink forgotten',
@@ -130,7 +127,7 @@ export const MUTANTS = [
   ...[1, 2, 3].flatMap((block) => [
     ...each(['flash_forward'], `rescale of block ${block} forgotten`, [[`sums${block} = scale_rows(sums${block}, rescale);`, '']], [WHOLE]),
   ]),
-  ...each(['flash_forward'], 'two blocks stored in one place', [['own_e + 2 * TILE_M', 'own_e + TILE_M']], [WHOLE]),
+  ...each(['flash_forward'], 'two blocks stored in one place', [['lane_e + 2 * TILE_M', 'lane_e + TILE_M']], [WHOLE]),
   ...each(
     ['flash_forward'],
     'the barrier before values removed',
@@ -140,41 +137,41 @@ export const MUTANTS = [
   ...each(
     ['flash_forward'],
     'causal by the first of four queries',
-    [['row_scores(s[0], place, own_n + i', 'row_scores(s[0], place, own_n']],
+    [['row_scores(s[0], head, lane_n + i', 'row_scores(s[0], head, lane_n']],
     [OPTIONS],
   ),
   ...each(['flash_forward_quad'], 'rescale of the accumulator forgotten', [['(*sums)[r * DV_VECS + i] *= rescale;', '']], [WHOLE]),
   ...each(['context'], 'dropout without rescaling', [['weight * params.keep_factor', 'weight']], [OPTIONS]),
-  ...each(['flash_forward'], 'dropout without rescaling', [['weights * params.keep_factor', 'weights']], [OPTIONS]),
+  ...each(['flash_forward'], 'dropout without rescaling', [['vec4f(params.keep_factor)', 'vec4f(1.0)']], [OPTIONS]),
   ...each(['flash_forward_quad'], 'dropout without rescaling', [['select(params.keep_factor, 0.0', 'select(1.0, 0.0']], [OPTIONS]),
   ...each(
     ['flash_forward_quad'],
     "dropout's words of the last four keys",
-    [['if ((*own).words_of != m / 4)', 'if ((*own).words_of == 0xffffffff)']],
+    [['if ((*state).words_of != m / 4)', 'if ((*state).words_of == 0xffffffff)']],
     [OPTIONS],
   ),
   ...each(
     ['flash_forward_quad'],
     'a key taken for whole that is not',
-    [['first_position + params.right + 1', 'first_position + params.right + 2']],
+    [['first + params.right + 1, whole_begin', 'first + params.right + 2, whole_begin']],
     [BANDS],
   ),
   ...each(
     ['flash_forward_quad'],
     'a key taken for whole that comes too early',
-    [['last_position - params.left', 'last_position - params.left - 1']],
+    [['last - params.left, begin', 'last - params.left - 1, begin']],
     [BANDS],
   ),
   ...each(['flash_forward_row'], 'rescale of the accumulator forgotten', [['a, sum * rescale', 'a, sum']], [WHOLE]),
   ...each(
     ['flash_forward_row'],
     'one row past the end written',
-    [['r < ROWS && own_n + r < params.n', 'r < ROWS && own_n + r <= params.n']],
+    [['r < ROWS && lane_n + r < params.n', 'r < ROWS && lane_n + r <= params.n']],
     [WHOLE],
   ),
   ...each(['flash_forward_row'], 'rows of vec4 addressed in elements', [['select(1, 4, VEC4)', 'select(1, 1, VEC4)']], [WHOLE]),
   ...each(['flash_forward_row'], 'the last elements of a head dropped', [['(params.d + 3) / 4', 'params.d / 4']], [WHOLE]),
-  ...each(['flash_forward_row'], 'dropout without rescaling', [['weights * params.keep_factor', 'weights']], [OPTIONS]),
+  ...each(['flash_forward_row'], 'dropout without rescaling', [['vec4f(params.keep_factor)', 'vec4f(1.0)']], [OPTIONS]),
   ...each(
     ['flash_forward_row'],
     "dropout's words in another order",
@@ -192,10 +189,10 @@ export const MUTANTS = [
     [OPTIONS],
   ),
   ...[
-    ['causal off by one', 'i32(own_n) + offset + params.right + 1', 'i32(own_n) + offset + params.right + 2', BANDS],
-    ['window off by one', 'i32(own_n) + offset - params.left', 'i32(own_n) + offset - params.left - 1', BANDS],
-    ['last key dropped', 'params.right + 1, i32(length))', 'params.right + 1, i32(length) - 1)', WHOLE],
-    ['a key that does not exist seen', 'params.right + 1, i32(length))', 'params.right + 1, i32(length) + 1)', WHOLE],
+    ['causal off by one', 'first + params.right + 1, i32', 'first + params.right + 2, i32', BANDS],
+    ['window off by one', 'RowBand(first - params.left', 'RowBand(first - params.left - 1', BANDS],
+    ['last key dropped', 'params.right + 1, i32(head.length))', 'params.right + 1, i32(head.length) - 1)', WHOLE],
+    ['a key that does not exist seen', 'params.right + 1, i32(head.length))', 'params.right + 1, i32(head.length) + 1)', WHOLE],
     ['boolean mask inverted', 'vec4u(0xff)) == vec4u()', 'vec4u(0xff)) != vec4u()', OPTIONS],
     ["another byte of a mask's word", '8 * (index % 4)', '8 * (index % 2)', OPTIONS],
     ['a mask element by its neighbour', 'mask[at.y]', 'mask[at.x]', OPTIONS],
@@ -214,7 +211,7 @@ export const MUTANTS = [
     [['select(vec4f(), (*value)[vec], is_finite)', '(*value)[vec]']],
     [NOT_FINITE],
   ),
-  ...each(['flash_forward_row'], 'values that are not finite dropped', [['select(begin, end, all_finite)', 'end']], [NOT_FINITE]),
+  ...each(['flash_forward_row'], 'values that are not finite dropped', [['select(begin, band.end, all_finite)', 'band.end']], [NOT_FINITE]),
   ...each(
     ['flash_forward_row'],
     'the block of another row beside a value that is not finite',
@@ -224,13 +221,13 @@ export const MUTANTS = [
   ...each(
     ['flash_forward_row'],
     'a value that is not finite reaches who does not see it',
-    [['weights_of(within(scores, i32(r), band, vec4i(shuffled))', 'weights_of(scores']],
+    [['weights_of(within(scores, i32(r), row_band, vec4i(shuffled))', 'weights_of(scores']],
     [NOT_FINITE],
   ),
   ...each(
     ['flash_forward_row'],
     'dropout forgotten beside a value that is not finite',
-    [['weights = dropped(weights, head', 'let unused = dropped(weights, head']],
+    [[/^( +)weights \*= dropout_factors/m, '$1let unused = dropout_factors']],
     [NOT_FINITE],
   ),
   ...each(
