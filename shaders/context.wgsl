@@ -6,7 +6,7 @@
 //
 // A workgroup computes a tile of TILE_N rows × TILE_DV elements; rows are the queries of tile_heads heads that read one key head, head by head. It walks
 // over the keys in steps of TILE_M that it keeps in workgroup memory; an invocation holds 4·ROWS × 4·COLS sums in registers. Keys that no query of
-// the tile sees are not loaded. For few rows DIRECT leaves weights and values in their buffers: few invocations share them. SLOTS groups of
+// the tile sees are not loaded. With DIRECT, for few rows, weights and values stay in their buffers: few invocations share them. SLOTS groups of
 // invocations take steps of their own then, and add up their sums at the end.
 // Source: A. Vaswani et al., Attention Is All You Need, arXiv 1706.03762, section 3.2.1.
 // Parts: forward, grid, key_length, head, band, dropout, weighted, blocks, tile_heads.
@@ -158,7 +158,7 @@ fn main(
 
   let base = params.out_offset + head.b * params.out_b + head.h * params.out_h;
   var finished = sums; // a copy: an array that is indexed with a variable anywhere stays in memory everywhere
-  for (var i = 0u; i < ROWS * COLS * 4; i++) { // a loop, so that what it does is compiled once
+  for (var i = 0u; i < ROWS * COLS * 4; i++) { // a loop: its body is compiled once
     let row = first_row + 4 * (i / (4 * COLS) * SIZE_Y + local.y) + i % 4;
     let e = first_e + 4 * (i / 4 % COLS * SIZE_X + local.x);
     var values = finished[i / 4][i % 4];

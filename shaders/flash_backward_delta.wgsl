@@ -63,7 +63,7 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
   let b = row / params.n / params.heads;
   let gradient_row = params.gradient_offset + b * params.gradient_b + h * params.gradient_h + n * params.gradient_n;
   let out_row = params.out_offset + b * params.out_b + h * params.out_h + n * params.out_n;
-  var delta = 0.0; // in the order in which the other kernels sum dO · v: what both lose by rounding cancels in their difference
+  var delta = 0.0; // summed in the order of the other kernels' dO · v: the roundings of both cancel in the difference
   for (var e = 0u; e < params.dv; e++) {
     delta = fma(f32(gradient[gradient_row + e]), f32(out[out_row + e]), delta);
   }

@@ -79,7 +79,7 @@ fn main(
   let slice = group.z * 4 * WIDTH; // the first element of dk and of dv
   let sharing = params.heads / params.key_heads; // query heads that read this key head
 
-  // The queries that see some key of the workgroup: the same in every head.
+  // Which queries see keys of the workgroup. The queries are the same in every head.
   let first = head_of(b, key_head * sharing);
   let length = first.length;
   let band = band_of_keys(first, first_m, TILE_M);
@@ -99,7 +99,7 @@ fn main(
       var g = tile_value_products(head, first_n, first_m, local.x, local.y, lane);
       let lane_n = first_n + 4 * local.x;
       let at = 4 * local.x * ROWS_M + local.y;
-      // Each query in turn is the first. Its P ∘ R is stored at once, and only dA kept, in g's place: together they are too many registers.
+      // Each query in turn is the first. Its P ∘ R is stored at once, and its dA is put into g: both together take too many registers.
       for (var i = 0u; i < 4; i++) {
         let w = weights_of(s[0], g[0], head, lane_n + i, lane_m);
         w_tile[at + i * ROWS_M] = w.kept;

@@ -5,10 +5,12 @@ enable subgroups;
 //   rows [B,H,N] of lse, delta, keys that exist, ALiBi's slope: from flash_backward_delta
 //   dk  [B,Hk,M,D]    dv [B,Hk,M,Dv]
 //
-// LANES neighbours, one quad or several, share ROWS keys of one key head and split the head's elements between them: of each 4 · LANES a lane
-// holds 4, in registers, of k, v, dk and dv. They walk over the query heads that read the key head. A step takes one query: each lane's parts of
-// q·k and of dO·v; swaps that sum them so that each lane has both of one key, key lane % ROWS, and makes its P ∘ R and dA; broadcasts of these to
-// the quad; their products with dO and q for the lane's elements. Where registers are few PARTS workgroups share these. Nothing depends on how wide a subgroup is.
+// LANES neighbours, one quad or several, share ROWS keys of one key head. They split the head's elements: of each 4 · LANES elements a lane holds 4, in
+// registers, of k, v, dk and dv. They walk over the query heads that read the key head. A step takes one query:
+//   1. Each lane makes its part of q·k and of dO·v for all keys.
+//   2. Quad swaps sum the parts. Each lane then has both products of one key, key lane % ROWS, and makes the P ∘ R and the dA of this key.
+//   3. Broadcasts give them for all keys to every lane of the quad, and each lane adds P ∘ R · dO and dA · q for its elements.
+// Where registers are few, PARTS workgroups share the elements of dk and dv. Nothing depends on how wide a subgroup is.
 // Its twin on the CPU is src/reference/attention_backward.ts, its test test/kernels/flash_backward.test.ts.
 // Source: T. Dao, FlashAttention-2, arXiv 2307.08691, algorithm 2.
 // Parts: backward, grid_quad, backward_head, head, band_of_keys, dropout, dot, quad, quad_gradient.
@@ -45,7 +47,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
   let lane_m = lanes_m + lane % ROWS; // the one whose weights this lane makes
   let sharing = params.heads / params.key_heads; // query heads that read this key head
 
-  // The queries that see some key of the workgroup, and among them those that see every one, with scores that nothing changes: the same in every head.
+  // Which queries see keys of the workgroup. The queries are the same in every head.
   let first = head_of(b, key_head * sharing);
   let length = first.length;
   let band = band_of_keys(first, first_m, (SIZE / LANES) * ROWS);
@@ -106,7 +108,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
       }
       let kept = all_rows(lane_weights.kept);
       let weights = all_rows(lane_weights.gradient);
-      // Loaded once more: with one part compilers keep what they have, with several it is another part of the row.
+      // gradient and q are loaded once more. With one part compilers keep the first load, with several the parts differ.
       for (var i = 0u; i < DV_PART; i++) {
         let part = load_gradient(gradient_row, 4 * (LANES * (dv_first + i) + lane));
         for (var r = 0u; r < ROWS; r++) {

@@ -6,9 +6,9 @@ enable subgroups;
 //   dk  [B,Hk,M,D]    dv [B,Hk,M,Dv]
 //
 // An invocation holds ROWS keys of one key head, their values, and their rows of dk and dv. It walks over the query heads that read the key head.
-// Four neighbours, a quad, take four queries a step: each loads one with its row of gradient, and gets the other three by quad swaps; the x-th
-// query that a lane meets is first_n + (lane ^ x). For each step: q kᵀ and dO vᵀ, from them P ∘ R and dA, and their products with dO and q. Indices
-// of hot arrays are literals, because compilers for the CPU keep only such arrays fast; loads are in loops, as flash_forward_row says.
+// Four neighbours, a quad, take four queries a step: each invocation loads one query with its row of gradient, and gets the other three by quad swaps.
+// The x-th query of an invocation's step is first_n + (lane ^ x). A step makes q kᵀ and dO vᵀ, from them P ∘ R and dA, and adds their products with dO
+// and q. Loops over hot arrays are written out, and loads are in plain loops: flash_forward_row says why.
 // Its twin on the CPU is src/reference/attention_backward.ts, its test test/kernels/flash_backward.test.ts.
 // Source: T. Dao, FlashAttention-2, arXiv 2307.08691, algorithm 2.
 // Parts: backward, grid, backward_head, head, band_of_keys, dropout, vec4, quad_step, row_gradient, dot.
@@ -93,7 +93,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
   let lane = index % 4;
   let sharing = params.heads / params.key_heads; // query heads that read this key head
 
-  // The queries that see some key of the workgroup: the same in every head.
+  // Which queries see keys of the workgroup. The queries are the same in every head.
   let first = head_of(b, key_head * sharing);
   let length = first.length;
   let k_at = k_base(first);
@@ -114,13 +114,13 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
     }
   }
 
-  var all_finite = true; // no step so far had its queries and gradients taken for zeros
+  var all_finite = true; // no step so far was taken as zeros. Where one was, the second loop adds the step, query by query
   for (var h = key_head * sharing; h < (key_head + 1) * sharing; h++) {
     let head = head_of(b, h);
     let q_at = q_base(head);
     let gradient_at = gradient_base(head);
     for (var first_n = begin; first_n < band.end; first_n += 4) {
-      let n = min(first_n + lane, params.n - 1); // a query that does not exist has its place taken by one that does, with weight 0
+      let n = min(first_n + lane, params.n - 1); // in place of a query that does not exist the last one is loaded, with weight 0
       let four = shuffle(vec4f(row_of(head, n), 0.0, 0.0));
       let lse = vec4f(four.a.x, four.b.x, four.c.x, four.d.x);
       let delta = vec4f(four.a.y, four.b.y, four.c.y, four.d.y);
@@ -161,7 +161,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
         s = gradients_of_rows;
         g = kept;
       }
-      // Infinity times a weight of 0 is not 0: where an element is not finite, the step counts as zeros here, and is added at the end.
+      // Infinity times a weight of 0 is not 0. Where an element is not finite, the first loop takes the step as zeros.
       // A loop without a turn costs a device on the CPU less than an if, whose body it runs masked.
       if (SKIP_ZEROS) {
         let is_finite = quad_or(not_finite_bits) == 0;

@@ -10,7 +10,7 @@
 //
 // A workgroup computes BLOCKS · TILE_M elements of dq for TILE_N queries of one head. It walks over the keys in tiles of TILE_M. An invocation
 // holds blocks of 4 queries × 4 keys of q kᵀ and dO vᵀ, and BLOCKS blocks of 4 queries × 4 elements of dq. For each tile: both products, dA in
-// workgroup memory, dA · k. A head longer than a workgroup's share is taken by several, each of which makes dA again.
+// workgroup memory, dA · k. Several workgroups share a longer head, and each of them makes dA.
 // Its twin on the CPU is src/reference/attention_backward.ts, its test test/kernels/flash_backward.test.ts.
 // Source: T. Dao, FlashAttention-2, arXiv 2307.08691, algorithm 2.
 // Parts: backward, grid, backward_head, head, band, tile_products, tile_gradients, weighted.
@@ -55,7 +55,7 @@ fn main(
     return;
   }
   let head = head_at(group.y);
-  let first_n = ((params.n - 1) / TILE_N - group.x) * TILE_N; // the last queries, which see most where they are causal, begin first
+  let first_n = ((params.n - 1) / TILE_N - group.x) * TILE_N; // the last queries begin first: causal queries at the end see most keys
   let slice = group.z * 4 * WIDTH; // the first element of dq
   let band = band_of(head, first_n, TILE_N);
   let k_at = k_base(head);

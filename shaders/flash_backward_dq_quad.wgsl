@@ -5,9 +5,11 @@ enable subgroups;
 //   rows [B,H,N] of lse, delta, keys that exist, ALiBi's slope: from flash_backward_delta
 //   dq  [B,H,N,D]
 //
-// LANES neighbours, one quad or several, share ROWS queries of one head and split the head's elements between them: of each 4 · LANES a lane
-// holds 4, in registers, of q, of gradient and of dq. A step takes one key: each lane's parts of q·k and of dO·v; swaps that sum them so that each
-// lane has both of one row, row lane % ROWS, and makes its dA; broadcasts of dA to the quad; dA · k for the lane's elements.
+// LANES neighbours, one quad or several, share ROWS queries of one head. They split the head's elements: of each 4 · LANES elements a lane holds 4, in
+// registers, of q, of gradient and of dq. A step takes one key:
+//   1. Each lane makes its part of q·k and of dO·v for all rows.
+//   2. Quad swaps sum the parts. Each lane then has both products of one row, row lane % ROWS, and makes the dA of this row.
+//   3. Broadcasts give the dA of all rows to every lane of the quad, and each lane adds dA · k for its elements.
 // Nothing depends on how wide a subgroup is.
 // Its twin on the CPU is src/reference/attention_backward.ts, its test test/kernels/flash_backward.test.ts.
 // Source: T. Dao, FlashAttention-2, arXiv 2307.08691, algorithm 2.
@@ -29,14 +31,14 @@ fn store_dq(row: u32, d: u32, value: vec4f) { for (var i = 0u; i < 4 && d + i < 
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts: vec3u, @builtin(local_invocation_index) index: u32) {
   let group = grid_position(workgroup, counts);
   let head = head_at(group.y);
-  let first_n = ((params.n - 1) / TILE_N - group.x) * TILE_N; // the last queries, which see most where they are causal, begin first
+  let first_n = ((params.n - 1) / TILE_N - group.x) * TILE_N; // the last queries begin first: causal queries at the end see most keys
   let lane = index % LANES;
   let lanes_n = first_n + index / LANES * ROWS; // the first of its group's queries
   let lane_n = lanes_n + lane % ROWS; // the one whose dA this lane makes
   let q_at = q_base(head);
   let gradient_at = gradient_base(head);
 
-  // The keys that some query of the workgroup sees, and among them those that every one sees, with scores that nothing changes.
+  // With nothing but the band to change scores, the keys that every query sees take the short way.
   let band = band_of(head, first_n, TILE_N);
   let is_plain = params.mask_kind == 0 && params.softcap == 0.0 && head.slope == 0.0 && !DROPOUT;
   var k_row = k_base(head) + band.begin * params.k_m;

@@ -5,10 +5,9 @@ enable subgroups;
 //   rows [B,H,N] of lse, delta, keys that exist, ALiBi's slope: from flash_backward_delta
 //   dq  [B,H,N,D]
 //
-// An invocation holds ROWS queries, their rows of gradient and of dq. Four neighbours, a quad, take four keys a step: each loads one with its
-// value, and gets the other three by quad swaps; the x-th key that a lane meets is first_m + (lane ^ x). For each step: q kᵀ and dO vᵀ, from them
-// dA, and its products with the keys. Indices of hot arrays are literals, because compilers for the CPU keep only such arrays fast; loads are in
-// loops, as flash_forward_row says.
+// An invocation holds ROWS queries, their rows of gradient and of dq. Four neighbours, a quad, take four keys a step: each invocation loads one key with
+// its value, and gets the other three by quad swaps. The x-th key of an invocation's step is first_m + (lane ^ x). A step makes q kᵀ and dO vᵀ, from
+// them dA, and adds dA · k to dq. Loops over hot arrays are written out, and loads are in plain loops: flash_forward_row says why.
 // Its twin on the CPU is src/reference/attention_backward.ts, its test test/kernels/flash_backward.test.ts.
 // Source: T. Dao, FlashAttention-2, arXiv 2307.08691, algorithm 2.
 // Parts: backward, grid, backward_head, head, band, dropout, vec4, quad_step, row_gradient, dot.
@@ -74,7 +73,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
     return;
   }
   let head = head_at(group.y);
-  let first_n = ((params.n - 1) / TILE_N - group.x) * TILE_N; // the last queries, which see most where they are causal, begin first
+  let first_n = ((params.n - 1) / TILE_N - group.x) * TILE_N; // the last queries begin first: causal queries at the end see most keys
   let lane_n = first_n + index * ROWS; // the first of this invocation's queries
   let lane = index % 4;
   let q_at = q_base(head);
@@ -100,9 +99,9 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
     }
   }
 
-  var all_finite = true; // no step so far had its keys taken for zeros
+  var all_finite = true; // no step so far was taken as zeros. Where one was, the second loop adds the step, key by key
   for (var first_m = begin; first_m < band.end; first_m += 4) {
-    let m = min(first_m + lane, last); // a key that does not exist is not loaded: its place is taken by one that does, with weight 0
+    let m = min(first_m + lane, last); // in place of a key that does not exist the last one is loaded, with weight 0
     let key_row = (k_at + m * params.k_m) / UNIT;
     var key: Vector;
     var not_finite_bits = 0u;
@@ -132,7 +131,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
       }
       s = gradients_of_rows;
     }
-    // Infinity times a weight of 0 is not 0: where a key is not finite, the step counts as zeros here, and is added at the end.
+    // Infinity times a weight of 0 is not 0. Where a key is not finite, the first loop takes the step as zeros.
     // A loop without a turn costs a device on the CPU less than an if, whose body it runs masked.
     if (SKIP_ZEROS) {
       let is_finite = quad_or(not_finite_bits) == 0;

@@ -4,7 +4,7 @@
 //   sinks [H]    rows [B,H,N] of lse, delta, keys that exist, ALiBi's slope: from flash_backward_delta
 //   dsinks [H]
 //
-// A workgroup computes one head: each invocation every SIZE-th row, then the sums of all by halves, always in the same order.
+// A workgroup computes one head. Each invocation sums every SIZE-th row. The invocations' sums are added by halves, always in the same order.
 // Its twin on the CPU is src/reference/attention_backward.ts, its test test/kernels/flash_backward_options.test.ts.
 // Parts: excluded, grid.
 

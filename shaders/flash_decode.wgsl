@@ -1,16 +1,16 @@
 // enable
-// flash_decode: what flash_forward computes, for few queries and many keys: the keys are split over workgroups, and a key head's query heads share them.
+// flash_decode: what flash_forward computes, for few queries and many keys. The keys are split over workgroups, and query heads share them.
 //
 //   q   [B,H,N,D]    k [B,Hk,M,D]    v [B,Hk,M,Dv]    mask broadcast to [B,H,N,M]    key_lengths [B]    heads: slopes, sinks, or both
 //   out [B,H,N,Dv]   lse [B,H,N];   with more than one split their parts: out [splits,B,H,N,Dv] unnormalised, lse [splits,2,B,H,N]: maxima, sums
 //
-// A row is one query of one of the H / Hk heads that read a key head. A workgroup computes ROWS rows over one split of the keys: each key and value is
-// loaded once for all of them. LANES neighbours, a slot, take four keys a step, and share their elements between them: of each 4 · LANES elements
-// an invocation has 4. Their parts of the dot products are summed in workgroup memory (LANES = 1: there is nothing to sum, and no barrier in the loop).
-// Every slot has a maximum, a sum and an out for each row. At the end the workgroup adds up its slots, and flash_merge the splits.
+// A row is one query of one of the H / Hk heads that read a key head. A workgroup computes ROWS rows over one split of the keys. Each key and value is
+// loaded once for all rows. LANES neighbours, a slot, take KEYS keys a step and split the elements: of each 4 · LANES elements an invocation has 4.
+// The parts of the dot products are summed in workgroup memory. With LANES = 1 there is nothing to sum, and no barrier in the loop.
+// Every slot has a maximum, a sum and an out for each row. At the end the workgroup adds up its slots, and flash_merge adds up the splits.
 // Sinks are counted here when there is one split, else in flash_merge.
-// Indices of private arrays are literals where it counts: see flash_forward_row. The loop over the keys has no branch that is not decided by a const:
-// SwiftShader computes both sides of one, and its compiler takes memory without end over tens of them (Chrome 143, 24 Nov 2026).
+// Loops over private arrays are written out where they cost: flash_forward_row says why. The loop over the keys has no branch that a const does not
+// decide: SwiftShader computes both sides of a branch, and its compiler takes memory without end over tens of branches (Chrome 143, 24 Nov 2026).
 // Its twin on the CPU is src/reference/attention.ts, its test test/kernels/flash_decode.test.ts.
 // Source: T. Dao, D. Haziza, F. Massa, G. Sizov, Flash-Decoding for long-context inference, 2023.
 // Parts: forward_bindings, grid, forward_head, head, band, excluded, dropout, dot, softcap, mask, ratio, vec4, row_end.
@@ -33,7 +33,7 @@ const DV_TAIL: bool = true; // the same of v and out
 const MASK: u32 = 1; // 0: none, 1: boolean, 2: f32 added, 3: f16 added
 const SOFTCAP: bool = true; // these three may be true where there is none, at a cost
 const ALIBI: bool = true;
-const BAND: bool = true; // some rows see other keys than others, or slots share a step that may go beyond the last key
+const BAND: bool = true; // rows see different keys, or the last step of a slot may go beyond the last key
 const SHARED_STEP: bool = LANES > 1 || KEYS > 1; // an invocation may have keys past the last one in its last step
 const PLAIN: bool = MASK == 0 && !BAND; // every query sees every key of every step
 const SLOTS: u32 = SIZE / LANES;
@@ -64,12 +64,12 @@ struct RowPosition {
   slope: f32, // ALiBi's
 }
 
-/// The vec-th four elements of a row that begins at `row`, in UNITs; past its end the last ones again, which meet a 0 in q, or go to elements of out that
-/// nobody stores.
+/// The vec-th four elements of a row that begins at `row`, in UNITs. Past the row's end the last elements stand in for the missing ones: the products
+/// with a missing element are 0, and out's are not stored.
 fn load_q(row: u32, vec: u32) -> vec4f { let e = row + elements(vec, params.d); return vec4f(f32(q[e.x]), f32(q[e.y]), f32(q[e.z]), f32(q[e.w])); }
 fn store_out(row: u32, vec: u32, value: vec4f) { for (var c = 0u; c < 4; c++) { if (4 * vec + c < params.dv) { out[row + 4 * vec + c] = O(value[c]); } } }
 
-/// The number of a vec4 in a row of whole ones; past its end, where it has one before its blocks', the last one.
+/// The number of a vec4 in a row of whole vec4, at most the last. Without a tail every vec4 of a block exists.
 fn inside(vec: u32, size: u32, has_tail: bool) -> u32 {
   return select(vec, min(vec, size / 4 - 1), has_tail);
 }
@@ -128,7 +128,7 @@ struct Row {
   kept_bits: vec4u, // all bits where the key is not excluded
 }
 
-/// max, which is dozens of instructions to SwiftShader for the sake of NaN.
+/// max without its rules for NaN, which cost SwiftShader dozens of instructions.
 fn larger(a: f32, b: f32) -> f32 {
   return select(a, b, b > a);
 }
@@ -158,7 +158,7 @@ fn scaled(dot: f32) -> f32 {
   return s;
 }
 
-/// The score of a row against key m; what it does not see is LOWEST.
+/// The score of a row against key m, LOWEST where the row does not see the key.
 fn score(dot: f32, at: RowPosition, m: u32, end: u32) -> f32 {
   var s = scaled(dot);
   if (ALIBI) {
@@ -199,7 +199,7 @@ fn dropped(weights: vec4f, at: RowPosition, first_m: u32) -> vec4f {
   return weights * dropout_factors(select(words, vec4u(words[first_m % 4]), KEYS == 1));
 }
 
-/// A value; zeros where it is excluded: what lies there does not matter.
+/// A value, zeros where its key is excluded. An excluded value may be anything.
 fn kept(value: vec4f, bits: u32) -> vec4f {
   var result = value;
   if (!PLAIN) {
@@ -232,7 +232,7 @@ fn add_weighted_values(sums: ptr<function, Sums>, rows: ptr<function, Rows>, at:
   for (var block = 0u; block < DV_BLOCKS; block++) { value_block(sums, rows, block, at, lane); } //! unroll
 }
 
-/// Where in a step the keys of a slot begin. With LANES > 1 specialize makes it 0: all invocations meet at barriers in every step then.
+/// Where in a step the keys of a slot begin. With LANES > 1 it is 0 by another line: all invocations go through the barriers of every step.
 fn lead(slot: u32) -> u32 { return KEYS * slot; }
 /// The dot products of a slot's keys. With LANES > 1 specialize makes it sum_over_lanes: WGSL wants no barrier in a loop that invocations leave one by one.
 fn sum_lanes(dots: Dots, index: u32) -> Dots { return dots; }
@@ -270,7 +270,7 @@ fn group_rows() -> u32 {
   return params.heads / params.key_heads * params.n;
 }
 
-/// The i-th of the rows that share a key head; past the last one it again, which nobody stores. @param first of the heads
+/// The i-th of the rows that share a key head. A row past the last one is the last one, and is not stored. @param first of the heads
 fn position_of(first: Head, i: u32) -> RowPosition {
   let row = min(i, group_rows() - 1);
   let n = row % params.n;
@@ -288,7 +288,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
   let first = head_of(pair / params.key_heads, pair % params.key_heads * (params.heads / params.key_heads)); // of the heads that read the key head
   let first_row = group.y % params.row_blocks * ROWS;
   let slot = index / LANES;
-  var lane = 0u; // among those of the slot
+  var lane = 0u; // within the slot
   if (LANES > 1) {
     lane = index % LANES;
   }

@@ -66,7 +66,7 @@ fn main(
     return;
   }
   let head = head_at(group.y);
-  let first_n = ((params.n - 1) / TILE_N - group.x) * TILE_N; // the last queries, which see most where they are causal, begin first
+  let first_n = ((params.n - 1) / TILE_N - group.x) * TILE_N; // the last queries begin first: causal queries at the end see most keys
   let band = band_of(head, first_n, TILE_N);
   let v_at = v_base(head);
 

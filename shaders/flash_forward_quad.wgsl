@@ -4,11 +4,13 @@ enable subgroups;
 //   q   [B,H,N,D]    k [B,Hk,M,D]    v [B,Hk,M,Dv]    mask broadcast to [B,H,N,M]    key_lengths [B]    heads: slopes, sinks, or both
 //   out [B,H,N,Dv]   lse [B,H,N]
 //
-// LANES neighbours, one quad or several, share ROWS queries of one head and split the head's elements between them: of each 4 · LANES a lane
-// holds 4, in registers, of q and of out (unnormalised until the end). A step takes one key: each lane's part of the dot products; swaps that
-// sum them so that each lane has the score of one row, row lane % ROWS, whose maximum and sum it keeps; broadcasts of the weights to the quad;
-// weights · v for the lane's elements. Keys that every query sees, with scores that nothing changes, run in a loop without code for masks.
-// Nothing depends on how wide a subgroup is. Compilers for GPUs keep all of it in registers where no loop takes two keys at once.
+// LANES neighbours, one quad or several, share ROWS queries of one head. They split the head's elements: of each 4 · LANES elements a lane holds 4, in
+// registers, of q and of out. out stays unnormalised until the end. A step takes one key:
+//   1. Each lane makes its part of the dot products with all rows.
+//   2. Quad swaps sum the parts. Each lane then has the score of one row, row lane % ROWS, and keeps the maximum and the sum of this row.
+//   3. Broadcasts give the weights of all rows to every lane of the quad, and each lane adds weights · v for its elements.
+// Keys that every query sees, with scores that nothing changes, run in a loop without code for masks.
+// Nothing depends on how wide a subgroup is. Compilers for GPUs keep all of this in registers where no loop takes two keys at once.
 // Its twin on the CPU is src/reference/attention.ts, its test test/kernels/flash_forward.test.ts.
 // Source: T. Dao, FlashAttention-2, arXiv 2307.08691, algorithm 1.
 // Parts: forward_bindings, grid_quad, forward_head, head, band, excluded, dot, scale, mask, dropout, quad, row_end.
@@ -22,14 +24,15 @@ const D: u32 = 64; // head size of q and k
 const DV: u32 = 64; // head size of v and out
 const SKIP_ZEROS: bool = true; // a weight of 0 skips its value: for problems that exclude elements, so that what lies there does not matter
 const D_VECS: u32 = (D + 4 * LANES - 1) / (4 * LANES); // vec4 of a row of q that a lane holds
-const DV_VECS: u32 = (DV + 4 * LANES - 1) / (4 * LANES); // the same of out
+const DV_VECS: u32 = (DV + 4 * LANES - 1) / (4 * LANES); // vec4 of a row of out that a lane holds
 const TILE_N: u32 = (SIZE / LANES) * ROWS; // queries a workgroup
 const HEAVY: f32 = 256.0; // a weight above this makes its row's maximum follow: up to here sums lose nothing, and steps that rescale are few
 const STEEPEST: f32 = 80.0; // a weight's exponent until then: its reciprocal is a normal f32
 
 @group(0) @binding(6) var<storage, read_write> out: array<Q_UNIT>;
 
-/// The vec-th four elements of a row. Past the row's end its last ones again, which meet a 0 in q, or go to elements of out that nobody stores.
+/// The vec-th four elements of a row. Past the row's end the last elements stand in for the missing ones: the products with a missing element are 0,
+/// and out's are not stored.
 fn load_q(row: u32, vec: u32) -> vec4f { let e = row + elements(vec, D); return vec4f(f32(q[e.x]), f32(q[e.y]), f32(q[e.z]), f32(q[e.w])); }
 fn load_k(row: u32, vec: u32) -> vec4f { let e = row + elements(vec, D); return vec4f(f32(k[e.x]), f32(k[e.y]), f32(k[e.z]), f32(k[e.w])); }
 fn load_v(row: u32, vec: u32) -> vec4f { let e = row + elements(vec, DV); return vec4f(f32(v[e.x]), f32(v[e.y]), f32(v[e.z]), f32(v[e.w])); }
@@ -50,7 +53,7 @@ fn load_query(row: u32, vec: u32) -> vec4f {
   return select(vec4f(), load_q(row, vec) * scale_before(), 4 * vec + vec4u(0, 1, 2, 3) < vec4u(D));
 }
 
-/// The score of query n against a key m that exists; what it does not see is LOWEST.
+/// The score of query n against key m, which exists. LOWEST where the query does not see the key.
 fn score(dot: f32, head: Head, n: u32, m: u32) -> f32 {
   let position = i32(n) + head.offset;
   if (n >= params.n || i32(m) > position + params.right || i32(m) < position - params.left) {
@@ -130,7 +133,7 @@ fn add_value(sums: ptr<function, array<vec4f, ROWS * DV_VECS>>, weights: vec4f, 
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts: vec3u, @builtin(local_invocation_index) index: u32) {
   let group = grid_position(workgroup, counts);
   let head = head_at(group.y);
-  let first_n = ((params.n - 1) / TILE_N - group.x) * TILE_N; // the last queries, which see most where they are causal, begin first
+  let first_n = ((params.n - 1) / TILE_N - group.x) * TILE_N; // the last queries begin first: causal queries at the end see most keys
   let lane = index % LANES;
   let lanes_n = first_n + index / LANES * ROWS; // the first of its group's queries
   let lane_n = lanes_n + lane % ROWS; // the one whose maximum and sum this lane keeps
@@ -138,7 +141,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
   let k_at = k_base(head);
   let v_at = v_base(head);
 
-  // The keys that some query of the workgroup sees, and among them those that every one sees, with scores that nothing changes.
+  // With nothing but the band to change scores, the keys that every query sees take the short way.
   let band = band_of(head, first_n, TILE_N);
   let is_plain = params.mask_kind == 0 && params.softcap == 0.0 && params.has_alibi == 0;
   let whole_end = select(band.whole_begin, band.whole_end, is_plain);

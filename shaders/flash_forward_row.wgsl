@@ -4,15 +4,15 @@ enable subgroups;
 //   q   [B,H,N,D]    k [B,Hk,M,D]    v [B,Hk,M,Dv]    mask broadcast to [B,H,N,M]    key_lengths [B]    heads: slopes, sinks, or both
 //   out [B,H,N,Dv]   lse [B,H,N]
 //
-// An invocation holds ROWS queries and their rows of out (unnormalised until the end). Four neighbours, a quad, take four keys a step: each
-// loads one, and gets the other three by quad swaps, so that a loaded element feeds 4 · ROWS products. The x-th key that a lane meets is
+// An invocation holds ROWS queries and their rows of out, unnormalised until the end. Four neighbours, a quad, take four keys a step: each invocation
+// loads one key, and gets the other three by quad swaps. So a loaded element feeds 4 · ROWS products. The x-th key of an invocation's step is
 // first_m + (lane ^ x): softmax and weights · v need no common order. Nothing depends on how wide a subgroup is.
-// Compilers for the CPU keep an array fast where its indices are literals, and slow where they are variables: hence blocks of 16 elements,
-// and loops that are written out. SwiftShader, Chrome 143, 24 Nov 2026: 22 to 30 times as many products a second as with loops.
-// Each vec4 of the four keys meets all rows before the next one is swapped: than block by block it takes lavapipe with 8 lanes 8% less time, and
-// SwiftShader 3% (27 Nov 2026).
-// A step's loads are in loops all the same, through arrays that stay in memory: each line that loads is dozens of branches to such a compiler. Lines
-// took SwiftShader up to three times as long to compile, and ran no faster from D 64 on, 3 to 14% faster below (27 Nov 2026).
+// Compilers for the CPU keep an array in registers where literals index it, and in memory where a variable does. Hence the loops that are written out:
+// SwiftShader makes 22 to 30 times as many products a second as with plain loops (Chrome 143, 24 Nov 2026).
+// All rows take in a vec4 of the four keys before the next vec4 is swapped. Block by block, lavapipe with 8 lanes takes 8% more time, and SwiftShader 3%
+// (27 Nov 2026).
+// The loads of a step are in plain loops, through arrays that stay in memory: written out, each load is dozens of branches to such a compiler. SwiftShader
+// then took up to three times as long to compile, and ran no faster from D 64 on, 3 to 14% faster below (27 Nov 2026).
 // Its twin on the CPU is src/reference/attention.ts, its test test/kernels/flash_forward.test.ts.
 // Source: T. Dao, FlashAttention-2, arXiv 2307.08691, algorithm 1.
 // Parts: forward_bindings, grid, forward_head, head, band, excluded, dropout, softcap, mask4, vec4, quad_step, ratio, row_end, dot.
@@ -22,7 +22,7 @@ alias K = f32; // storage of k and v
 alias Scores = vec4f; // what softcapped takes at once
 const VEC4: bool = false; // offsets, strides, D and Dv are multiples of 4: other Q_UNIT, K_UNIT, load_q, load_k, load_v, store_out
 const ROWS: u32 = 8; // queries an invocation: 1, 2, 4 or 8
-const SCORE_MOD: bool = MASK > 0 || SOFTCAP || ALIBI; // constants, because a device on the CPU runs branches that nobody takes
+const SCORE_MOD: bool = MASK > 0 || SOFTCAP || ALIBI; // a constant: a device on the CPU runs both sides of a branch
 const TILE_N: u32 = SIZE * ROWS; // queries a workgroup
 
 alias Queries = array<vec4f, ROWS * WIDTH>; // [ROWS][WIDTH]
@@ -49,8 +49,8 @@ fn row_scores(dots: vec4f, slope: f32, position: i32, mask_row: u32, m: vec4u) -
   return s;
 }
 
-/// The vec-th four elements of a row that begins at `row`, in UNITs; past its end the last one again, which meets a 0 in q, or goes to an element of
-/// out that nobody stores.
+/// The vec-th four elements of a row that begins at `row`, in UNITs. Past the row's end the last element stands in for the missing ones: the products
+/// with a missing element are 0, and out's are not stored.
 fn load_q(row: u32, vec: u32) -> vec4f { let e = row + elements(vec, params.d); return vec4f(f32(q[e.x]), f32(q[e.y]), f32(q[e.z]), f32(q[e.w])); }
 fn store_out(row: u32, vec: u32, value: vec4f) { for (var c = 0u; c < 4; c++) { if (4 * vec + c < params.dv) { out[row + 4 * vec + c] = Q(value[c]); } } }
 
@@ -76,7 +76,7 @@ fn weights_of(s: vec4f, largest: f32) -> vec4f {
   return select(exp(s - largest), vec4f(), s <= vec4f(EXCLUDED));
 }
 
-/// max, which is dozens of instructions to SwiftShader for the sake of NaN.
+/// max without its rules for NaN, which cost SwiftShader dozens of instructions.
 fn larger(a: f32, b: f32) -> f32 {
   return select(a, b, b > a);
 }
@@ -146,7 +146,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
     return;
   }
   let head = head_at(group.y);
-  let first_n = ((params.n - 1) / TILE_N - group.x) * TILE_N; // the last queries, which see most where they are causal, begin first
+  let first_n = ((params.n - 1) / TILE_N - group.x) * TILE_N; // the last queries begin first: causal queries at the end see most keys
   let lane_n = first_n + index * ROWS; // the first of this invocation's queries
   let lane = index % 4;
   let q_at = q_base(head); // before the loops: SwiftShader moves nothing out of them
@@ -173,11 +173,11 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
   for (var i = 0u; i < ROWS; i++) {
     rows[i].largest = LOWEST;
   }
-  var all_finite = true; // no value so far was infinite or NaN: else the loop below adds the steps again, one by one
+  var all_finite = true; // no value so far was infinite or NaN. Where one was, the second loop adds its steps, key by key
 
   for (var first_m = begin; first_m < band.end; first_m += 4) {
     let shuffled = shuffled_from(first_m, lane); // keys, this lane's first
-    let keys = min(shuffled, vec4u(last)); // one that does not exist is not loaded: its place is taken by one that does, with weight 0
+    let keys = min(shuffled, vec4u(last)); // in place of a key that does not exist the last one is loaded, with weight 0
     var s = Dots();
     let key_row = (k_at + keys.x * params.k_m) / UNIT;
     var key: Key;
@@ -209,7 +209,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
         not_finite_bits = not_finite_bits | not_finite(loaded_value);
       }
     }
-    // Infinity times a weight of 0 is not 0: where a value is not finite, all four count as zeros here, and are added at the end.
+    // Infinity times a weight of 0 is not 0. Where one of the four values is not finite, the first loop takes all four as zeros.
     let is_finite = !SKIP_ZEROS || quad_or(not_finite_bits) == 0;
     all_finite = all_finite & is_finite;
     add_weighted_values(&sums, &kept, &value, is_finite);

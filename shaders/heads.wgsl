@@ -4,7 +4,7 @@
 //   alibi_slopes [H]     sinks [H]
 //   heads        [H,2]: slope, sink
 //
-// An invocation copies one head's, and those as many further on as there are invocations. A copy needs no twin on the CPU; its test is test/kernels/heads.test.ts.
+// An invocation copies the numbers of one head, then of every head as many further on as there are invocations. A copy needs no twin on the CPU; its test is test/kernels/heads.test.ts.
 
 struct Params {
   heads: u32, // H

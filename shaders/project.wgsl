@@ -120,7 +120,7 @@ fn main(
   }
 
   var finished = sums; // a copy: an array that is indexed with a variable anywhere stays in memory everywhere
-  for (var i = 0u; i < ROWS * COLS * 4; i++) { // a loop, so that what it does is compiled once
+  for (var i = 0u; i < ROWS * COLS * 4; i++) { // a loop: its body is compiled once
     let n = first_n + 4 * (i / (4 * COLS) * SIZE_Y + local.y) + i % 4;
     let o = first_o + 4 * (i / 4 % COLS * SIZE_X + local.x);
     store(n, o, finished[i / 4][i % 4]);

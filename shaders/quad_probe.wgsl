@@ -1,7 +1,7 @@
 enable subgroups;
 // quad_probe: do quads and subgroups follow local_invocation_index? WGSL does not promise it, and flash_forward_quad needs it.
 //
-//   out [1]: the number of invocations whose neighbours are not those with the same index / 4, or, as far as subgroups reach, index / 16
+//   out [1]: the number of invocations that share a quad with another index / 4, or within a subgroup's reach with another index / 16
 //
 // Each invocation compares the indices that it gets from its neighbours with what they would be. src/tiles/facts.ts runs it once a device.
 // What it finds is the device's alone: it has no twin on the CPU; its test is test/kernels/quad_probe.test.ts.

@@ -6,7 +6,7 @@
 //
 // A workgroup computes TILES tiles of TILE_N rows × TILE_M keys; rows are the queries of tile_heads heads that read one key head, head by head. In each
 // tile it walks over D in steps of TILE_D that it keeps in workgroup memory, transposed; an invocation holds 4·ROWS × 4·COLS sums in registers, so
-// that a loaded value feeds 4 to 16 of them. For few rows DIRECT leaves the keys in their buffer: no other invocation loads them.
+// that a loaded value feeds 4 to 16 of them. With DIRECT, for few rows, keys stay in their buffer: no other invocation loads them.
 // Source: A. Vaswani et al., Attention Is All You Need, arXiv 1706.03762, section 3.2.1.
 // Parts: forward, grid, forward_head, head, band, row_scores, block, blocks, tile_heads.
 
@@ -41,7 +41,7 @@ fn load_q(base: u32, row: u32, d: u32) -> f32 {
   return select(0.0, f32(element) * params.scale_before, d < params.d);
 }
 
-/// Where the rows of 4 keys from m on begin; past the last key it is the last one again.
+/// Where the rows of 4 keys from m on begin. Past the last key the last key stands in.
 fn key_rows(base: u32, m: u32, length: u32) -> vec4u {
   return vec4u(base) + min(vec4u(m) + vec4u(0, 1, 2, 3), vec4u(length - 1)) * params.k_m;
 }
@@ -127,7 +127,7 @@ fn main(
     }
 
     var finished = sums; // a copy: an array that is indexed with a variable anywhere stays in memory everywhere
-    for (var i = 0u; i < ROWS * COLS * 4; i++) { // a loop, so that what it does is compiled once
+    for (var i = 0u; i < ROWS * COLS * 4; i++) { // a loop: its body is compiled once
       let row = first_row + 4 * (i / (4 * COLS) * SIZE_Y + local.y) + i % 4;
       let m = first_m + 4 * (i / 4 % COLS * SIZE_X + local.x);
       let query = query_of(row);

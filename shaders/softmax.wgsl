@@ -31,7 +31,7 @@ struct Params {
 fn load(base: u32, m: u32, length: u32) -> vec4f {
   let elements = vec4u(m, m + LANES, m + 2 * LANES, m + 3 * LANES);
   let is_there = elements < vec4u(length);
-  let i = base + select(vec4u(m), elements, is_there); // its own element in place of one that is not there: no other lane writes it
+  let i = base + select(vec4u(m), elements, is_there); // where an element is not there, the lane's first one: no other lane writes it
   return select(vec4f(LOWEST), vec4f(scores[i.x], scores[i.y], scores[i.z], scores[i.w]), is_there);
 }
 

@@ -1,8 +1,8 @@
 // band_of_keys: the queries that see keys by their position.
 // Parts: head, band.
 
-/// Which queries see `count` keys from first_m on: queries begin to end see some of them, queries whole_begin to whole_end each of them. No query sees
-/// a key that does not exist.
+/// Which queries see `count` keys from first_m on. Queries begin to end see some of the keys, queries whole_begin to whole_end see each of them. No query
+/// sees a key that does not exist.
 fn band_of_keys(head: Head, first_m: u32, count: u32) -> Band {
   let first = i32(first_m) - head.offset;
   let last = i32(min(first_m + count, head.length)) - 1 - head.offset;

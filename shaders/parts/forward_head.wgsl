@@ -18,7 +18,7 @@ fn head_at(index: u32) -> Head {
   return head_of(index / params.heads, index % params.heads);
 }
 
-/// The i-th head from `first` on, of those that read the same key head.
+/// The i-th head from `first` on. Both read the same key head.
 fn sibling(first: Head, i: u32) -> Head {
   return Head(first.index + i, first.b, first.h + i, first.key_head, first.length, first.offset, alibi_slope(first.h + i));
 }

@@ -1,4 +1,4 @@
-// grid: which part of a grid a workgroup works on.
+// grid: the position of a workgroup in a folded grid.
 
 /// A workgroup's position in a grid of params.grid_x × grid_y × grid_z. What is beyond params.grid_z has no work.
 fn grid_position(workgroup: vec3u, counts: vec3u) -> vec3u {

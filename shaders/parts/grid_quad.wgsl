@@ -1,4 +1,4 @@
-// grid_quad: the same as grid, without an early end of a workgroup.
+// grid_quad: the position of a workgroup in a folded grid, for kernels without an early return.
 
 /// A workgroup's position in a grid of params.grid_x × grid_y × grid_z. One beyond the end gets a position past the end of a row, where nothing is stored:
 /// a return would take compilers for Apple's GPUs 24 registers more in the loop (Mesa 26.1, 30 Nov 2026).

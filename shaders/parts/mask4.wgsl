@@ -1,4 +1,4 @@
-// mask4: the same for four scores, with the kind of the mask as a constant.
+// mask4: four scores with the mask's elements. The kind of the mask is a constant.
 // Parts: excluded.
 
 const MASK: u32 = 1; // 0: none, 1: boolean, 2: f32 added, 3: f16 added

@@ -1,7 +1,7 @@
-// mask_visible: the same as mask, for kernels that also come by keys that a query does not see.
+// mask_visible: a score with the mask's element, for kernels whose tiles have keys that a query does not see.
 // Parts: mask, excluded.
 
-/// A score with the mask's element, which is not loaded where the query does not see the key.
+/// The mask's element is loaded only where the query sees the key.
 fn masked_if_visible(s: f32, is_visible: bool, index: u32) -> f32 {
   if (!is_visible) {
     return LOWEST;

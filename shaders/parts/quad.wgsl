@@ -1,4 +1,4 @@
-// quad: lanes that share rows: 4, 8 or 16 of them.
+// quad: 4, 8 or 16 lanes that share rows.
 
 const WIDTH: u32 = 0; // of a subgroup; 0: the compiler chooses. Above 0 @subgroup_size(WIDTH) stands before main
 const SIZE: u32 = 64; // invocations a workgroup
@@ -6,7 +6,7 @@ const LANES: u32 = 4; // invocations that share rows: 4, 8 or 16, in one subgrou
 const ARE_HALVES: bool = f32(Q(2049.0)) != 2049.0 && f32(K(2049.0)) != 2049.0; // whether both types are f16, which rounds 2049 to 2048
 const_assert SIZE % LANES == 0 && (LANES == 4 || LANES == 8 || LANES == 16) && 4 % ROWS == 0;
 
-/// params.scale_before, as a constant where it is 1: with two f16, whose products are far from overflow. Compilers then keep the f16 as they are.
+/// params.scale_before, which is 1 with two f16: their products are far from overflow. A constant 1 lets compilers keep the f16 as they are.
 fn scale_before() -> f32 {
   return select(params.scale_before, 1.0, ARE_HALVES);
 }

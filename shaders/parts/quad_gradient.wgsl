@@ -2,10 +2,10 @@
 // Parts: excluded, head, softcap_gradient, mask_visible.
 
 const D_VECS: u32 = 4; // vec4 of a row of q and k that a lane holds; 4 · LANES · D_VECS ≥ D
-const DV_VECS: u32 = 4; // the same of v and gradient
+const DV_VECS: u32 = 4; // vec4 of a row of v and gradient that a lane holds
 const SKIP_ZEROS: bool = true; // a weight of 0 skips its value: for problems that exclude elements, so that what lies there does not matter
 
-/// Four elements of a row from d on; past the row's end its last ones again, which meet a 0 in what an invocation holds, or are never stored.
+/// Four elements of a row from d on. Past the row's end the last elements stand in for the missing ones: what an invocation holds is 0 there.
 fn load_q(row: u32, d: u32) -> vec4f { let e = row + min(vec4u(d, d + 1, d + 2, d + 3), vec4u(params.d - 1)); return vec4f(f32(q[e.x]), f32(q[e.y]), f32(q[e.z]), f32(q[e.w])); }
 fn load_k(row: u32, d: u32) -> vec4f { let e = row + min(vec4u(d, d + 1, d + 2, d + 3), vec4u(params.d - 1)); return vec4f(f32(k[e.x]), f32(k[e.y]), f32(k[e.z]), f32(k[e.w])); }
 fn load_v(row: u32, d: u32) -> vec4f { let e = row + min(vec4u(d, d + 1, d + 2, d + 3), vec4u(params.dv - 1)); return vec4f(f32(v[e.x]), f32(v[e.y]), f32(v[e.z]), f32(v[e.w])); }

@@ -4,9 +4,9 @@
 const SIZE: u32 = 8; // invocations a workgroup
 const_assert SIZE % 4 == 0;
 const D_BLOCKS: u32 = 4; // blocks of 16 elements of q and k: 1, 2, 4, 8 or 16; 16 · D_BLOCKS ≥ D
-const DV_BLOCKS: u32 = 4; // the same of v and out
+const DV_BLOCKS: u32 = 4; // blocks of 16 elements of v and out
 const D_TAIL: bool = true; // false where D = 16 · D_BLOCKS: a loop over a row's vec4 then knows how many there are
-const DV_TAIL: bool = true; // the same of Dv
+const DV_TAIL: bool = true; // false where Dv = 16 · DV_BLOCKS
 const SOFTCAP: bool = true; // these two may be true where there is none, at a cost
 const ALIBI: bool = true;
 const SKIP_ZEROS: bool = true; // for problems that exclude elements: bands are compared, and a weight of 0 skips its value, whatever lies there
@@ -65,7 +65,7 @@ fn not_finite(value: vec4f) -> u32 {
   return u32(any((bitcast<vec4u>(value) & vec4u(0x7f800000)) == vec4u(0x7f800000)));
 }
 
-/// The bits of all four lanes, in each of them.
+/// The bits of all four lanes, by or.
 fn quad_or(bits: u32) -> u32 {
   let two = bits | quadSwapX(bits);
   return two | quadSwapY(two);

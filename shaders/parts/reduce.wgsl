@@ -21,7 +21,7 @@ fn max_of_lanes(value: f32, first: u32, lane: u32) -> f32 {
   return partial[first];
 }
 
-/// Always in the same order: by halves.
+/// The order of the sum is always the same: by halves.
 fn sum_of_lanes(value: f32, first: u32, lane: u32) -> f32 {
   workgroupBarrier();
   partial[first + lane] = value;

@@ -8,12 +8,12 @@ alias Vector = array<vec4f, WIDTH>;
 alias ValueVector = array<vec4f, V_WIDTH>;
 alias Rows = array<vec4f, ROWS>; // numbers of the rows for four others
 
-/// The vec-th four elements of a row that begins at `row`, in UNITs; past its end the last one again, which meets a 0 in what an invocation holds, or is
-/// never stored.
+/// The vec-th four elements of a row that begins at `row`, in UNITs. Past the row's end the last element stands in for the missing ones: what an
+/// invocation holds is 0 there.
 fn load_q(row: u32, vec: u32) -> vec4f { let e = row + elements(vec, params.d); return vec4f(f32(q[e.x]), f32(q[e.y]), f32(q[e.z]), f32(q[e.w])); }
 fn load_gradient(row: u32, vec: u32) -> vec4f { let e = row + elements(vec, params.dv); return vec4f(f32(gradient[e.x]), f32(gradient[e.y]), f32(gradient[e.z]), f32(gradient[e.w])); }
 
-/// Adds the products of the rows with four others, of which the lane has one: q kᵀ.
+/// Adds q kᵀ of the rows and the four others of a step, of which the lane has one.
 fn add_scores(sums: ptr<function, Rows>, tile: ptr<function, Tile>, vector: ptr<function, Vector>) {
   for (var vec = 0u; vec < WIDTH; vec++) { add_scores_vec(sums, tile, shuffle((*vector)[vec]), vec); } //! unroll
 }
@@ -22,7 +22,7 @@ fn add_scores_vec(sums: ptr<function, Rows>, tile: ptr<function, Tile>, four: Fo
   for (var r = 0u; r < ROWS; r++) { (*sums)[r] = add_dots((*sums)[r], (*tile)[r * WIDTH + vec], four); } //! unroll
 }
 
-/// The same of dO vᵀ.
+/// Adds dO vᵀ of the rows and the four others.
 fn add_products(sums: ptr<function, Rows>, tile: ptr<function, ValueTile>, vector: ptr<function, ValueVector>) {
   for (var vec = 0u; vec < V_WIDTH; vec++) { add_products_vec(sums, tile, shuffle((*vector)[vec]), vec); } //! unroll
 }

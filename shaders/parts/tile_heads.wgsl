@@ -2,7 +2,7 @@
 
 const GROUPED: bool = false; // a workgroup may have several query heads
 
-/// The query of a row, and its head counted from the workgroup's first. Past the last row the last one again.
+/// The query of a row, and its head counted from the workgroup's first. A row past the last one is the last one.
 fn query_of(row: u32) -> vec2u {
   let known = min(row, params.tile_heads * params.n - 1);
   if (!GROUPED) {
