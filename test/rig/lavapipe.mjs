@@ -2,7 +2,8 @@
  * `npm run test:lavapipe`: the kernels' tests in Node on lavapipe, with subgroups of 4, 8 and 16 lanes and with f16. Arguments: the widths, default all.
  * What is compiled is kept for the next run, for each width apart: lavapipe does not tell them apart.
  */
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { runnerImport } from 'vite';
@@ -19,19 +20,16 @@ const setup = spawnSync('bash', [join(tools, 'setup.sh')], { stdio: ['ignore', '
 if (setup.status !== 0) throw new Error(`The lab could not be set up: exit status ${setup.status}`);
 const { onTarget } = await import(pathToFileURL(join(tools, 'targets.mjs')));
 
+(await runnerImport(join(root, 'test/rig/guard.ts'))).module.endWithCommand();
+let child;
+process.on('exit', () => child?.kill());
+
 let failed = 0;
 for (const width of process.argv.length > 2 ? process.argv.slice(2) : ['4', '8', '16']) {
   console.log(`lavapipe, subgroups of ${width}`);
   const { command, env } = onTarget(`lavapipe-${width}`);
-  const vitest = [
-    join(root, 'node_modules/vitest/vitest.mjs'),
-    'run',
-    '--root',
-    root,
-    '--config',
-    join(root, 'test/rig/vitest.lavapipe.config.ts'),
-  ];
-  const { status } = spawnSync(command[0], [...command.slice(1), ...vitest], {
+  const vitest = ['run', '--root', root, '--config', join(root, 'test/rig/vitest.lavapipe.config.ts')];
+  child = spawn(command[0], [...command.slice(1), join(root, 'node_modules/vitest/vitest.mjs'), ...vitest], {
     env: {
       ...process.env,
       ...env,
@@ -41,6 +39,7 @@ for (const width of process.argv.length > 2 ? process.argv.slice(2) : ['4', '8',
     stdio: 'inherit',
     timeout: 7_200_000, // against a hang: every test has a limit of its own
   });
+  const [status] = await once(child, 'exit');
   if (status !== 0) failed++;
 }
 process.exit(failed > 0 ? 1 : 0);
