@@ -11,9 +11,11 @@ console.log('Kernels');
 console.table(kernels);
 console.log('Parts');
 console.table(parts);
-const { all, repeated } = lines.repeatedLines();
+const { all, repeated, inPassages } = lines.repeatedLines();
+const share = (count) => `${count} (${((100 * count) / all).toFixed(1)}%)`;
+console.log(`${sum(kernels) + sum(parts)} lines, ${sum(parts)} of them in parts`);
 console.log(
-  `${sum(kernels) + sum(parts)} lines, ${sum(parts)} of them in parts; ${repeated} of ${all} lines of 8 characters and more stand in two files (${((100 * repeated) / all).toFixed(1)}%)`,
+  `of ${all} lines of 8 characters and more ${share(repeated)} stand in two files, ${share(inPassages)} in passages of four lines that do`,
 );
 const wrong = lines.wrongLists();
 for (const fault of wrong) console.error(fault);

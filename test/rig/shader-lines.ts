@@ -6,6 +6,7 @@ import { projectRoot } from './find-chrome.ts';
 
 const FOLDER = join(projectRoot, 'shaders');
 const SHORTEST = 8; // characters of a line that counts
+const PASSAGE = 4; // lines of a passage
 
 export interface ShaderFile {
   readonly name: string; // without .wgsl
@@ -65,13 +66,32 @@ export function wrongLists(): string[] {
   return wrong;
 }
 
-/** Lines of at least 8 characters, all and those that stand in two files or more. */
-export function repeatedLines(): { readonly all: number; readonly repeated: number } {
-  const files = [...kernels(), ...parts()].map(({ text }) => text.split('\n').map((line) => line.trim()));
-  const counts = new Map<string, number>();
-  for (const lines of files) for (const line of new Set(lines)) counts.set(line, (counts.get(line) ?? 0) + 1);
-  const long = files.flat().filter((line) => line.length >= SHORTEST);
-  return { all: long.length, repeated: long.filter((line) => counts.get(line)! > 1).length };
+/**
+ * Lines of at least 8 characters: all, those that stand in two files, and those in passages of four such lines that stand in two files.
+ * Single lines are mostly grammar, `workgroupBarrier();`. Passages are what a part could say once.
+ */
+export function repeatedLines(): { readonly all: number; readonly repeated: number; readonly inPassages: number } {
+  const isLong = (line: string) => line.length >= SHORTEST;
+  const files = [...kernels(), ...parts()].map(({ text }) =>
+    text
+      .split('\n')
+      .map((line) => line.trim())
+      .filter(isLong),
+  );
+  const repeated = (height: number) => files.map((lines) => repeatedIn(lines, height, files)).reduce((sum, count) => sum + count);
+  return { all: files.flat().length, repeated: repeated(1), inPassages: repeated(PASSAGE) };
+}
+
+/** How many of a file's lines lie in passages of `height` lines that another file has too. */
+function repeatedIn(lines: readonly string[], height: number, files: readonly (readonly string[])[]): number {
+  const passagesOf = (file: readonly string[]) => file.map((_, at) => file.slice(at, at + height).join('\n'));
+  const others = new Set(files.filter((other) => other !== lines).flatMap(passagesOf));
+  const marked = new Set<number>();
+  for (const [at, passage] of passagesOf(lines).entries()) {
+    if (at + height > lines.length || !others.has(passage)) continue;
+    for (let line = at; line < at + height; line++) marked.add(line);
+  }
+  return marked.size;
 }
 
 export const lineCount = ({ text }: ShaderFile): number => text.split('\n').length - 1;
