@@ -19,6 +19,7 @@ import { checkKeys, normalize, OPTIONS } from './contract/problem.ts';
 import type { DType, GpuTensor, HostTensor } from './contract/tensor.ts';
 import { checkDevice, destroyQuietly, requestDevice } from './gpu/device.ts';
 import { SESSION, Session } from './gpu/session.ts';
+import type { KernelVariants } from './kernels/variants.ts';
 import { attend, type Inputs, planProblem } from './plan/calls.ts';
 import { checkTuning, describeAdapter, tuningClass } from './plan/tuning.ts';
 
@@ -26,7 +27,7 @@ import { checkTuning, describeAdapter, tuningClass } from './plan/tuning.ts';
  * Attention on a device of its own, or on the caller's.
  * @throws AttentionError 'no-webgpu' when there is no WebGPU, adapter or device; 'option'
  */
-export async function createAttention(options: CreateAttentionOptions = {}): Promise<Attention> {
+export async function createAttention(options: CreateAttentionOptions<KernelVariants> = {}): Promise<Attention<KernelVariants>> {
   checkKeys('createAttention', options, ['device', 'powerPreference', 'tuning']);
   const { device, powerPreference, tuning } = options;
   if (powerPreference !== undefined && powerPreference !== 'low-power' && powerPreference !== 'high-performance') {
@@ -49,7 +50,7 @@ export async function createAttention(options: CreateAttentionOptions = {}): Pro
   return new DeviceAttention(used, device === undefined, tuning.fastest);
 }
 
-class DeviceAttention implements Attention {
+class DeviceAttention implements Attention<KernelVariants> {
   readonly lost: Promise<GPUDeviceLostInfo>;
   readonly [SESSION]: Session;
 
@@ -78,7 +79,12 @@ class DeviceAttention implements Attention {
     this.alive('release').pool.release(tensors);
   }
 
-  async scaledDotProductAttention(q: GpuTensor, k: GpuTensor, v: GpuTensor, options: AttentionOptions = {}): Promise<AttentionOutput> {
+  async scaledDotProductAttention(
+    q: GpuTensor,
+    k: GpuTensor,
+    v: GpuTensor,
+    options: AttentionOptions<GpuTensor, KernelVariants> = {},
+  ): Promise<AttentionOutput> {
     const caller = 'scaledDotProductAttention';
     const session = this.alive(caller);
     checkKeys(caller, options, OPTIONS);
@@ -92,11 +98,11 @@ class DeviceAttention implements Attention {
     return this.later('project', import('./plan/projection.ts'), ({ projectRows }) => projectRows(this[SESSION], x, weights, bias));
   }
 
-  async plan(problem: AttentionProblem): Promise<AttentionPlan> {
+  async plan(problem: AttentionProblem<KernelVariants>): Promise<AttentionPlan> {
     return planProblem(this[SESSION], problem);
   }
 
-  async backward(gradient: GpuTensor, forward: ForwardResult, options: BackwardOptions = {}): Promise<AttentionGradients> {
+  async backward(gradient: GpuTensor, forward: ForwardResult, options: BackwardOptions<KernelVariants> = {}): Promise<AttentionGradients> {
     return this.later('backward', import('./plan/backward.ts'), ({ attentionGradients }) =>
       attentionGradients(this[SESSION], gradient, forward, options),
     );
@@ -112,7 +118,7 @@ class DeviceAttention implements Attention {
     return this.later('merge', import('./plan/merge.ts'), ({ mergeParts }) => mergeParts(this[SESSION], parts));
   }
 
-  async tune(problem: AttentionProblem, options: TuneOptions = {}): Promise<Tuning> {
+  async tune(problem: AttentionProblem<KernelVariants>, options: TuneOptions = {}): Promise<Tuning<KernelVariants>> {
     const session = this.alive('tune');
     checkKeys('tune', options, ['onProgress']);
     const { onProgress = () => {} } = options;

@@ -1,9 +1,9 @@
-/** The public surface of an Attention. */
+/** The public surface of an Attention. `Variant` is what the option `variant` can force: index.ts puts the kernels' names and constants there. */
 import type { HostData } from './host-array.ts';
-import type { AttentionOptions, AttentionProblem } from './options.ts';
+import type { AnyVariant, AttentionOptions, AttentionProblem } from './options.ts';
 import type { DType, GpuTensor, HostTensor } from './tensor.ts';
 
-export interface CreateAttentionOptions {
+export interface CreateAttentionOptions<Variant = AnyVariant> {
   /** Used as it is: default limits and no features will do. Default: a device of its own. */
   device?: GPUDevice;
   /** Which adapter to ask for where no device is given; with one it is an error. Default: the browser's choice. */
@@ -12,7 +12,7 @@ export interface CreateAttentionOptions {
    * What `tune` gave on this adapter: used where `algorithm` is 'auto' and no `variant` is given. One of another adapter, or of a device that differs in the
    * feature subgroups, is an error.
    */
-  tuning?: Tuning;
+  tuning?: Tuning<Variant>;
 }
 
 export interface AttentionOutput {
@@ -31,7 +31,7 @@ export interface ForwardResult {
 }
 
 /** The options of the forward pass, and which gradients to make beside those of q, k and v. */
-export interface BackwardOptions extends AttentionOptions {
+export interface BackwardOptions<Variant = AnyVariant> extends AttentionOptions<GpuTensor, Variant> {
   /** Also the gradient of an additive mask, in its own shape: summed over the axes that it repeats. Default false. */
   maskGradient?: boolean;
 }
@@ -64,16 +64,16 @@ export interface MergePart {
 }
 
 /** The fastest variant of one class of problems. */
-export interface TunedVariant {
+export interface TunedVariant<Variant = AnyVariant> {
   readonly algorithm: 'explicit' | 'fused';
-  readonly variant: Readonly<Record<string, number | boolean | string>>; // as the option `variant`; empty: the library's own choice
+  readonly variant: Variant; // as the option `variant`; empty: the library's own choice
   readonly milliseconds: number; // a call, the median
 }
 
 /** Variants measured on a device, by class of problems. Plain JSON: keep it, and give it to `createAttention({ tuning })` on the same adapter. */
-export interface Tuning {
+export interface Tuning<Variant = AnyVariant> {
   readonly adapter: string; // vendor, architecture and device, as the browser tells them; "subgroups" where the device has them
-  readonly fastest: Readonly<Record<string, TunedVariant>>;
+  readonly fastest: Readonly<Record<string, TunedVariant<Variant>>>;
 }
 
 /**
@@ -108,7 +108,10 @@ export interface BackwardTensors extends Omit<AttentionTensors, 'lse' | 'scores'
 
 /** Pipelines compiled and one uniform buffer written, two with `backward`; nothing else is allocated. */
 export interface AttentionPlan {
-  /** The kernels in the order of their dispatches, those of the backward pass last, with the values of their `const` lines and why they were chosen. */
+  /**
+   * The kernels in the order of their dispatches, those of the backward pass last, with the values of their `const` lines and why they were chosen. The option
+   * `variant` takes them as `{ [name]: variant }`, but for those that only prepare a table or join splits.
+   */
   readonly kernels: readonly { name: string; variant: Record<string, number | boolean | string>; reason: string }[];
   /** Bytes of the `workspace` buffer that `encode` and `encodeBackward` need, the larger of the two; 0: none. */
   readonly workspaceBytes: number;
@@ -129,7 +132,7 @@ export interface AttentionPlan {
 }
 
 /** Attention on one device: it uploads, computes and downloads, and owns the buffers it makes. */
-export interface Attention {
+export interface Attention<Variant = AnyVariant> {
   readonly device: GPUDevice;
   /** Resolves when the device is lost. */
   readonly lost: Promise<GPUDeviceLostInfo>;
@@ -171,7 +174,12 @@ export interface Attention {
    * @returns out [B,H,N,Dv], of q's dtype; lse [B,H,N] and scores [B,H,N,M] if asked for. The caller releases them.
    * @throws AttentionError of any code
    */
-  scaledDotProductAttention(q: GpuTensor, k: GpuTensor, v: GpuTensor, options?: AttentionOptions): Promise<AttentionOutput>;
+  scaledDotProductAttention(
+    q: GpuTensor,
+    k: GpuTensor,
+    v: GpuTensor,
+    options?: AttentionOptions<GpuTensor, Variant>,
+  ): Promise<AttentionOutput>;
   /**
    * A linear projection, x · weights + bias.
    * @param x       [..., width], f32
@@ -186,7 +194,7 @@ export interface Attention {
    * @returns kernels with what was chosen and why, the workspace they need, and `encode`
    * @throws AttentionError of any code
    */
-  plan(problem: AttentionProblem): Promise<AttentionPlan>;
+  plan(problem: AttentionProblem<Variant>): Promise<AttentionPlan>;
   /**
    * Gradients of scaled dot-product attention, from the gradient of out and what the forward pass read and wrote. The weights are made again
    * from the scores and the log-sum-exp, tile by tile: no N×M in memory. Sums are f32, without atomics: the same call gives the same bits.
@@ -198,7 +206,7 @@ export interface Attention {
    * @returns q, k and v; mask if asked for; sinks if there are some. The caller releases them.
    * @throws AttentionError of any code
    */
-  backward(gradient: GpuTensor, forward: ForwardResult, options?: BackwardOptions): Promise<AttentionGradients>;
+  backward(gradient: GpuTensor, forward: ForwardResult, options?: BackwardOptions<Variant>): Promise<AttentionGradients>;
   /**
    * Gradients of `project`: of x, gradient · weightsᵀ; of the weights, xᵀ · gradient; of the bias, the sum of gradient's rows.
    * @param gradient [..., out], f32: of what `project` gave
@@ -224,7 +232,7 @@ export interface Attention {
    * @returns all that this Attention knows, what `createAttention({ tuning })` brought included: plain JSON, which the caller keeps
    * @throws AttentionError 'limit', 'out-of-memory', 'device-lost', or what `plan` throws
    */
-  tune(problem: AttentionProblem, options?: TuneOptions): Promise<Tuning>;
+  tune(problem: AttentionProblem<Variant>, options?: TuneOptions): Promise<Tuning<Variant>>;
   /** Frees every buffer the library made, and the device only if the library made it. Later calls fail with 'device-lost'. */
   destroy(): void;
 }

@@ -1,6 +1,6 @@
 /** The contract of the backward pass: what it reads beside the forward pass's inputs and what it writes, checked and normalised once. */
 import { AttentionError, quote } from './errors.ts';
-import type { AttentionOptions, BackwardLayouts } from './options.ts';
+import type { BackwardLayouts } from './options.ts';
 import type { Problem } from './problem.ts';
 import { checkLayout, type DType, dense, describeLayout, type Layout, type TensorLayout } from './tensor.ts';
 
@@ -22,9 +22,9 @@ interface Given extends BackwardLayouts {
 }
 
 /** `variant` in two: what it forces of the forward pass's kernels and of the backward pass's. */
-export function splitVariant(variant: AttentionOptions['variant'] = {}): Record<'forward' | 'backward', Problem['variant']> {
+export function splitVariant(variant: Problem['variant']): Record<'forward' | 'backward', Problem['variant']> {
   const isBackward = (name: string) => name.startsWith('flash_backward_');
-  const entries = Object.entries(variant ?? {});
+  const entries = Object.entries(variant);
   return {
     forward: Object.fromEntries(entries.filter(([name]) => !isBackward(name))),
     backward: Object.fromEntries(entries.filter(([name]) => isBackward(name))),

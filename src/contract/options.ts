@@ -16,14 +16,18 @@ export interface Dropout {
   readonly seed: number;
 }
 
+/** Values of constants, by kernel and name. Which kernels and constants there are is the kernels' to say: see `variant`. */
+export type AnyVariant = Readonly<Record<string, Readonly<Record<string, number | boolean | string>>>>;
+
 /**
- * Options of scaled dot-product attention. `Tensor` is what its tensors are: GPU views here, host tensors in the reference.
+ * Options of scaled dot-product attention. `Tensor` is what its tensors are: GPU views here, host tensors in the reference. `Variant` has the kernels' names
+ * and those of their constants where these are known.
  *
  *     s = scale · q kᵀ → softcap → + ALiBi → mask, causal, window, key lengths → row-wise stable softmax (with sinks) → dropout → · v
  *
  * A row that sees no key gives out 0 and the lowest finite f32 as log-sum-exp (with a sink: the sink), never NaN.
  */
-export interface AttentionOptions<Tensor = GpuTensor> {
+export interface AttentionOptions<Tensor = GpuTensor, Variant = AnyVariant> {
   /** Factor of the dot products: any number that is finite as f32, 0 and negative included. Default 1/√D. (PyTorch SDPA) */
   scale?: number;
   /** Query n sees key m only when m ≤ n + causalOffset. Default false. (PyTorch SDPA, ONNX Attention) */
@@ -77,12 +81,18 @@ export interface AttentionOptions<Tensor = GpuTensor> {
    * fused where it can, and says why in `plan.kernels`.
    */
   algorithm?: Algorithm;
-  /** Forces tile sizes: for tests and tuning. The names are the `const` lines of the shaders; an unknown one is an error. */
-  variant?: Record<string, number | boolean | string>;
+  /**
+   * Forces kernels, and values of their `const` and `alias` lines: for tests and tuning. `{ flash_decode: { SPLITS: 2 } }` takes flash_decode with two splits,
+   * `{ flash_decode: {} }` leaves it its own values. `plan.kernels` names both. Default none. A kernel that the algorithm does not have, an unknown constant
+   * and a value that does not fit the problem or the kernel are errors of the code 'option'; tiles too large for the device are 'limit', a kernel that
+   * needs more of the device than it has is 'unsupported'.
+   */
+  variant?: Variant;
 }
 
 /** What a plan is for: layouts instead of tensors. */
-export interface AttentionProblem extends Omit<AttentionOptions, 'mask' | 'keyLengths' | 'alibiSlopes' | 'sinks'> {
+export interface AttentionProblem<Variant = AnyVariant>
+  extends Omit<AttentionOptions<GpuTensor, Variant>, 'mask' | 'keyLengths' | 'alibiSlopes' | 'sinks'> {
   /** [B,H,N,D], f32 or f16 */
   q: TensorLayout;
   /** [B,Hk,M,D], f32 or f16; Hk divides H, and query head h reads key head ⌊h·Hk/H⌋ */

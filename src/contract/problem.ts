@@ -40,7 +40,7 @@ export interface Problem {
   readonly returnScores: ScoresForm | undefined;
   readonly returnWeights: boolean; // weights beside the scores: only selfAttention asks for both
   readonly algorithm: Algorithm;
-  readonly variant: Readonly<Record<string, number | boolean | string>>;
+  readonly variant: Readonly<Record<string, unknown>>; // by kernel; what is in it is checked where the kernel's tiles are chosen
   readonly forcedBy: 'caller' | 'tuning'; // who chose algorithm and variant
 }
 
@@ -146,10 +146,7 @@ function checkOptions(caller: string, options: AttentionProblem) {
   if (returnScores !== undefined && !SCORES.includes(returnScores)) fail('returnScores', returnScores, `one of ${SCORES.join(', ')}`);
   if (!ALGORITHMS.includes(algorithm)) fail('algorithm', algorithm, `one of ${ALGORITHMS.join(', ')}`);
   if (variant === null || typeof variant !== 'object' || Array.isArray(variant))
-    fail('variant', variant, 'an object of const names and values');
-  for (const [name, value] of Object.entries(variant)) {
-    if (!['number', 'boolean', 'string'].includes(typeof value)) fail(`variant[${quote(name)}]`, value, 'a number, true, false or a type');
-  }
+    fail('variant', variant, 'an object of kernels, as { scores: { TILE_N: 16 } }');
   const [left, right] = window ?? [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY];
   const band = withinReach(causalOffset, left, isCausal ? 0 : right);
   if (options.alibiSlopes !== undefined && band.causalOffset !== causalOffset)
@@ -158,9 +155,18 @@ function checkOptions(caller: string, options: AttentionProblem) {
     ...{ scale, softcap, returnLse, returnScores, algorithm },
     ...band,
     dropout: dropout && dropout.probability > 0 ? { ...dropout } : undefined,
-    variant: { ...variant },
+    variant: copyVariant(variant),
     forcedBy: 'caller' as const,
   };
+}
+
+/** A copy without what is undefined. */
+const definedOf = (record: object) => Object.fromEntries(Object.entries(record).filter(([, value]) => value !== undefined));
+
+function copyVariant(variant: object): Problem['variant'] {
+  const copy = (constants: unknown) =>
+    constants !== null && typeof constants === 'object' && !Array.isArray(constants) ? definedOf(constants) : constants;
+  return Object.fromEntries(Object.entries(definedOf(variant)).map(([kernel, constants]) => [kernel, copy(constants)]));
 }
 
 /**

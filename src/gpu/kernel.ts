@@ -16,6 +16,28 @@ export interface Kernel {
   readonly lines?: (variant: Variant) => readonly string[]; // other one-line declarations that a variant replaces
 }
 
+/** Names of what a variant sets, as a shader declares them: `alias NAME` for the type that a tensor stores, `const NAME: u32`, `const NAME: bool`. */
+type Constants = Readonly<Record<'alias' | 'u32' | 'bool', readonly string[]>>;
+
+/** A kernel whose constants a caller may force with the option `variant`. */
+export interface TunableKernel<Name extends string = string, Own extends Constants = Constants> extends Kernel {
+  readonly name: Name;
+  readonly constants: Own;
+}
+
+/** The record itself, with its own name and constants as its type. */
+export const tunable = <const Name extends string, const Own extends Constants>(
+  kernel: TunableKernel<Name, Own>,
+): TunableKernel<Name, Own> => kernel;
+
+/** What a tensor of numbers stores. */
+export type FloatType = 'f32' | 'f16';
+
+/** A value for each constant of a kernel. */
+export type VariantOf<K extends TunableKernel> = { readonly [Name in K['constants']['alias'][number]]: FloatType } & {
+  readonly [Name in K['constants']['u32'][number]]: number;
+} & { readonly [Name in K['constants']['bool'][number]]: boolean };
+
 /** Values of a shader's `const` lines. */
 export type Variant = Readonly<Record<string, number | boolean | string>>;
 /** `TILE_N=64 TILE_M=64`: how labels and messages spell a variant. */

@@ -1,14 +1,19 @@
 import { isBanded, type Problem } from '../contract/problem.ts';
-import { type Dispatch, gridDispatch, type Kernel, numbers, read, uniform, type Variant, write } from '../gpu/kernel.ts';
+import { type Dispatch, gridDispatch, numbers, read, tunable, uniform, type Variant, write } from '../gpu/kernel.ts';
 import { forwardParams } from './forward.ts';
 import { tileHeads } from './tile-heads.ts';
 
 /** out = weights · v, [B,H,N,Dv]. */
-export const context: Kernel = {
+export const context = tunable({
   name: 'context',
+  constants: {
+    alias: ['Q', 'K'],
+    u32: ['TILE_N', 'TILE_DV', 'TILE_M', 'ROWS', 'COLS', 'SLOTS'],
+    bool: ['GROUPED', 'DIRECT', 'SKIP_ZEROS', 'DROPOUT'],
+  },
   source: () => import('../../shaders/context.wgsl?raw'),
   bindings: [read('weights'), read('v'), read('key_lengths'), write('out'), uniform('params')],
-};
+});
 
 export function contextDispatch(problem: Problem, variant: Variant, alignment: number): Dispatch {
   const { TILE_N, TILE_DV } = numbers<'TILE_N' | 'TILE_DV'>(variant);

@@ -1,13 +1,18 @@
 import type { BackwardProblem } from '../contract/backward-problem.ts';
-import { type Dispatch, gridDispatch, type Kernel, numbers, uniform, type Variant, write } from '../gpu/kernel.ts';
+import { type Dispatch, gridDispatch, numbers, tunable, uniform, type Variant, write } from '../gpu/kernel.ts';
 import { BACKWARD_INPUTS, backwardParams } from './backward.ts';
 
 /** The gradients of k and v: the baseline tier. */
-export const flashBackwardDkv: Kernel = {
+export const flashBackwardDkv = tunable({
   name: 'flash_backward_dkv',
+  constants: {
+    alias: ['Q', 'K'],
+    u32: ['TILE_N', 'TILE_M', 'STEP', 'QUERIES', 'BLOCKS'],
+    bool: ['SKIP_ZEROS', 'DROPOUT'],
+  },
   source: () => import('../../shaders/flash_backward_dkv.wgsl?raw'),
   bindings: [...BACKWARD_INPUTS, write('dk'), write('dv'), uniform('params')],
-};
+});
 
 export function flashBackwardDkvDispatch(problem: BackwardProblem, variant: Variant, alignment: number): Dispatch {
   const { B, Hk, M, D, Dv } = problem;

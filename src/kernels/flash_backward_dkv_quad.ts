@@ -1,10 +1,15 @@
 import type { BackwardProblem } from '../contract/backward-problem.ts';
-import { type Dispatch, gridDispatch, type Kernel, numbers, uniform, type Variant, vec4Load, vec4Store, write } from '../gpu/kernel.ts';
+import { type Dispatch, gridDispatch, numbers, tunable, uniform, type Variant, vec4Load, vec4Store, write } from '../gpu/kernel.ts';
 import { BACKWARD_INPUTS, backwardParams } from './backward.ts';
 
 /** The gradients of k and v: the tier of GPUs with subgroups. */
-export const flashBackwardDkvQuad: Kernel = {
+export const flashBackwardDkvQuad = tunable({
   name: 'flash_backward_dkv_quad',
+  constants: {
+    alias: ['Q', 'K'],
+    u32: ['WIDTH', 'SIZE', 'LANES', 'ROWS', 'D_VECS', 'DV_VECS', 'PARTS'],
+    bool: ['VEC4', 'SKIP_ZEROS', 'DROPOUT'],
+  },
   source: () => import('../../shaders/flash_backward_dkv_quad.wgsl?raw'),
   bindings: [...BACKWARD_INPUTS, write('dk'), write('dv'), uniform('params')],
   enable: ['subgroups'],
@@ -13,7 +18,7 @@ export const flashBackwardDkvQuad: Kernel = {
     ...[vec4Load('q', 'd'), vec4Load('k', 'd'), vec4Load('v', 'dv'), vec4Load('gradient', 'dv')],
     ...[vec4Store('dk', 'd', 'K'), vec4Store('dv', 'dv', 'K')],
   ],
-};
+});
 
 export function flashBackwardDkvQuadDispatch(problem: BackwardProblem, variant: Variant, alignment: number): Dispatch {
   const { B, Hk, M } = problem;

@@ -1,13 +1,18 @@
 import type { BackwardProblem } from '../contract/backward-problem.ts';
-import { type Dispatch, gridDispatch, type Kernel, numbers, uniform, type Variant, write } from '../gpu/kernel.ts';
+import { type Dispatch, gridDispatch, numbers, tunable, uniform, type Variant, write } from '../gpu/kernel.ts';
 import { BACKWARD_INPUTS, backwardParams } from './backward.ts';
 
 /** The gradient of q: the baseline tier. */
-export const flashBackwardDq: Kernel = {
+export const flashBackwardDq = tunable({
   name: 'flash_backward_dq',
+  constants: {
+    alias: ['Q', 'K'],
+    u32: ['TILE_N', 'TILE_M', 'STEP', 'KEYS', 'BLOCKS'],
+    bool: ['SKIP_ZEROS', 'DROPOUT'],
+  },
   source: () => import('../../shaders/flash_backward_dq.wgsl?raw'),
   bindings: [...BACKWARD_INPUTS, write('dq'), uniform('params')],
-};
+});
 
 export function flashBackwardDqDispatch(problem: BackwardProblem, variant: Variant, alignment: number): Dispatch {
   const { B, H, N, D } = problem;

@@ -1,13 +1,18 @@
 import type { BackwardProblem } from '../contract/backward-problem.ts';
-import { type Dispatch, gridDispatch, type Kernel, numbers, uniform, type Variant, write } from '../gpu/kernel.ts';
+import { type Dispatch, gridDispatch, numbers, tunable, uniform, type Variant, write } from '../gpu/kernel.ts';
 import { BACKWARD_INPUTS, backwardParams } from './backward.ts';
 
 /** The gradient of an additive mask. */
-export const flashBackwardMask: Kernel = {
+export const flashBackwardMask = tunable({
   name: 'flash_backward_mask',
+  constants: {
+    alias: ['Q', 'K'],
+    u32: ['TILE_N', 'TILE_M', 'STEP'],
+    bool: ['DROPOUT'],
+  },
   source: () => import('../../shaders/flash_backward_mask.wgsl?raw'),
   bindings: [...BACKWARD_INPUTS, write('dmask'), uniform('params')],
-};
+});
 
 export function flashBackwardMaskDispatch(problem: BackwardProblem, variant: Variant, alignment: number): Dispatch {
   const { TILE_N, TILE_M } = numbers<'TILE_N' | 'TILE_M'>(variant);

@@ -1,5 +1,5 @@
 import type { Problem } from '../contract/problem.ts';
-import { type Dispatch, gridDispatch, type Kernel, numbers, type Variant } from '../gpu/kernel.ts';
+import { type Dispatch, gridDispatch, numbers, tunable, type Variant } from '../gpu/kernel.ts';
 import { flashForward } from './flash_forward.ts';
 import { forwardParams } from './forward.ts';
 
@@ -10,8 +10,13 @@ const LINES_OF_LANES = [
 ];
 
 /** Attention of few queries over many keys, split over workgroups. Its bindings and its uniforms are those of flash_forward. */
-export const flashDecode: Kernel = {
+export const flashDecode = tunable({
   name: 'flash_decode',
+  constants: {
+    alias: ['Q', 'K', 'O'],
+    u32: ['SPLITS', 'SIZE', 'LANES', 'ROWS', 'KEYS', 'COLS', 'D_BLOCKS', 'DV_BLOCKS', 'MASK'],
+    bool: ['VEC4', 'D_TAIL', 'DV_TAIL', 'SOFTCAP', 'ALIBI', 'BAND', 'DROPOUT'],
+  },
   source: () => import('../../shaders/flash_decode.wgsl?raw'),
   bindings: flashForward.bindings,
   vec4: () => [
@@ -22,20 +27,20 @@ export const flashDecode: Kernel = {
     'fn store_out(row: u32, vec: u32, value: vec4f) { if (4 * vec < params.dv) { out[row + vec] = vec4<O>(value); } }',
   ],
   lines: ({ LANES }) => (LANES === 1 ? [] : LINES_OF_LANES),
-};
+});
 
 /** Rows that share a key head: the queries of its query heads. */
 export const rowsOf = ({ H, Hk, N }: Problem): number => (Hk === 0 ? 0 : (H / Hk) * N);
 
 /** @param variant its SPLITS is no `const` of the shader: one pipeline serves every number of keys */
 export function flashDecodeDispatch(problem: Problem, { SPLITS, ...variant }: Variant, alignment: number): Dispatch {
-  const { B, Hk, out } = problem;
+  const { B, Hk } = problem;
   const rowBlocks = Math.ceil(rowsOf(problem) / numbers<'ROWS'>(variant).ROWS);
   const splits = numbers<'SPLITS'>({ SPLITS: SPLITS! }).SPLITS;
   // Over several splits slopes and sinks do not meet here: flash_merge counts the sinks.
   const own = splits > 1 ? { ...problem, sinks: undefined, returnLse: true } : problem;
   const params = forwardParams(own, alignment, { splits, rowBlocks });
-  const launch = gridDispatch(flashDecode, { ...variant, O: splits > 1 ? 'f32' : out.dtype }, [splits, B * Hk * rowBlocks, 1], params);
+  const launch = gridDispatch(flashDecode, variant, [splits, B * Hk * rowBlocks, 1], params);
   return { ...launch, settings: { SPLITS: splits } };
 }
 

@@ -1,10 +1,15 @@
 import type { Problem } from '../contract/problem.ts';
-import { type Dispatch, gridDispatch, type Kernel, numbers, read, uniform, type Variant, write } from '../gpu/kernel.ts';
+import { type Dispatch, gridDispatch, numbers, read, tunable, uniform, type Variant, write } from '../gpu/kernel.ts';
 import { forwardParams } from './forward.ts';
 
 /** Attention in one pass over the keys: the baseline tier. */
-export const flashForward: Kernel = {
+export const flashForward = tunable({
   name: 'flash_forward',
+  constants: {
+    alias: ['Q', 'K'],
+    u32: ['TILE_N', 'TILE_M', 'STEP', 'KEYS', 'BLOCKS'],
+    bool: ['SKIP_ZEROS', 'DROPOUT'],
+  },
   source: () => import('../../shaders/flash_forward.wgsl?raw'),
   bindings: [
     read('q'),
@@ -17,7 +22,7 @@ export const flashForward: Kernel = {
     write('lse'),
     uniform('params'),
   ],
-};
+});
 
 export function flashForwardDispatch(problem: Problem, variant: Variant, alignment: number): Dispatch {
   const { TILE_N } = numbers<'TILE_N'>(variant);

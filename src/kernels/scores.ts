@@ -1,15 +1,20 @@
 import type { ScoresForm } from '../contract/options.ts';
 import { type Problem, UNLIMITED } from '../contract/problem.ts';
-import { type Dispatch, gridDispatch, type Kernel, numbers, read, uniform, type Variant, write } from '../gpu/kernel.ts';
+import { type Dispatch, gridDispatch, numbers, read, tunable, uniform, type Variant, write } from '../gpu/kernel.ts';
 import { forwardParams } from './forward.ts';
 import { tileHeads } from './tile-heads.ts';
 
 /** s = scale · q kᵀ → softcap → + ALiBi → mask, band, key lengths, [B,H,N,M]. */
-export const scores: Kernel = {
+export const scores = tunable({
   name: 'scores',
+  constants: {
+    alias: ['Q', 'K'],
+    u32: ['TILE_N', 'TILE_M', 'TILE_D', 'TILES', 'ROWS', 'COLS'],
+    bool: ['GROUPED', 'DIRECT'],
+  },
   source: () => import('../../shaders/scores.wgsl?raw'),
   bindings: [read('q'), read('k'), read('mask'), read('key_lengths'), read('heads'), write('scores'), uniform('params')],
-};
+});
 
 /** @param form how far to go: `'masked'` is what the softmax takes */
 export function scoresDispatch(problem: Problem, variant: Variant, alignment: number, form: Exclude<ScoresForm, 'weights'>): Dispatch {

@@ -1,12 +1,17 @@
 import type { Problem } from '../contract/problem.ts';
-import { type Dispatch, elementOffset, gridDispatch, type Kernel, numbers, read, uniform, type Variant, write } from '../gpu/kernel.ts';
+import { type Dispatch, elementOffset, gridDispatch, numbers, read, tunable, uniform, type Variant, write } from '../gpu/kernel.ts';
 
 /** weights = softmax(scores), row by row, in place; log-sum-exp beside it. */
-export const softmax: Kernel = {
+export const softmax = tunable({
   name: 'softmax',
+  constants: {
+    alias: [],
+    u32: ['LANES', 'ROWS'],
+    bool: [],
+  },
   source: () => import('../../shaders/softmax.wgsl?raw'),
   bindings: [write('scores'), read('sinks'), write('lse'), uniform('params')],
-};
+});
 
 export function softmaxDispatch({ B, H, N, M, returnLse, sinks }: Problem, variant: Variant, alignment: number): Dispatch {
   const { ROWS } = numbers<'ROWS'>(variant);

@@ -25,7 +25,8 @@ import { flashBackwardDqQuadDispatch } from '../kernels/flash_backward_dq_quad.t
 import { flashBackwardDqRowDispatch } from '../kernels/flash_backward_dq_row.ts';
 import { flashBackwardMaskDispatch } from '../kernels/flash_backward_mask.ts';
 import { flashBackwardSinksDispatch } from '../kernels/flash_backward_sinks.ts';
-import { type BackwardKernel, chooseBackwardTiles } from '../tiles/backward.ts';
+import type { BackwardKernel } from '../kernels/variants.ts';
+import { chooseBackwardTiles } from '../tiles/backward.ts';
 import { type DeviceFacts, deviceFacts } from '../tiles/facts.ts';
 import { checkAliasing } from './aliasing.ts';
 import { bindTensors, type Expected } from './bind.ts';

@@ -6,6 +6,7 @@ import { dense, type GpuTensor, type Layout } from '../contract/tensor.ts';
 import type { BufferPool } from '../gpu/buffers.ts';
 import { destroyQuietly, hasten } from '../gpu/device.ts';
 import type { Session } from '../gpu/session.ts';
+import type { KernelVariants } from '../kernels/variants.ts';
 import { type Candidate, candidates } from '../tiles/candidates.ts';
 import { deviceFacts } from '../tiles/facts.ts';
 import { Plan } from './plan.ts';
@@ -28,7 +29,11 @@ const SHARES = { kernels: 0.3, shapes: 0.7 };
  * @param onProgress takes the fraction that is done, which never falls
  * @returns the library's own choice, unless another's median is below each of its times
  */
-export async function measure(session: Session, problem: Problem, onProgress: (fraction: number) => void): Promise<TunedVariant> {
+export async function measure(
+  session: Session,
+  problem: Problem,
+  onProgress: (fraction: number) => void,
+): Promise<TunedVariant<KernelVariants>> {
   const { device } = session;
   const kernels = candidates(problem, await deviceFacts(device));
   const bench: Bench = { session, problem, buffers: [], runs: [], refusal: undefined };

@@ -44,8 +44,11 @@ export function withTuning(problem: Problem, fastest: Tuning['fastest'], limits:
 /** @throws AttentionError 'option' for what is no Tuning, or one of another adapter or other features */
 export function checkTuning(tuning: unknown, device: GPUDevice): asserts tuning is Tuning {
   const { adapter, fastest } = (tuning ?? {}) as Partial<Tuning>;
+  const isRecord = (value: unknown) => typeof value === 'object' && value !== null;
   const isTuned = (entry: Partial<TunedVariant> | null) =>
-    (entry?.algorithm === 'explicit' || entry?.algorithm === 'fused') && typeof entry.variant === 'object' && entry.variant !== null;
+    (entry?.algorithm === 'explicit' || entry?.algorithm === 'fused') &&
+    isRecord(entry.variant) &&
+    Object.values(entry.variant!).every(isRecord);
   if (typeof adapter !== 'string' || typeof fastest !== 'object' || fastest === null || !Object.values(fastest).every(isTuned))
     throw new AttentionError('option', `createAttention: tuning is ${quote(tuning)}: need what tune() gave`);
   const own = describeAdapter(device);

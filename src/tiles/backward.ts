@@ -3,74 +3,64 @@ import type { BackwardProblem } from '../contract/backward-problem.ts';
 import { AttentionError } from '../contract/errors.ts';
 import { isWholeVec4 } from '../contract/problem.ts';
 import type { Layout } from '../contract/tensor.ts';
-import { describeVariant, numbers, type Variant } from '../gpu/kernel.ts';
+import { describeVariant, numbers, type TunableKernel, type Variant } from '../gpu/kernel.ts';
 import { scoreFlags } from '../kernels/band.ts';
 import { hasTail, skipsZeros } from '../kernels/context.ts';
-import { flashBackwardDkvBytes } from '../kernels/flash_backward_dkv.ts';
-import { flashBackwardDqBytes } from '../kernels/flash_backward_dq.ts';
-import { flashBackwardMaskBytes } from '../kernels/flash_backward_mask.ts';
+import { flashBackwardDkv, flashBackwardDkvBytes } from '../kernels/flash_backward_dkv.ts';
+import { flashBackwardDkvQuad } from '../kernels/flash_backward_dkv_quad.ts';
+import { flashBackwardDkvRow } from '../kernels/flash_backward_dkv_row.ts';
+import { flashBackwardDq, flashBackwardDqBytes } from '../kernels/flash_backward_dq.ts';
+import { flashBackwardDqQuad } from '../kernels/flash_backward_dq_quad.ts';
+import { flashBackwardDqRow } from '../kernels/flash_backward_dq_row.ts';
+import { flashBackwardMask, flashBackwardMaskBytes } from '../kernels/flash_backward_mask.ts';
+import type { BackwardKernel, Variants } from '../kernels/variants.ts';
 import { checkLanes, checkRows, rowTails } from './checks.ts';
-import { type Choice, checkFits, force, forcedOf, rowsAtATime } from './choice.ts';
+import { type Choice, checkFits, checkKernels, force, forcedOf, rowsAtATime, storageOf } from './choice.ts';
 import type { DeviceFacts } from './facts.ts';
 import { leastShape, type QuadShape, quadClassOf, quadShape } from './quad-classes.ts';
-
-export type BackwardKernel =
-  | 'flash_backward_dq_row'
-  | 'flash_backward_dkv_row'
-  | 'flash_backward_dq_quad'
-  | 'flash_backward_dkv_quad'
-  | 'flash_backward_dq'
-  | 'flash_backward_dkv'
-  | 'flash_backward_mask';
 
 /** What has to be computed; each has one kernel a tier. */
 type Role = 'dq' | 'dkv' | 'mask';
 
 /** A kernel that can take a role: on which devices, with which tiles, and which it cannot have. */
-interface Tier {
+interface Tier<Name extends BackwardKernel> {
   readonly role: Role;
+  readonly kernel: TunableKernel<Name>;
   readonly fits: (problem: BackwardProblem, facts: DeviceFacts) => boolean;
-  readonly tiles: (problem: BackwardProblem, facts: DeviceFacts) => Choice;
+  readonly tiles: (problem: BackwardProblem, facts: DeviceFacts) => Choice<Variants[Name]>;
   readonly check: (variant: Variant, facts: DeviceFacts, problem: BackwardProblem) => void;
 }
 
 /** Of the tiers of a role the first that fits the device is taken. */
-const TIERS: Readonly<Record<BackwardKernel, Tier>> = {
-  flash_backward_dq_row: {
-    role: 'dq',
-    fits: isForRows,
-    tiles: (problem, facts) => rowTiles(problem, facts, 'flash_backward_dq_row'),
-    check: checkDqRowTiles,
-  },
-  flash_backward_dkv_row: {
-    role: 'dkv',
-    fits: isForRows,
-    tiles: (problem, facts) => rowTiles(problem, facts, 'flash_backward_dkv_row'),
-    check: checkDkvRowTiles,
-  },
-  flash_backward_dq_quad: { role: 'dq', fits: isForQuads, tiles: dqQuadTiles, check: checkDqQuadTiles },
-  flash_backward_dkv_quad: { role: 'dkv', fits: isForQuads, tiles: dkvQuadTiles, check: checkDkvQuadTiles },
-  flash_backward_dq: { role: 'dq', fits: () => true, tiles: dqTiles, check: checkDqTiles },
-  flash_backward_dkv: { role: 'dkv', fits: () => true, tiles: dkvTiles, check: checkDkvTiles },
-  flash_backward_mask: { role: 'mask', fits: () => true, tiles: maskTiles, check: checkMaskTiles },
+const TIERS: { readonly [Name in BackwardKernel]: Tier<Name> } = {
+  flash_backward_dq_row: { role: 'dq', kernel: flashBackwardDqRow, fits: isForRows, tiles: dqRowTiles, check: checkDqRowTiles },
+  flash_backward_dkv_row: { role: 'dkv', kernel: flashBackwardDkvRow, fits: isForRows, tiles: dkvRowTiles, check: checkDkvRowTiles },
+  flash_backward_dq_quad: { role: 'dq', kernel: flashBackwardDqQuad, fits: isForQuads, tiles: dqQuadTiles, check: checkDqQuadTiles },
+  flash_backward_dkv_quad: { role: 'dkv', kernel: flashBackwardDkvQuad, fits: isForQuads, tiles: dkvQuadTiles, check: checkDkvQuadTiles },
+  flash_backward_dq: { role: 'dq', kernel: flashBackwardDq, fits: () => true, tiles: dqTiles, check: checkDqTiles },
+  flash_backward_dkv: { role: 'dkv', kernel: flashBackwardDkv, fits: () => true, tiles: dkvTiles, check: checkDkvTiles },
+  flash_backward_mask: { role: 'mask', kernel: flashBackwardMask, fits: () => true, tiles: maskTiles, check: checkMaskTiles },
 };
+const KERNELS = Object.keys(TIERS) as BackwardKernel[];
 
 export type BackwardTiles = Readonly<Partial<Record<Role, { readonly kernel: BackwardKernel } & Choice>>>;
 
 /** The kernel and the tiles of each role that the problem has. `problem.variant` forces the kernels whose names it has. */
 export function chooseBackwardTiles(problem: BackwardProblem, facts: DeviceFacts): BackwardTiles {
   const roles: readonly Role[] = problem.dMask ? ['dq', 'dkv', 'mask'] : ['dq', 'dkv'];
-  const forced = new Set(Object.keys(problem.variant).map((name) => name.split('.')[0]));
-  const kernels = roles.map((role) => {
-    const tiers = Object.keys(TIERS).filter((name) => TIERS[name as BackwardKernel].role === role) as BackwardKernel[];
-    return tiers.find((name) => forced.has(name)) ?? tiers.find((name) => TIERS[name].fits(problem, facts))!;
+  const known = KERNELS.filter((name) => roles.includes(TIERS[name].role));
+  const taken = roles.map((role) => {
+    const tiers = known.filter((name) => TIERS[name].role === role);
+    return tiers.find((name) => Object.hasOwn(problem.variant, name)) ?? tiers.find((name) => TIERS[name].fits(problem, facts))!;
   });
-  const tiles = force(Object.fromEntries(kernels.map((kernel) => [kernel, TIERS[kernel].tiles(problem, facts)])), problem);
+  checkKernels(known, taken, problem);
   return Object.fromEntries(
-    kernels.map((kernel) => {
-      const choice = tiles[kernel]!;
-      TIERS[kernel].check(choice.variant, facts, problem);
-      return [TIERS[kernel].role, { kernel, ...choice }];
+    taken.map((name) => {
+      const { role, kernel, tiles, check } = TIERS[name];
+      const own: Choice = tiles(problem, facts);
+      const choice = force(kernel, own, problem);
+      check(choice.variant, facts, problem);
+      return [role, { kernel: name, ...choice }];
     }),
   );
 }
@@ -90,7 +80,7 @@ function blocksOf(width: number, blockWidth: number, most: number): number {
 }
 
 const common = (problem: BackwardProblem) => ({
-  ...{ Q: problem.q.dtype, K: problem.k.dtype },
+  ...storageOf(problem),
   ...{ SKIP_ZEROS: skipsZeros(problem), DROPOUT: problem.dropout !== undefined },
 });
 
@@ -104,7 +94,7 @@ function isForQuads({ D, Dv }: BackwardProblem, { isSoftware, hasQuads }: Device
   return !isSoftware && hasQuads && Math.max(D, Dv) <= MOST_HEAD;
 }
 
-function dqQuadTiles(problem: BackwardProblem, facts: DeviceFacts): Choice {
+function dqQuadTiles(problem: BackwardProblem, facts: DeviceFacts): Choice<Variants['flash_backward_dq_quad']> {
   const { N, D, Dv, dq } = problem;
   const { dq: most } = quadClassOf(facts);
   const shape = quadShape(N, Math.max(D, Dv), facts, (rows, vecs) => rows * vecs <= most) ?? leastShape(facts);
@@ -112,7 +102,7 @@ function dqQuadTiles(problem: BackwardProblem, facts: DeviceFacts): Choice {
 }
 
 /** Where not even one key's row fits, with its sums, several workgroups share the sums. */
-function dkvQuadTiles(problem: BackwardProblem, facts: DeviceFacts): Choice {
+function dkvQuadTiles(problem: BackwardProblem, facts: DeviceFacts): Choice<Variants['flash_backward_dkv_quad']> {
   const { M, D, Dv, dk, dv } = problem;
   const { dkv: most } = quadClassOf(facts);
   const shapes = [1, 2, 4].flatMap((parts) => {
@@ -123,13 +113,13 @@ function dkvQuadTiles(problem: BackwardProblem, facts: DeviceFacts): Choice {
   return quadTiles(problem, facts, shapes[0] ?? { ...leastShape(facts), PARTS: 4 }, 'keys', [dk, dv]);
 }
 
-function quadTiles(
+function quadTiles<Shape extends QuadShape>(
   problem: BackwardProblem,
   facts: DeviceFacts,
-  shape: QuadShape & { readonly PARTS?: number },
+  shape: Shape,
   what: string,
   outputs: readonly Layout[],
-): Choice {
+) {
   const { D, Dv } = problem;
   const { name, width } = quadClassOf(facts);
   const vecs = (size: number) => Math.ceil(size / (4 * shape.LANES));
@@ -138,8 +128,16 @@ function quadTiles(
   return { variant: { ...common(problem), ...tiles }, reason };
 }
 
+function dqRowTiles(problem: BackwardProblem, facts: DeviceFacts): Choice<Variants['flash_backward_dq_row']> {
+  return rowTiles(problem, facts, 'flash_backward_dq_row');
+}
+
+function dkvRowTiles(problem: BackwardProblem, facts: DeviceFacts): Choice<Variants['flash_backward_dkv_row']> {
+  return rowTiles(problem, facts, 'flash_backward_dkv_row');
+}
+
 /** As many rows an invocation as its compiler bears: it holds rows of two inputs and of one or two sums. */
-function rowTiles(problem: BackwardProblem, facts: DeviceFacts, kernel: 'flash_backward_dq_row' | 'flash_backward_dkv_row'): Choice {
+function rowTiles(problem: BackwardProblem, facts: DeviceFacts, kernel: 'flash_backward_dq_row' | 'flash_backward_dkv_row') {
   const { N, M, D, Dv, dq, dk, dv } = problem;
   const isDq = kernel === 'flash_backward_dq_row';
   const size = Math.max(4, Math.min(facts.subgroupSizes[1], 64));
@@ -161,7 +159,7 @@ const MOST_BLOCKS = 8;
 const isVec4 = ({ D, Dv, q, k, v, gradient }: BackwardProblem, outputs: readonly Layout[]) =>
   isWholeVec4(D, Dv, [q, k, v, gradient, ...outputs]);
 
-function dqTiles(problem: BackwardProblem, facts: DeviceFacts): Choice {
+function dqTiles(problem: BackwardProblem, facts: DeviceFacts): Choice<Variants['flash_backward_dq']> {
   const { N, D } = problem;
   const [rows, cols] = [N <= 16 ? 16 : 32, 32];
   const blocks = blocksOf(D, cols, mostBlocks(facts));
@@ -172,7 +170,7 @@ function dqTiles(problem: BackwardProblem, facts: DeviceFacts): Choice {
   };
 }
 
-function dkvTiles(problem: BackwardProblem, facts: DeviceFacts): Choice {
+function dkvTiles(problem: BackwardProblem, facts: DeviceFacts): Choice<Variants['flash_backward_dkv']> {
   const { M, D, Dv } = problem;
   const [rows, cols] = [M <= 16 ? 16 : 32, 32];
   const width = Math.max(D, Dv);
@@ -184,7 +182,7 @@ function dkvTiles(problem: BackwardProblem, facts: DeviceFacts): Choice {
   };
 }
 
-function maskTiles(problem: BackwardProblem): Choice {
+function maskTiles(problem: BackwardProblem): Choice<Variants['flash_backward_mask']> {
   const { SKIP_ZEROS: _, ...rest } = common(problem);
   return { variant: { ...rest, TILE_N: 32, TILE_M: 32, STEP }, reason: 'maskGradient was asked for' };
 }

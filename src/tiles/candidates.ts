@@ -1,16 +1,17 @@
 /** What tune measures: whatever the device and the problem allow, by kernel. Loaded when somebody tunes. */
 import { AttentionError } from '../contract/errors.ts';
 import type { Problem } from '../contract/problem.ts';
-import { describeVariant, numbers, type Variant } from '../gpu/kernel.ts';
+import { describeVariant, numbers } from '../gpu/kernel.ts';
+import type { FusedKernel, KernelVariants } from '../kernels/variants.ts';
 import { chooseAlgorithm } from './algorithm.ts';
 import { decodeShapes, isDecode } from './decode.ts';
 import { chooseExplicitTiles } from './explicit.ts';
 import type { DeviceFacts } from './facts.ts';
-import { baselineShape, chooseFusedTiles, type FusedKernel, ownShape } from './fused.ts';
+import { baselineShape, chooseFusedTiles, ownShape } from './fused.ts';
 
 export interface Candidate {
   readonly algorithm: 'explicit' | 'fused';
-  readonly variant: Variant; // as the option `variant`; empty: the library's own choice
+  readonly variant: KernelVariants; // as the option `variant`; empty: the library's own choice
 }
 
 type Shape = Readonly<Record<string, number>>;
@@ -51,15 +52,12 @@ function labelOf(problem: Problem, facts: DeviceFacts): string | undefined {
 
 function explicitCandidates({ N }: Problem): Candidate[] {
   const rows = (lanes: number) => Math.max(1, Math.min(64 / lanes, 2 ** Math.ceil(Math.log2(N))));
-  const lanes = [4, 16, 64, 256].map((LANES) => ({ 'softmax.LANES': LANES, 'softmax.ROWS': rows(LANES) }));
+  const lanes = [4, 16, 64, 256].map((LANES) => ({ softmax: { LANES, ROWS: rows(LANES) } }));
   return [{}, ...lanes].map((variant) => ({ algorithm: 'explicit', variant }));
 }
 
 function fusedCandidates(kernel: FusedKernel, problem: Problem, facts: DeviceFacts): Candidate[] {
-  return shapesOf(kernel, problem, facts).map((shape) => ({
-    algorithm: 'fused',
-    variant: Object.fromEntries(Object.entries(shape).map(([name, value]) => [`${kernel}.${name}`, value])),
-  }));
+  return shapesOf(kernel, problem, facts).map((shape) => ({ algorithm: 'fused', variant: { [kernel]: shape } }));
 }
 
 const each = (name: string, values: readonly number[]): Shape[] => values.map((value) => ({ [name]: value }));

@@ -1,59 +1,73 @@
 /** A choice of tiles, how a caller forces it, and whether it fits into a workgroup. */
 import { AttentionError, quote } from '../contract/errors.ts';
 import type { Problem } from '../contract/problem.ts';
-import type { Variant } from '../gpu/kernel.ts';
+import type { FloatType, TunableKernel, Variant } from '../gpu/kernel.ts';
+import type { Variants } from '../kernels/variants.ts';
 import type { BasicFacts } from './facts.ts';
 
-export interface Choice {
-  readonly variant: Variant;
+export interface Choice<Own extends Variant = Variant> {
+  readonly variant: Own;
   readonly reason: string;
 }
 
 /** Choices by the kernel's name. */
-export type Tiles<Name extends string> = Readonly<Record<Name, Choice>>;
+export type Tiles<Name extends keyof Variants> = { readonly [Kernel in Name]: Choice<Variants[Kernel]> };
+
+/** The types of q and k, which the contract has found to be floats. */
+export const storageOf = ({ q, k }: Problem) => ({ Q: q.dtype, K: k.dtype }) as Readonly<Record<'Q' | 'K', FloatType>>;
 
 /** Flags that change the answer, and not only the speed. Where the problem needs one, a caller cannot force it off. */
 const ANSWER = ['DROPOUT', 'SKIP_ZEROS'];
 
-/** Applies what the caller forces. A value of another algorithm's kernel is an error, like one that nobody knows. */
-export function force<Name extends string>(tiles: Tiles<Name>, { variant: forced, forcedBy }: Problem): Tiles<Name> {
-  const result: Record<string, Choice> = { ...tiles };
-  for (const [key, value] of Object.entries(forced)) {
-    const [kernel, name, rest] = key.split('.');
-    const choice = Object.hasOwn(result, kernel!) ? result[kernel!] : undefined;
-    if (!choice || rest !== undefined || !Object.hasOwn(choice.variant, name!)) {
-      const known = Object.entries<Choice>(tiles).flatMap(([stem, { variant }]) =>
-        Object.keys(variant).map((constant) => `${stem}.${constant}`),
-      );
-      throw new AttentionError('option', `variant: unknown ${quote(key)}: known here are ${known.join(', ')}`);
-    }
-    const own = choice.variant[name!];
-    const least = name === 'MASK' ? 0 : 1; // 0 is the kind of no mask
-    const isRight =
-      value === own ||
-      (typeof value === 'number'
-        ? typeof own === 'number' && Number.isSafeInteger(value) && value >= least
-        : typeof value === 'boolean' && typeof own === 'boolean');
-    if (!isRight) {
-      const need =
-        typeof own === 'number' ? `an integer ≥ ${least}` : typeof own === 'boolean' ? 'true or false' : `${quote(own)}, the tensors' type`;
-      throw new AttentionError('option', `variant: ${key} is ${quote(value)}: need ${need}`);
-    }
-    if (value === false && own === true && ANSWER.includes(name!))
-      throw new AttentionError('option', `variant: ${key} is false: need true, the answer would be wrong`);
-    result[kernel!] = {
-      variant: { ...choice.variant, [name!]: value },
-      reason: forcedBy === 'tuning' ? 'the fastest that tune measured' : 'forced by variant',
-    };
+/**
+ * Checks the kernels that the caller forces.
+ * @param known those that can be forced here; @param taken those of them that run
+ */
+export function checkKernels(known: readonly string[], taken: readonly string[], { variant }: Pick<Problem, 'variant'>): void {
+  for (const name of Object.keys(variant)) {
+    if (!known.includes(name))
+      throw new AttentionError('option', `variant: unknown kernel ${quote(name)}: known here are ${known.join(', ')}`);
+    if (!taken.includes(name))
+      throw new AttentionError('option', `variant: ${name} is forced beside ${taken.join(', ')}: need one kernel for each result`);
   }
-  return result as Tiles<Name>;
 }
 
-/** What the caller forces of a kernel, by the names of its constants. */
-export const forcedOf = (kernel: string, { variant }: Pick<Problem, 'variant'>): Variant =>
-  Object.fromEntries(
-    Object.entries(variant).flatMap(([key, value]) => (key.startsWith(`${kernel}.`) ? [[key.slice(kernel.length + 1), value]] : [])),
-  );
+/** A kernel's choice with what the caller forces of it. @throws AttentionError 'option' */
+export function force<Own extends Variant>(kernel: TunableKernel, choice: Choice<Own>, { variant, forcedBy }: Problem): Choice<Own> {
+  const { name, constants } = kernel;
+  if (!Object.hasOwn(variant, name)) return choice;
+  const forced = variant[name];
+  const known = Object.values(constants).flat();
+  if (forced === null || typeof forced !== 'object' || Array.isArray(forced))
+    throw new AttentionError('option', `variant: ${name} is ${quote(forced)}: need an object of its constants, ${known.join(', ')}`);
+  for (const [constant, value] of Object.entries(forced)) {
+    if (!known.includes(constant))
+      throw new AttentionError('option', `variant: ${name} has no constant ${quote(constant)}: known are ${known.join(', ')}`);
+    checkValue(kernel, constant, value, choice.variant[constant]);
+  }
+  return {
+    variant: { ...choice.variant, ...forced },
+    reason: forcedBy === 'tuning' ? 'the fastest that tune measured' : 'forced by variant',
+  };
+}
+
+/** @param own what would be taken by itself: it always fits */
+function checkValue({ name, constants }: TunableKernel, constant: string, value: unknown, own: unknown): void {
+  const what = `variant: ${name}.${constant} is ${quote(value)}`;
+  const least = constant === 'MASK' ? 0 : 1; // 0 is the kind of no mask
+  const [isRight, need] = constants.alias.includes(constant)
+    ? [value === own, `${quote(own)}, the tensors' type`]
+    : constants.bool.includes(constant)
+      ? [typeof value === 'boolean', 'true or false']
+      : [value === own || (Number.isSafeInteger(value) && (value as number) >= least), `an integer ≥ ${least}`];
+  if (!isRight) throw new AttentionError('option', `${what}: need ${need}`);
+  if (value === false && own === true && ANSWER.includes(constant))
+    throw new AttentionError('option', `${what}: need true, the answer would be wrong`);
+}
+
+/** The numbers that the caller forces of a kernel, which `force` has not checked yet: other constants follow from them. */
+export const forcedOf = (kernel: keyof Variants, { variant }: Pick<Problem, 'variant'>): Readonly<Record<string, number>> =>
+  Object.fromEntries(Object.entries(variant[kernel] ?? {}).filter(([, value]) => typeof value === 'number'));
 
 export function checkFits(name: string, invocations: number, bytes: number, facts: BasicFacts): void {
   if (invocations > facts.maxComputeInvocationsPerWorkgroup) {

@@ -2,7 +2,8 @@
 import { isBanded, isVec4, type Problem } from '../contract/problem.ts';
 import { scoreFlags } from '../kernels/band.ts';
 import { rowsOf } from '../kernels/flash_decode.ts';
-import { type Choice, forcedOf } from './choice.ts';
+import type { Variants } from '../kernels/variants.ts';
+import { type Choice, forcedOf, storageOf } from './choice.ts';
 import type { DeviceFacts } from './facts.ts';
 
 const MOST_ROWS = 16; // of a key head
@@ -21,15 +22,17 @@ export function isDecode(problem: Problem, { isSoftware, hasQuads }: DeviceFacts
   return !(isSoftware && hasQuads) || problem.N <= 2;
 }
 
-export function decodeTiles(problem: Problem, facts: DeviceFacts): Choice {
+export function decodeTiles(problem: Problem, facts: DeviceFacts): Choice<Variants['flash_decode']> {
   const { B, Hk, M } = problem;
   const shape = facts.isSoftware ? softwareShape(problem, facts) : gpuShape(problem, facts);
   const goal = facts.isSoftware ? SOFTWARE : GPU;
   const groups = B * Hk * Math.ceil(rowsOf(problem) / shape.ROWS);
   const splits = Math.max(1, Math.min(Math.ceil(goal.groups / groups), Math.floor(M / goal.keys)));
-  const storage = { Q: problem.q.dtype, K: problem.k.dtype, VEC4: isVec4(problem) };
-  const flags = decodeFlags(problem, { ...shape, ...forcedOf('flash_decode', problem) });
-  const variant = { SPLITS: splits, ...storage, ...shape, ...flags };
+  const forced = forcedOf('flash_decode', problem);
+  const storage = storageOf(problem);
+  const flags = decodeFlags(problem, { ...shape, ...forced });
+  const O = (forced.SPLITS ?? splits) > 1 ? 'f32' : storage.Q; // flash_merge reads parts of f32
+  const variant = { SPLITS: splits, ...storage, VEC4: isVec4(problem), ...shape, ...flags, O } as const;
   const rows = `${rowsOf(problem)} rows a key head and ${M} keys`;
   const merged = splits > 1 ? `, in ${splits} splits` : '';
   return { variant, reason: `${rows}${merged}${facts.isSoftware ? ', for a software device' : ''}` };

@@ -2,32 +2,35 @@
 import { AttentionError } from '../contract/errors.ts';
 import type { Problem } from '../contract/problem.ts';
 import { describeVariant, numbers } from '../gpu/kernel.ts';
-import { contextBytes, skipsZeros } from '../kernels/context.ts';
-import { scoresBytes } from '../kernels/scores.ts';
-import { softmaxBytes } from '../kernels/softmax.ts';
-import { type Choice, checkFits, force, type Tiles } from './choice.ts';
+import { context, contextBytes, skipsZeros } from '../kernels/context.ts';
+import { scores, scoresBytes } from '../kernels/scores.ts';
+import { softmax, softmaxBytes } from '../kernels/softmax.ts';
+import type { ExplicitKernel, Variants } from '../kernels/variants.ts';
+import { type Choice, checkFits, checkKernels, force, storageOf, type Tiles } from './choice.ts';
 import type { BasicFacts } from './facts.ts';
-
-export type ExplicitKernel = 'scores' | 'softmax' | 'context';
 
 /** Of keys, a workgroup of scores on a software device, where zeroing its memory takes as long as a tile. */
 const MOST_TILES = 8;
 
-/** Tiles of the three explicit kernels. `problem.variant` overrides single values, as `'scores.TILE_N': 16`. */
+const KERNELS: readonly ExplicitKernel[] = ['scores', 'softmax', 'context'];
+
+/** Tiles of the three explicit kernels. `problem.variant` overrides single values, as `{ scores: { TILE_N: 16 } }`. */
 export function chooseExplicitTiles(problem: Problem, facts: BasicFacts): Tiles<ExplicitKernel> {
-  const { N, M, q, k } = problem;
-  const { scores, context } = N <= FEW_ROWS ? fewRowsTiles(problem, facts) : manyRowsTiles(problem, facts);
-  const storage = { Q: q.dtype, K: k.dtype };
+  const { N, M } = problem;
+  checkKernels(KERNELS, KERNELS, problem);
+  const own = N <= FEW_ROWS ? fewRowsTiles(problem, facts) : manyRowsTiles(problem, facts);
+  const storage = storageOf(problem);
   const flags = { SKIP_ZEROS: skipsZeros(problem), DROPOUT: problem.dropout !== undefined };
-  const chosen = {
-    scores: { ...scores, variant: { ...storage, ...scores.variant } },
-    softmax: chooseRowTiles(M, facts, N),
-    context: { ...context, variant: { ...storage, ...context.variant, ...flags } },
+  const tiles = {
+    scores: force(scores, { ...own.scores, variant: { ...storage, ...own.scores.variant } }, problem),
+    softmax: force(softmax, chooseRowTiles(M, facts, N), problem),
+    context: force(context, { ...own.context, variant: { ...storage, ...own.context.variant, ...flags } }, problem),
   };
-  return checkExplicitTiles(force(chosen, problem), facts);
+  checkExplicitTiles(tiles, facts);
+  return tiles;
 }
 
-function checkExplicitTiles(tiles: Tiles<ExplicitKernel>, facts: BasicFacts): Tiles<ExplicitKernel> {
+function checkExplicitTiles(tiles: Tiles<ExplicitKernel>, facts: BasicFacts): void {
   for (const [name, cols, bytes] of [
     ['scores', 'TILE_M', scoresBytes],
     ['context', 'TILE_DV', contextBytes],
@@ -48,10 +51,15 @@ function checkExplicitTiles(tiles: Tiles<ExplicitKernel>, facts: BasicFacts): Ti
   const { LANES, ROWS } = numbers<'LANES' | 'ROWS'>(tiles.softmax.variant);
   if (!Number.isInteger(Math.log2(LANES))) throw new AttentionError('option', `variant: softmax.LANES is ${LANES}: need a power of 2`);
   checkFits('softmax', LANES * ROWS, softmaxBytes(tiles.softmax.variant), facts);
-  return tiles;
 }
 
-function manyRowsTiles({ N, M, Dv }: Problem, facts: BasicFacts): Tiles<'scores' | 'context'> {
+/** What does not follow from the types and the options. */
+interface OwnTiles {
+  readonly scores: Choice<Omit<Variants['scores'], 'Q' | 'K'>>;
+  readonly context: Choice<Omit<Variants['context'], 'Q' | 'K' | 'SKIP_ZEROS' | 'DROPOUT'>>;
+}
+
+function manyRowsTiles({ N, M, Dv }: Problem, facts: BasicFacts): OwnTiles {
   const scores = matmulTile(N, M, facts);
   const context = matmulTile(N, Dv, facts);
   const tiles = facts.isSoftware ? Math.min(MOST_TILES, Math.ceil(Math.max(M, 1) / scores.size)) : 1;
@@ -80,7 +88,7 @@ const FEW_ROWS = 16;
  * 1.8 ms, in place of 57 and 40 with tiles of 16 × 16, and lavapipe 0.5 and 0.35 in place of 12 and 14 (30 Nov 2026). On a GPU a few warps share what
  * scores loads, and in context they take keys side by side, or one warp would walk over all of them.
  */
-function fewRowsTiles({ N, H, Hk, Dv }: Problem, facts: BasicFacts): Tiles<'scores' | 'context'> {
+function fewRowsTiles({ N, H, Hk, Dv }: Problem, facts: BasicFacts): OwnTiles {
   const rows = (N * H) / Math.max(1, Hk) <= 4 ? 4 : FEW_ROWS; // two heights, so that few variants are compiled
   const reason = `${rows} rows a tile for heads of ${N}${facts.isSoftware ? ', for a software device' : ''}`;
   const shape = { TILE_N: rows, GROUPED: true };
@@ -104,7 +112,7 @@ function fewRowsTiles({ N, H, Hk, Dv }: Problem, facts: BasicFacts): Tiles<'scor
 const LANES_OF_ONE_QUERY = { software: 16, gpu: 64 };
 
 /** Lanes and rows a workgroup, for a kernel whose invocations share rows of `length`, of which there are `count`. */
-export function chooseRowTiles(length: number, facts: BasicFacts, count = Number.POSITIVE_INFINITY): Choice {
+export function chooseRowTiles(length: number, facts: BasicFacts, count = Number.POSITIVE_INFINITY): Choice<Variants['softmax']> {
   const lanes = count === 1 ? LANES_OF_ONE_QUERY[facts.isSoftware ? 'software' : 'gpu'] : rowLanes(length, facts);
   const reason = `${lanes} invocations a row of ${length}${facts.isSoftware ? ', for a software device' : ''}`;
   return { variant: { LANES: lanes, ROWS: count === 1 ? 1 : Math.max(1, 64 / lanes) }, reason };

@@ -1,57 +1,60 @@
 /** Chooses the fused kernel and its tiles: a pure function of the problem, the device's facts and what the caller forces. Loaded when first needed. */
 import { isVec4, type Problem } from '../contract/problem.ts';
-import type { Variant } from '../gpu/kernel.ts';
+import type { TunableKernel, Variant } from '../gpu/kernel.ts';
 import { scoreFlags } from '../kernels/band.ts';
 import { hasTail, skipsZeros } from '../kernels/context.ts';
+import { flashDecode } from '../kernels/flash_decode.ts';
+import { flashForward } from '../kernels/flash_forward.ts';
+import { flashForwardQuad } from '../kernels/flash_forward_quad.ts';
+import { flashForwardRow } from '../kernels/flash_forward_row.ts';
+import type { FusedKernel, Variants } from '../kernels/variants.ts';
 import { checkBaselineTiles, checkDecodeTiles, checkQuadTiles, checkRowTiles, rowTails } from './checks.ts';
-import { type Choice, force, forcedOf, rowsAtATime } from './choice.ts';
+import { type Choice, checkKernels, force, forcedOf, rowsAtATime, storageOf } from './choice.ts';
 import { decodeTiles, isDecode } from './decode.ts';
 import type { DeviceFacts } from './facts.ts';
 import { leastShape, quadClassOf, quadShape } from './quad-classes.ts';
 
-export type FusedKernel = 'flash_forward' | 'flash_forward_quad' | 'flash_forward_row' | 'flash_decode';
+/** A kernel of the fused pass: its own tiles, and what forced ones must keep to. */
+interface Tier<Name extends FusedKernel> {
+  readonly kernel: TunableKernel<Name>;
+  readonly tiles: (problem: Problem, facts: DeviceFacts) => Choice<Variants[Name]>;
+  readonly check: (variant: Variant, problem: Problem, facts: DeviceFacts) => void;
+}
+
+const TIERS: { readonly [Name in FusedKernel]: Tier<Name> } = {
+  flash_forward: { kernel: flashForward, tiles: baselineTiles, check: checkBaselineTiles },
+  flash_forward_quad: { kernel: flashForwardQuad, tiles: quadTiles, check: checkQuadTiles },
+  flash_forward_row: { kernel: flashForwardRow, tiles: rowTiles, check: checkRowTiles },
+  flash_decode: { kernel: flashDecode, tiles: decodeTiles, check: checkDecodeTiles },
+};
+const KERNELS = Object.keys(TIERS) as FusedKernel[];
 
 /** The fused pass: its kernel and the kernel's tiles. `problem.variant` forces the kernel whose name it has. */
 export function chooseFusedTiles(problem: Problem, facts: DeviceFacts): { kernel: FusedKernel } & Choice {
-  const forced = Object.keys(problem.variant)[0]?.split('.')[0];
-  const kernel = isFusedKernel(forced)
-    ? forced
-    : isDecode(problem, facts)
-      ? 'flash_decode'
-      : !facts.hasQuads
-        ? 'flash_forward'
-        : facts.isSoftware
-          ? 'flash_forward_row'
-          : 'flash_forward_quad';
-  const tiles = FUSED_TILES[kernel](problem, facts);
-  const choice = force({ [kernel]: tiles }, problem)[kernel]!;
-  FUSED_CHECKS[kernel](choice.variant, problem, facts);
-  return { kernel, ...choice };
+  const name = KERNELS.find((kernel) => Object.hasOwn(problem.variant, kernel)) ?? kernelFor(problem, facts);
+  checkKernels(KERNELS, [name], problem);
+  const { kernel, tiles, check } = TIERS[name];
+  const own: Choice = tiles(problem, facts);
+  const choice = force(kernel, own, problem);
+  check(choice.variant, problem, facts);
+  return { kernel: name, ...choice };
 }
 
-const FUSED_TILES: Record<FusedKernel, (problem: Problem, facts: DeviceFacts) => Choice> = {
-  flash_forward: baselineTiles,
-  flash_forward_quad: quadTiles,
-  flash_forward_row: rowTiles,
-  flash_decode: decodeTiles,
-};
-const FUSED_CHECKS: Record<FusedKernel, (variant: Variant, problem: Problem, facts: DeviceFacts) => void> = {
-  flash_forward: checkBaselineTiles,
-  flash_forward_quad: checkQuadTiles,
-  flash_forward_row: checkRowTiles,
-  flash_decode: checkDecodeTiles,
-};
-/** What the tiles choose for a kernel, whether or not it is the one for the problem. */
-export const ownShape = (kernel: FusedKernel, problem: Problem, facts: DeviceFacts): Variant => FUSED_TILES[kernel](problem, facts).variant;
+function kernelFor(problem: Problem, facts: DeviceFacts): FusedKernel {
+  if (isDecode(problem, facts)) return 'flash_decode';
+  if (!facts.hasQuads) return 'flash_forward';
+  return facts.isSoftware ? 'flash_forward_row' : 'flash_forward_quad';
+}
 
-const isFusedKernel = (name: string | undefined): name is FusedKernel => name !== undefined && Object.hasOwn(FUSED_TILES, name);
+/** What the tiles choose for a kernel, whether or not it is the one for the problem. */
+export const ownShape = (kernel: FusedKernel, problem: Problem, facts: DeviceFacts): Variant => TIERS[kernel].tiles(problem, facts).variant;
 
 const fusedFlags = (problem: Problem) => ({ SKIP_ZEROS: skipsZeros(problem), DROPOUT: problem.dropout !== undefined });
 
-function baselineTiles(problem: Problem, facts: DeviceFacts): Choice {
-  const { N, Dv, q, k } = problem;
+function baselineTiles(problem: Problem, facts: DeviceFacts): Choice<Variants['flash_forward']> {
+  const { N, Dv } = problem;
   const shape = baselineShape(problem, holdsManyBlocks(facts));
-  const variant = { Q: q.dtype, K: k.dtype, ...shape, ...fusedFlags(problem) };
+  const variant = { ...storageOf(problem), ...shape, ...fusedFlags(problem) };
   return { variant, reason: `${shape.TILE_N} queries a workgroup for ${N}, ${shape.BLOCKS * shape.TILE_M} elements of out for ${Dv}` };
 }
 
@@ -74,12 +77,12 @@ export function baselineShape({ N, Dv }: Problem, isMany: boolean) {
 const holdsManyBlocks = ({ vendor, isSoftware }: DeviceFacts): boolean => isSoftware || ['amd', 'nvidia', 'qualcomm'].includes(vendor);
 
 /** As many rows as the class's tile holds, over as few lanes. */
-function quadTiles(problem: Problem, facts: DeviceFacts): Choice {
-  const { N, D, Dv, q, k } = problem;
+function quadTiles(problem: Problem, facts: DeviceFacts): Choice<Variants['flash_forward_quad']> {
+  const { N, D, Dv } = problem;
   const { name, forward, width } = quadClassOf(facts);
   const shape = quadShape(N, Math.max(D, Dv), facts, (rows, vecs) => rows * vecs <= forward) ?? leastShape(facts);
   const variant = {
-    ...{ Q: q.dtype, K: k.dtype, VEC4: isVec4(problem), WIDTH: width, SIZE: 64 },
+    ...{ ...storageOf(problem), VEC4: isVec4(problem), WIDTH: width, SIZE: 64 },
     ...{ ...shape, D, DV: Dv, ...fusedFlags(problem) },
   };
   return { variant, reason: `subgroups, class "${name}"; ${shape.LANES} lanes share ${shape.ROWS} queries of ${Math.max(D, Dv)}` };
@@ -89,8 +92,8 @@ function quadTiles(problem: Problem, facts: DeviceFacts): Choice {
  * As many queries an invocation as its compiler bears: the kernel's text is as long as ROWS · D. With 8 lanes lavapipe takes 8 queries of 64 twice as
  * long to compile as 4, and 15% longer to run (24 Nov 2026).
  */
-function rowTiles(problem: Problem, { subgroupSizes }: DeviceFacts): Choice {
-  const { N, D, Dv, q, k } = problem;
+function rowTiles(problem: Problem, { subgroupSizes }: DeviceFacts): Choice<Variants['flash_forward_row']> {
+  const { N, D, Dv } = problem;
   const size = Math.max(4, Math.min(subgroupSizes[1], 64));
   const blocks = (width: number) => 2 ** Math.ceil(Math.log2(width / 16));
   const dBlocks = Math.max(1, blocks(D));
@@ -100,7 +103,7 @@ function rowTiles(problem: Problem, { subgroupSizes }: DeviceFacts): Choice {
   const shape = { D_BLOCKS: dBlocks, DV_BLOCKS: dvBlocks };
   const tails = rowTails(problem, { ...shape, ...forcedOf('flash_forward_row', problem) });
   const variant = {
-    ...{ Q: q.dtype, K: k.dtype, VEC4: isVec4(problem), SIZE: size, ROWS: Math.max(1, rows) },
+    ...{ ...storageOf(problem), VEC4: isVec4(problem), SIZE: size, ROWS: Math.max(1, rows) },
     ...{ ...shape, ...tails, ...fusedFlags(problem) },
     ...{ ...scoreFlags(problem), SKIP_ZEROS: skipsZeros(problem) || hasTail(problem, 4) || N === 1 }, // one query: whatever the number of keys
   };

@@ -55,29 +55,26 @@ const ROW = (D, Dv) => ({ ROWS: 2, D_BLOCKS: D <= 64 ? 4 : 8, DV_BLOCKS: Dv <= 6
 /** What forces each tier: names of kernels, and constants of theirs. */
 const tiers = ({ D, Dv }) => [
   ['explicit', { algorithm: 'explicit', returnScores: 'weights' }],
-  ['flash_forward', { algorithm: 'fused', variant: force('flash_forward', { TILE_N: 16 }) }],
-  ['flash_decode', { algorithm: 'fused', variant: force('flash_decode', { SPLITS: 2, ROWS: 2 }) }],
-  ['flash_forward_quad', { algorithm: 'fused', variant: force('flash_forward_quad', { ROWS: 2 }) }],
-  ['flash_forward_row', { algorithm: 'fused', variant: force('flash_forward_row', ROW(D, Dv)) }],
+  ['flash_forward', { algorithm: 'fused', variant: { flash_forward: { TILE_N: 16 } } }],
+  ['flash_decode', { algorithm: 'fused', variant: { flash_decode: { SPLITS: 2, ROWS: 2 } } }],
+  ['flash_forward_quad', { algorithm: 'fused', variant: { flash_forward_quad: { ROWS: 2 } } }],
+  ['flash_forward_row', { algorithm: 'fused', variant: { flash_forward_row: ROW(D, Dv) } }],
 ];
 const backwardTiers = ({ D, Dv }) => {
   const blocks = { ROWS: 1, D_BLOCKS: D <= 64 ? 4 : 8, DV_BLOCKS: Dv <= 64 ? 4 : 8 };
   const vecs = { ROWS: 2, D_VECS: D <= 64 ? 4 : 8, DV_VECS: Dv <= 64 ? 4 : 8 };
   return [
-    ['baseline', both('flash_backward_dq', 'flash_backward_dkv', { STEP: 16 })],
-    ['quad', both('flash_backward_dq_quad', 'flash_backward_dkv_quad', vecs)],
-    ['row', both('flash_backward_dq_row', 'flash_backward_dkv_row', blocks)],
+    ['baseline', { flash_backward_dq: { STEP: 16 }, flash_backward_dkv: { STEP: 16 } }],
+    ['quad', { flash_backward_dq_quad: vecs, flash_backward_dkv_quad: vecs }],
+    ['row', { flash_backward_dq_row: blocks, flash_backward_dkv_row: blocks }],
   ];
 };
 /** Options whose forced kernels have these flags too. */
 function withFlags({ variant, ...options }, flags) {
   if (!variant) return options;
-  const kernels = new Set(Object.keys(variant).map((key) => key.split('.')[0]));
-  return { ...options, variant: Object.assign({}, variant, ...[...kernels].map((kernel) => force(kernel, flags[kernel] ?? {}))) };
+  const withOwn = ([kernel, constants]) => [kernel, { ...constants, ...flags[kernel] }];
+  return { ...options, variant: Object.fromEntries(Object.entries(variant).map(withOwn)) };
 }
-
-const force = (kernel, constants) => Object.fromEntries(Object.entries(constants).map(([name, value]) => [`${kernel}.${name}`, value]));
-const both = (dq, dkv, constants) => ({ ...force(dq, constants), ...force(dkv, constants) });
 
 /** The outputs of a problem by name: out, log-sum-exp, weights and gradients of every tier, or the error's message. */
 async function outputsOf(on, problem, flags) {

@@ -16,7 +16,7 @@ const LATER: Case[] = [
   ['tuning a wrong problem', 'shape', 'B must be equal', () => attention.tune({ q, k: { ...k, shape: [1, 1, 5, 9] }, v })],
   ['returnLse "x" with backward', 'option', '"x"', () => attention.plan({ q, k, v, backward: true, returnLse: 'x' as never })],
   ['tuning a forced algorithm', 'option', 'algorithm is "fused"', () => attention.tune({ q, k, v, algorithm: 'fused' })],
-  ['tuning a forced variant', 'option', 'variant {scores.TILE_N}', () => attention.tune({ q, k, v, variant: { 'scores.TILE_N': 16 } })],
+  ['tuning a forced variant', 'option', 'variant {scores}', () => attention.tune({ q, k, v, variant: { scores: { TILE_N: 16 } } })],
   ['encodeBackward of a forward plan', 'option', 'without backward', () => plan.encodeBackward({} as GPUComputePassEncoder, {} as never)],
   ['a tuning that is none', 'option', '{}', () => createAttention({ tuning: {} as never })],
 ];

@@ -37,11 +37,11 @@ onDevices('f16', (attention) => {
 
   const ways: [string, AttentionOptions][] = [
     ['explicit', { algorithm: 'explicit' }],
-    ['baseline', { variant: { 'flash_forward.TILE_N': 16 } }],
-    ['quad', { variant: { 'flash_forward_quad.ROWS': 2 } }],
-    ['row', { variant: { 'flash_forward_row.ROWS': 2 } }],
-    ['decode', { variant: { 'flash_decode.SPLITS': 2 } }],
-    ['decode without splits', { variant: { 'flash_decode.SPLITS': 1 } }],
+    ['baseline', { variant: { flash_forward: { TILE_N: 16 } } }],
+    ['quad', { variant: { flash_forward_quad: { ROWS: 2 } } }],
+    ['row', { variant: { flash_forward_row: { ROWS: 2 } } }],
+    ['decode', { variant: { flash_decode: { SPLITS: 2 } } }],
+    ['decode without splits', { variant: { flash_decode: { SPLITS: 1 } } }],
   ];
   for (const [qType, kType] of [
     ['f16', 'f16'],

@@ -121,7 +121,7 @@ onDevices('options together', (attention) => {
   test('variant forces tiles', async () => {
     const on = attention();
     const tensors = [1, 2, 3].map((seed) => on.upload(randomArray(seed, 40 * 8), [1, 1, 40, 8])) as [GpuTensor, GpuTensor, GpuTensor];
-    const variant = { 'scores.TILE_N': 32, 'softmax.LANES': 2, 'context.TILE_M': 8 };
+    const variant = { scores: { TILE_N: 32 }, softmax: { LANES: 2 }, context: { TILE_M: 8 } };
     const [q, k, v] = tensors;
     const plan = await on.plan({ q, k, v, variant, algorithm: 'explicit' });
     expect(plan.kernels.map(({ name, variant: { TILE_N, LANES, TILE_M } }) => ({ name, TILE_N, LANES, TILE_M }))).toMatchObject([

@@ -9,7 +9,7 @@ import { commands } from 'vitest/browser';
 import { type Attention, type AttentionOptions, createAttention, type ScoresForm } from '../../src/index.ts';
 import { scaledDotProductAttention } from '../../src/reference/index.ts';
 import { place, runPass } from '../rig/gpu.ts';
-import { forced, withEveryFlag } from '../rig/tiers.ts';
+import { withEveryFlag } from '../rig/tiers.ts';
 import { compare, F32 } from './compare.ts';
 import { checkGradients } from './gradients.ts';
 import { drawInputs } from './inputs.ts';
@@ -152,7 +152,7 @@ function waysOf(p: FuzzProblem): [string, AttentionOptions][] {
   const largeTiles = { TILE_N: 32, STEP: 16, ...large };
   const wideTiles = { TILE_N: 16, TILE_M: 128, STEP: 8, KEYS: 4, BLOCKS: Dv <= 128 ? 1 : 2 }; // as for GPUs that hold little
   const force = (kernel: string, constants: object): [string, AttentionOptions] => {
-    const variant = forced(kernel, constants);
+    const variant = { [kernel]: constants };
     return [kernel, { variant: isGeneral(p) ? withEveryFlag(variant) : variant }];
   };
   return [

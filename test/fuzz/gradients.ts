@@ -43,18 +43,13 @@ export async function checkGradients(
   attention.release(...tensors.map(([, tensor]) => tensor));
 }
 
-const force = (dq: string, dkv: string, constants: Record<string, number | boolean>) =>
-  Object.fromEntries(Object.entries(constants).flatMap(([name, value]) => [`${dq}.${name}`, `${dkv}.${name}`].map((key) => [key, value])));
+const BASELINE = { TILE_N: 16, TILE_M: 16, BLOCKS: 2 };
+const QUAD = { LANES: 4, ROWS: 2, D_VECS: 4, DV_VECS: 4 };
+const ROW = { SIZE: 4, ROWS: 1, D_BLOCKS: 4, DV_BLOCKS: 4 };
 const TIERS: Record<'baseline' | 'row' | 'quad', AttentionOptions['variant'] & object> = {
-  baseline: {
-    ...force('flash_backward_dq', 'flash_backward_dkv', { TILE_N: 16, TILE_M: 16, BLOCKS: 2 }),
-    ...{ 'flash_backward_dq.KEYS': 8, 'flash_backward_dkv.QUERIES': 8 },
-  },
-  quad: {
-    ...force('flash_backward_dq_quad', 'flash_backward_dkv_quad', { LANES: 4, ROWS: 2, D_VECS: 4, DV_VECS: 4 }),
-    'flash_backward_dkv_quad.PARTS': 2,
-  },
-  row: force('flash_backward_dq_row', 'flash_backward_dkv_row', { SIZE: 4, ROWS: 1, D_BLOCKS: 4, DV_BLOCKS: 4 }),
+  baseline: { flash_backward_dq: { ...BASELINE, KEYS: 8 }, flash_backward_dkv: { ...BASELINE, QUERIES: 8 } },
+  quad: { flash_backward_dq_quad: QUAD, flash_backward_dkv_quad: { ...QUAD, PARTS: 2 } },
+  row: { flash_backward_dq_row: ROW, flash_backward_dkv_row: ROW },
 };
 
 /** One tier of those that can take the problem, with tiles that few pipelines cover: compiling them takes a software device seconds. */

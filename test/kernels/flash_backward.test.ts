@@ -1,7 +1,7 @@
 /** The gradients of attention against the reference, over sizes that straddle every tile, with poisoned surroundings. */
 import { test } from 'vitest';
 import { backward, scaledDotProductAttention } from '../../src/reference/index.ts';
-import { backwardTiersOf, skipsZeros } from '../rig/backward-tiers.ts';
+import { backwardTiersOf, skippingZeros } from '../rig/backward-tiers.ts';
 import { onDevices, place, runPass } from '../rig/gpu.ts';
 import type { NaiveSizes } from '../rig/naive.ts';
 import { naiveBackward } from '../rig/naive-backward.ts';
@@ -61,7 +61,7 @@ onDevices('backward', (attention) => {
       const dv = place(device, null, [B, Hk, M, Dv], { strides: [Hk * M * dvRow, M * dvRow, dvRow, 1], offset: isWhole ? 16 : 12 });
       const plan = await attention().plan({
         ...{ q: q.tensor, k: k.tensor, v: v.tensor, out: out.tensor, scale: sizes.scale },
-        variant: { ...alikeForward, ...variant, ...(N % 16 > 0 && skipsZeros(variant)) },
+        variant: { ...alikeForward, ...(N % 16 > 0 ? skippingZeros(variant) : variant) },
         backward: { gradient: gradient.tensor, dq: dq.tensor, dk: dk.tensor, dv: dv.tensor },
       });
       const inputs = { q: q.tensor, k: k.tensor, v: v.tensor, out: out.tensor, lse: lse.tensor };

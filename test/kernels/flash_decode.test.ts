@@ -36,11 +36,11 @@ const SIZES = [
 
 const suite = (attention: () => Attention) => {
   const variants = (): Variant[] => [
-    ...[1, 2, 7].map((SPLITS) => ({ 'flash_decode.SPLITS': SPLITS })),
+    ...[1, 2, 7].map((SPLITS) => ({ flash_decode: { SPLITS } })),
     ...tiersOf(attention().device)
       .filter(({ kernel }) => kernel === 'flash_decode')
       .slice(-1)
-      .map(({ variant }) => ({ ...variant, 'flash_decode.ROWS': 4, 'flash_decode.D_BLOCKS': 2, 'flash_decode.DV_BLOCKS': 2 })),
+      .map(({ variant }) => ({ flash_decode: { ...variant.flash_decode, ROWS: 4, D_BLOCKS: 2, DV_BLOCKS: 2 } })),
   ];
   const host = (data: Float32Array, ...shape: number[]) => ({ data, shape });
 
@@ -61,7 +61,7 @@ const suite = (attention: () => Attention) => {
       const out = place(device, null, [2, H, N, Dv], { strides: [N * H * Dv, Dv, H * Dv, 1] });
       const lse = place(device, null, [2, H, N], { offset: 256 });
       const plan = await attention().plan({ q, k, v, out: out.tensor, scale: sizes.scale, returnLse: true, variant });
-      const splits = Number(variant['flash_decode.SPLITS']);
+      const splits = variant.flash_decode!.SPLITS!;
       expect(plan.kernels.map(({ name }) => name)).toEqual(splits > 1 ? ['flash_decode', 'flash_merge'] : ['flash_decode']);
       const workspace = poisoned(plan.workspaceBytes);
       await runPass(device, (pass) => plan.encode(pass, { q, k, v, out: out.tensor, lse: lse.tensor, ...(workspace && { workspace }) }));
@@ -170,11 +170,11 @@ const suite = (attention: () => Attention) => {
     expect([chosen(1, 1), chosen(2, 127), chosen(5, 4096)]).toEqual(['flash_decode', 'flash_forward', 'flash_forward']);
     // parts of out, [splits,H,N,Dv], to the next multiple of 256 bytes, and the maxima and sums: whatever M is
     for (const M of [4096, 400_000]) {
-      const forced = await plan(3, 1, M, { 'flash_decode.SPLITS': 3 });
+      const forced = await plan(3, 1, M, { flash_decode: { SPLITS: 3 } });
       expect(forced.workspaceBytes).toBe(4 * 3 * 3 * 64 + 8 * 3 * 3);
       expect(forced.kernels[0]).toMatchObject({ variant: { SPLITS: 3 } });
     }
-    expect((await plan(3, 1, 4096, { 'flash_decode.SPLITS': 1 })).workspaceBytes).toBe(0);
+    expect((await plan(3, 1, 4096, { flash_decode: { SPLITS: 1 } })).workspaceBytes).toBe(0);
   });
 
   test('a workspace stays small for any number of keys and rows', () => {
@@ -193,28 +193,28 @@ const suite = (attention: () => Attention) => {
   });
 
   test.each([
-    ['MASK', { 'flash_decode.MASK': 2 }],
-    ['ROWS', { 'flash_decode.ROWS': 3 }],
-    ['KEYS', { 'flash_decode.KEYS': 2 }],
-    ['LANES', { 'flash_decode.LANES': 3 }],
-    ['D_BLOCKS', { 'flash_decode.D_BLOCKS': 1, 'flash_decode.COLS': 1, 'flash_decode.LANES': 1 }],
-  ])('a %s that does not fit is an error', async (name, variant) => {
+    ['MASK', { MASK: 2 }],
+    ['ROWS', { ROWS: 3 }],
+    ['KEYS', { KEYS: 2 }],
+    ['LANES', { LANES: 3 }],
+    ['D_BLOCKS', { D_BLOCKS: 1, COLS: 1, LANES: 1 }],
+  ])('a %s that does not fit is an error', async (name, constants) => {
     const tensor = { shape: [1, 1, 1, 64], dtype: 'f32' as const };
-    await expect(attention().plan({ q: tensor, k: tensor, v: tensor, variant })).rejects.toThrow(
+    await expect(attention().plan({ q: tensor, k: tensor, v: tensor, variant: { flash_decode: constants } })).rejects.toThrow(
       expect.objectContaining({ code: 'option', message: expect.stringContaining(name) }),
     );
   });
 
   test.each(['BAND', 'D_TAIL', 'DV_TAIL'])('%s, which the problem needs, cannot be forced off', async (name) => {
     const tensor = { shape: [1, 1, 2, 8], dtype: 'f32' as const };
-    const plan = attention().plan({ q: tensor, k: tensor, v: tensor, isCausal: true, variant: { [`flash_decode.${name}`]: false } });
+    const plan = attention().plan({ q: tensor, k: tensor, v: tensor, isCausal: true, variant: { flash_decode: { [name]: false } } });
     const error = { code: 'option', message: expect.stringContaining(`${name} must be true`) };
     await expect(plan).rejects.toThrow(expect.objectContaining(error));
   });
 
   test('VEC4 cannot be forced where rows are not whole ones', async () => {
     const tensor = { shape: [1, 1, 2, 10], dtype: 'f32' as const };
-    const plan = attention().plan({ q: tensor, k: tensor, v: tensor, variant: { 'flash_decode.VEC4': true } });
+    const plan = attention().plan({ q: tensor, k: tensor, v: tensor, variant: { flash_decode: { VEC4: true } } });
     const error = {
       code: 'option',
       message: expect.stringContaining('VEC4 is true: need D, Dv, offsets and strides that are multiples of 4'),

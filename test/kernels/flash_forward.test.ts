@@ -62,9 +62,9 @@ onDevices('attention', (attention) => {
       ...firstTiersOf(device).map(({ kernel, variant }) => {
         const isSlow = kernel === 'flash_forward_row' && Math.max(D, Dv) > 64; // to compile, with more than one row
         const hasTails = !isWhole && (kernel === 'flash_forward_row' || kernel === 'flash_decode');
-        const tails = hasTails ? { [`${kernel}.D_TAIL`]: true, [`${kernel}.DV_TAIL`]: true } : {}; // fewer pipelines
-        const tiles = { [`${kernel}.SKIP_ZEROS`]: true, ...tails, ...(isSlow && { [`${kernel}.ROWS`]: 1 }) };
-        const shared = { ...variant, ...tails, 'flash_decode.BAND': true }; // its own test has those without
+        const tails = hasTails ? { D_TAIL: true, DV_TAIL: true } : {}; // fewer pipelines
+        const tiles = { [kernel]: { SKIP_ZEROS: true, ...tails, ...(isSlow && { ROWS: 1 }) } };
+        const shared = { flash_decode: { ...variant.flash_decode, ...tails, BAND: true } }; // its own test has those without
         return run(kernel, { algorithm: 'fused', variant: kernel === 'flash_decode' ? shared : tiles });
       }),
     ]);

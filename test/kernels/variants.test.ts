@@ -6,7 +6,7 @@
 import { expect, test } from 'vitest';
 import { normalizeBackward } from '../../src/contract/backward-problem.ts';
 import type { Problem } from '../../src/contract/problem.ts';
-import { describeVariant, type Kernel, type Variant } from '../../src/gpu/kernel.ts';
+import { describeVariant, type Kernel, type TunableKernel, type Variant } from '../../src/gpu/kernel.ts';
 import { enabled, specialized } from '../../src/gpu/pipelines.ts';
 import { context } from '../../src/kernels/context.ts';
 import { flashBackwardDelta } from '../../src/kernels/flash_backward_delta.ts';
@@ -134,6 +134,13 @@ function everyVariant(own: DeviceFacts): Map<string, [Kernel, Variant]> {
   return found;
 }
 
+/** What callers may force, SPLITS apart, which is no constant of the shader. */
+const constantsOf = ({ constants }: TunableKernel): string[] =>
+  Object.values(constants)
+    .flat()
+    .filter((constant) => constant !== 'SPLITS')
+    .sort();
+
 const KERNELS = [scores, softmax, context, project, flashDecode, flashBackwardDelta, flashBackwardSinks];
 
 onDevices('variants', (attention) => {
@@ -154,6 +161,8 @@ onDevices('variants', (attention) => {
     let taken = 0;
     variants ??= everyVariant(await deviceFacts(device));
     for (const [label, [kernel, variant]] of variants) {
+      if (kernel.name === name && 'constants' in kernel)
+        expect(Object.keys(variant).sort(), label).toEqual(constantsOf(kernel as TunableKernel));
       const isHere = kernel.name === name && (!enabled(kernel, variant).includes('f16') || device.features.has('shader-f16'));
       if (!isHere) continue;
       const module = device.createShaderModule({ label, code: specialized(kernel, variant, (await kernel.source()).default) });
@@ -170,7 +179,7 @@ onDevices('variants', (attention) => {
     ['DV_TAIL', false, 64, 20, 'DV_TAIL must be true here'],
     ['VEC4', true, 10, 64, 'VEC4 is true: need D, Dv'],
   ])('%s cannot be %s for heads of %d and %d', (name, value, D, Dv, message) => {
-    const problem = problemOf({ N: 8, M: 8, D, Dv }, { variant: { [`flash_forward_row.${name}`]: value } });
+    const problem = problemOf({ N: 8, M: 8, D, Dv }, { variant: { flash_forward_row: { [name]: value } } });
     const error = { code: 'option', message: expect.stringContaining(message) };
     expect(() => chooseFusedTiles(problem, software())).toThrow(expect.objectContaining(error));
   });
@@ -185,7 +194,7 @@ onDevices('variants', (attention) => {
     ['MASK', 1, {}, 'MASK must be 0 here'],
   ])('%s cannot be %s for %o', (name, value, options, message) => {
     const error = expect.objectContaining({ code: 'option', message: expect.stringContaining(message) });
-    const force = (kernel: string) => problemOf({ N: 8, M: 8, D: 64, Dv: 64 }, { ...options, variant: { [`${kernel}.${name}`]: value } });
+    const force = (kernel: string) => problemOf({ N: 8, M: 8, D: 64, Dv: 64 }, { ...options, variant: { [kernel]: { [name]: value } } });
     expect(() => chooseFusedTiles(force('flash_forward_row'), software())).toThrow(error);
     for (const kernel of ['flash_backward_dq_row', 'flash_backward_dkv_row']) {
       const problem = normalizeBackward('test', force(kernel), { maskGradient: false });

@@ -44,20 +44,20 @@ const CALLS: Case[] = [
   [
     'a variant of the forward pass',
     'option',
-    'flash_backward_dq.TILE_N',
-    () => attention.backward(gradient(), forward(), { variant: { 'flash_forward.TILE_N': 16 } }),
+    'unknown kernel "flash_forward": known here are flash_backward_dq_row',
+    () => attention.backward(gradient(), forward(), { variant: { flash_forward: { TILE_N: 16 } } }),
   ],
   [
     'a tile that does not fit',
     'option',
     'KEYS',
-    () => attention.backward(gradient(), forward(), { variant: { 'flash_backward_dq.KEYS': 5 } }),
+    () => attention.backward(gradient(), forward(), { variant: { flash_backward_dq: { KEYS: 5 } } }),
   ],
   [
     'too many blocks',
     'option',
     'BLOCKS ≤ 2',
-    () => attention.backward(gradient(), forward(), { variant: { 'flash_backward_dkv.BLOCKS': 3 } }),
+    () => attention.backward(gradient(), forward(), { variant: { flash_backward_dkv: { BLOCKS: 3 } } }),
   ],
   ['a plan for 1', 'option', 'backward is 1', () => attention.plan({ q, k, v, backward: 1 as never })],
   ['a plan with maskGradient alone', 'option', 'backward is undefined', () => attention.plan({ q, k, v, maskGradient: true })],
@@ -149,7 +149,7 @@ test('dq, dk and dv may lie side by side in one buffer', async () => {
 });
 
 test('the variant of a plan reaches its direction', async () => {
-  const variant = { 'flash_forward.TILE_N': 16, 'flash_backward_dq.TILE_N': 64, 'flash_backward_dkv.TILE_M': 64 };
+  const variant = { flash_forward: { TILE_N: 16 }, flash_backward_dq: { TILE_N: 64 }, flash_backward_dkv: { TILE_M: 64 } };
   const problem = { q: layout(1, 1, 40, 8), k: layout(1, 1, 40, 8), v: layout(1, 1, 40, 8), backward: true as const, variant };
   const made = await attention.plan({ ...problem, algorithm: 'fused' });
   const of = (name: string) => made.kernels.find((kernel) => kernel.name === name)!;

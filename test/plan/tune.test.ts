@@ -1,6 +1,6 @@
 /** tune measures on the device at hand, and what it gives is used: here, and by another Attention on the same adapter. */
 import { describe, expect, test } from 'vitest';
-import { type Attention, type AttentionOptions, createAttention, type Tuning } from '../../src/index.ts';
+import { type Attention, type AttentionOptions, createAttention, type KernelVariants, type Tuning } from '../../src/index.ts';
 import { describeAdapter } from '../../src/plan/tuning.ts';
 import { scaledDotProductAttention } from '../../src/reference/index.ts';
 import { candidates } from '../../src/tiles/candidates.ts';
@@ -37,13 +37,11 @@ onDevices('tune', (attention) => {
     expect(entry!.milliseconds).toBeGreaterThan(0);
     const kernels = await kernelsOf({}, on);
     expect(kernels.length).toBe(entry!.algorithm === 'explicit' ? 3 : 1);
-    for (const [name, value] of Object.entries(entry!.variant)) {
-      const [kernel, constant] = name.split('.') as [string, string];
-      expect(kernels.find((step) => step.name === kernel)).toMatchObject({ variant: { [constant]: value } });
-    }
+    for (const [kernel, variant] of Object.entries(entry!.variant))
+      expect(kernels.find((step) => step.name === kernel)).toMatchObject({ variant });
     for (const { reason } of kernels) expect(reason).toContain('the fastest that tune measured');
     // What the caller asks for goes first; other classes are as before.
-    expect((await kernelsOf({ variant: { 'flash_forward.TILE_N': 8 } }, on))[0]).toMatchObject({
+    expect((await kernelsOf({ variant: { flash_forward: { TILE_N: 8 } } }, on))[0]).toMatchObject({
       name: 'flash_forward',
       variant: { TILE_N: 8 },
     });
@@ -76,7 +74,7 @@ onDevices('tune', (attention) => {
     const [key] = Object.keys(fastest) as [string];
     const tuning: Tuning = {
       adapter,
-      fastest: { [key]: { algorithm: 'fused', variant: { 'flash_forward.TILE_N': 64 }, milliseconds: 1 } },
+      fastest: { [key]: { algorithm: 'fused', variant: { flash_forward: { TILE_N: 64 } }, milliseconds: 1 } },
     };
     const other = await createAttention({ device: on.device, tuning });
     expect(await kernelsOf({ softcap: 2 }, other)).toMatchObject([{ name: 'flash_forward', variant: { TILE_N: 64 } }]);
@@ -148,6 +146,7 @@ onDevices('tune, in vain', (attention) => {
     [{}, /tuning is \{\}: need what tune\(\) gave/],
     [null, /tuning is null/],
     [{ adapter: 'x', fastest: { a: { algorithm: 'both' } } }, /need what tune\(\) gave/],
+    [{ adapter: 'x', fastest: { a: { algorithm: 'fused', variant: { 'flash_forward.TILE_N': 64 } } } }, /need what tune\(\) gave/],
   ])('%j is an error', async (tuning, message) => {
     const made = createAttention({ device: attention().device, tuning: tuning as unknown as Tuning });
     await expect(made).rejects.toMatchObject({ code: 'option', message: expect.stringMatching(message) });
@@ -181,9 +180,13 @@ const facts = (more: object): DeviceFacts => ({
 const SOFTWARE = { isSoftware: true, vendor: 'google', subgroupSizes: [4, 4] };
 
 /** What is tried of a constant, by the candidates' variants. */
-const valuesOf = (name: string, lists: ReturnType<typeof candidates>) => [
-  ...new Set(lists.flat().flatMap(({ variant }) => (name in variant ? [variant[name]] : []))),
-];
+function valuesOf<Kernel extends keyof KernelVariants>(
+  kernel: Kernel,
+  name: keyof NonNullable<KernelVariants[Kernel]>,
+  lists: ReturnType<typeof candidates>,
+) {
+  return [...new Set(lists.flat().map(({ variant }) => variant[kernel]?.[name]))].filter((value) => value !== undefined);
+}
 
 describe('candidates', () => {
   const prefill = { N: 256, M: 256, D: 64, Dv: 64 };
@@ -213,18 +216,18 @@ describe('candidates', () => {
 
   test('other LANES, ROWS and SIZE where the kernels allow them', () => {
     const onGpu = candidates(problemOf(prefill), facts({}));
-    expect(valuesOf('flash_forward_quad.LANES', onGpu).sort()).toEqual([16, 4, 8]);
-    expect(valuesOf('flash_forward_quad.SIZE', onGpu)).toEqual([32, 128, 256]);
-    expect(valuesOf('softmax.LANES', onGpu)).toEqual([4, 16, 64, 256]);
+    expect(valuesOf('flash_forward_quad', 'LANES', onGpu).sort()).toEqual([16, 4, 8]);
+    expect(valuesOf('flash_forward_quad', 'SIZE', onGpu)).toEqual([32, 128, 256]);
+    expect(valuesOf('softmax', 'LANES', onGpu)).toEqual([4, 16, 64, 256]);
     const narrow = candidates(problemOf(prefill), facts({ vendor: '', subgroupSizes: [4, 4] }));
-    expect(valuesOf('flash_forward_quad.LANES', narrow)).not.toContain(8);
+    expect(valuesOf('flash_forward_quad', 'LANES', narrow)).not.toContain(8);
     const few = candidates(problemOf(decode), facts({}));
-    expect(valuesOf('flash_decode.LANES', few).sort()).toEqual([16, 32, 8]);
-    expect(valuesOf('flash_decode.ROWS', few).sort()).toEqual([1, 2, 4]);
-    expect(valuesOf('flash_decode.SIZE', few)).toEqual([32, 128]); // 256 need more workgroup memory than there is
+    expect(valuesOf('flash_decode', 'LANES', few).sort()).toEqual([16, 32, 8]);
+    expect(valuesOf('flash_decode', 'ROWS', few).sort()).toEqual([1, 2, 4]);
+    expect(valuesOf('flash_decode', 'SIZE', few)).toEqual([32, 128]); // 256 need more workgroup memory than there is
     const onCpu = candidates(problemOf(decode), facts(SOFTWARE));
-    expect(valuesOf('flash_decode.SIZE', onCpu)).toContain(8);
-    expect(valuesOf('flash_forward_row.SIZE', onCpu)).toEqual([8, 16]);
+    expect(valuesOf('flash_decode', 'SIZE', onCpu)).toContain(8);
+    expect(valuesOf('flash_forward_row', 'SIZE', onCpu)).toEqual([8, 16]);
   });
 
   test('explicit alone where the fused pass cannot be', () => {

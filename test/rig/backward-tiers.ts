@@ -1,6 +1,6 @@
 /** The kernels of the backward pass that a device can run, as variants that force them: tests go through all of them. */
 import type { AttentionOptions } from '../../src/index.ts';
-import { forced, noticing, runsPlainKernels } from './tiers.ts';
+import { noticing, runsPlainKernels, withConstants } from './tiers.ts';
 
 type Variant = NonNullable<AttentionOptions['variant']>;
 
@@ -12,7 +12,7 @@ export interface BackwardTier {
 }
 
 /** Forces the forward pass that compiles most quickly, for heads up to 256: one pipeline for all sizes of as many blocks. */
-export const QUICK_FORWARD: Variant = { 'flash_forward.TILE_N': 16, 'flash_forward.SKIP_ZEROS': true };
+export const QUICK_FORWARD: Variant = { flash_forward: { TILE_N: 16, SKIP_ZEROS: true } };
 
 /**
  * @param width the longer of the heads' sizes: beyond 256 only the baseline has them, beyond 128 the row kernels have not
@@ -23,10 +23,10 @@ export function backwardTiersOf(device: GPUDevice, width: number, rows = 1): rea
   const alikeForward = width > 256 ? {} : QUICK_FORWARD; // longer heads have no fused pass
   return noticing([
     ...(runsPlainKernels(device) || width > 256
-      ? [{ name: 'baseline', variant: { 'flash_backward_dq.STEP': 16, 'flash_backward_dkv.STEP': 16 }, alikeForward }]
+      ? [{ name: 'baseline', variant: { flash_backward_dq: { STEP: 16 }, flash_backward_dkv: { STEP: 16 } }, alikeForward }]
       : []),
     ...(hasQuads && width <= 128
-      ? [{ name: 'row', variant: { 'flash_backward_dq_row.ROWS': rows, 'flash_backward_dkv_row.ROWS': rows }, alikeForward }]
+      ? [{ name: 'row', variant: { flash_backward_dq_row: { ROWS: rows }, flash_backward_dkv_row: { ROWS: rows } }, alikeForward }]
       : []),
     ...(hasQuads && width <= 256 ? [quads(device, width)] : []),
   ]);
@@ -38,13 +38,12 @@ function quads({ adapterInfo }: GPUDevice, width: number): BackwardTier {
   const vecs = (width <= 64 ? 64 : 256) / (4 * lanes);
   const shared = { ROWS: 2, D_VECS: vecs, DV_VECS: vecs, LANES: lanes };
   const variant = {
-    ...forced('flash_backward_dq_quad', shared),
-    ...forced('flash_backward_dkv_quad', { ...shared, PARTS: width <= 64 ? 1 : 2 }),
+    flash_backward_dq_quad: shared,
+    flash_backward_dkv_quad: { ...shared, PARTS: width <= 64 ? 1 : 2 },
   };
-  const alikeForward = { 'flash_forward_quad.LANES': lanes, 'flash_forward_quad.ROWS': 1 };
+  const alikeForward = { flash_forward_quad: { LANES: lanes, ROWS: 1 } };
   return { name: 'quad', variant, alikeForward };
 }
 
 /** Kernels that look for zeros give the same gradients, so that suites share pipelines; test/kernels/flash_backward.test.ts has some that do not look. */
-export const skipsZeros = (variant: object) =>
-  Object.fromEntries(Object.keys(variant).map((name) => [`${name.split('.')[0]}.SKIP_ZEROS`, true]));
+export const skippingZeros = (variant: Variant): Variant => withConstants(variant, () => ({ SKIP_ZEROS: true }));
