@@ -36,7 +36,7 @@ const attention = await createAttention({ powerPreference: 'low-power' });
 const device: GPUDevice = attention.device;
 const q: GpuTensor = attention.upload([1, 2], [1, 1, 1, 2]);
 const buffer: GPUBuffer = q.buffer;
-const options: AttentionOptions = { isCausal: true, window: [3, 0] };
+const options: AttentionOptions = { isCausal: true, window: [3, 0], variant: { flash_decode: { SPLITS: 2 } } };
 const { out, lse } = await attention.scaledDotProductAttention(q, q, q, options);
 const context: readonly number[] = (await selfAttention([[1, 2]])).context.shape;
 console.log(device, buffer, out.shape, context, scaledDotProductAttention);
@@ -46,6 +46,10 @@ device.nothing;
 lse.shape;
 // @ts-expect-error no such option
 await attention.scaledDotProductAttention(q, q, q, { causal: true });
+// @ts-expect-error no such kernel
+await attention.scaledDotProductAttention(q, q, q, { variant: { flash: {} } });
+// @ts-expect-error no such constant of this kernel
+await attention.scaledDotProductAttention(q, q, q, { variant: { flash_decode: { TILE_N: 16 } } });
 // @ts-expect-error no numbers
 await selfAttention([['1']]);
 `;
