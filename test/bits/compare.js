@@ -141,7 +141,7 @@ export async function open() {
  * @param flags of each kernel those that may be true where the problem does not need them: three problems of four have them all, so that few pipelines are compiled
  * @returns how many outputs there were, what differed, and the kernels that have run so far
  */
-export async function compare(number, seed, flags) {
+export async function compareBuilds(number, seed, flags) {
   const problem = problemOf(number, seed);
   const general = number % 4 > 0 ? flags : {};
   const outputs = [];

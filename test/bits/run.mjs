@@ -48,7 +48,12 @@ try {
   await tab.evaluate(async () => (await import('/test/compare.js')).open());
   let [compared, failed, kernels] = [0, 0, []];
   for (let number = 0; number < problems; number++) {
-    const found = await tab.evaluate(async (...args) => (await import('/test/compare.js')).compare(...args), number, seed, rig.GENERAL);
+    const found = await tab.evaluate(
+      async (...args) => (await import('/test/compare.js')).compareBuilds(...args),
+      number,
+      seed,
+      rig.GENERAL,
+    );
     for (const difference of found.different) console.log(`problem ${number}: ${difference}`);
     compared += found.compared;
     failed += found.different.length;
