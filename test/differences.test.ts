@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { greatestError as checkedError } from '../demo/benchmark/gpu.ts';
 import { differenceOf, firstDifference, greatestDifference } from '../demo/differences.ts';
 import { compare } from '../demo/peers/contest.ts';
-import { compareElements } from './fuzz/compare.ts';
+import { expectElementsNear } from './fuzz/compare.ts';
 import { expectAsGoodAsNaive, expectWithin, LOWEST } from './rig/tolerance.ts';
 
 const { NaN: none, POSITIVE_INFINITY: infinity } = Number;
@@ -29,10 +29,10 @@ describe('greatestDifference', () => {
     expect(greatestDifference([1, 2], [1, 2])).toEqual({ error: 0, at: 0, largest: 2 });
   });
 
-  test.each([0, 1, 2])('NaN as element %i is the greatest, whatever follows', (place) => {
-    const wrong = [9, 9, 9].map((value, i) => (i === place ? none : value));
-    expect(greatestDifference(wrong, [1, 2, 3])).toEqual({ error: none, at: place, largest: 3 });
-    expect(greatestDifference([1, 2, 3], wrong)).toEqual({ error: none, at: place, largest: none });
+  test.each([0, 1, 2])('NaN as element %i is the greatest, whatever follows', (index) => {
+    const wrong = [9, 9, 9].map((value, i) => (i === index ? none : value));
+    expect(greatestDifference(wrong, [1, 2, 3])).toEqual({ error: none, at: index, largest: 3 });
+    expect(greatestDifference([1, 2, 3], wrong)).toEqual({ error: none, at: index, largest: none });
   });
 
   test('refuses other lengths, and nothing at all', () => {
@@ -62,9 +62,9 @@ describe('firstDifference', () => {
 });
 
 /** Whatever is made of it notices an answer with one NaN in it, wherever that stands. */
-describe.each([0, 1, 2])('NaN as element %i', (place) => {
+describe.each([0, 1, 2])('NaN as element %i', (index) => {
   const right = [1, 2, 3];
-  const wrong = right.map((value, i) => (i === place ? none : value));
+  const wrong = right.map((value, i) => (i === index ? none : value));
   test.each<[string, (actual: number[], expected: number[]) => void]>([
     ['the benchmark', (actual, expected) => checkedError(actual, Float64Array.from(expected))],
     ['as good as naive', (actual, expected) => expectAsGoodAsNaive('x', actual, expected, [1, 2, 4])],
@@ -85,10 +85,10 @@ describe.each([0, 1, 2])('NaN as element %i', (place) => {
         ).toBe(true),
     ],
     ['within', (actual, expected) => expectWithin('x', { x: actual }, { x: expected }, 1)],
-    ['the fuzzer', (actual, expected) => compareElements('x', actual, expected, () => 1)],
-  ])('%s', (_, check) => {
-    check(right, right);
-    expect(() => check(wrong, right)).toThrow();
-    expect(() => check([], [])).toThrow();
+    ['the fuzzer', (actual, expected) => expectElementsNear('x', actual, expected, () => 1)],
+  ])('%s', (_, expectRight) => {
+    expectRight(right, right);
+    expect(() => expectRight(wrong, right)).toThrow();
+    expect(() => expectRight([], [])).toThrow();
   });
 });

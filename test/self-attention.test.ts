@@ -36,10 +36,10 @@ const v2 = linear(weights.seed789_linear);
 const [head0, head1] = weights.mha_wrapper_seed123.heads.map(linear) as [typeof v2, typeof v2];
 
 onDevices('the book', (attention) => {
-  const run = (options: object = {}, rows: Rows = inputs) => selfAttention(rows, { ...options, attention: attention() });
+  const attend = (options: object = {}, rows: Rows = inputs) => selfAttention(rows, { ...options, attention: attention() });
 
   test('scores, weights and contexts without trainable weights', async () => {
-    const { scores, weights, context } = await run();
+    const { scores, weights, context } = await attend();
     expectPrinted(scores.data, printed.attn_scores);
     expectPrinted(weights.data, printed.attn_weights);
     expectPrinted(context.data, printed.all_context_vecs);
@@ -54,7 +54,7 @@ onDevices('the book', (attention) => {
   });
 
   test('trainable weights, version 1', async () => {
-    const { scores, weights, context } = await run(v1);
+    const { scores, weights, context } = await attend(v1);
     const unscaled = row(scores, 1).map((score) => score * Math.SQRT2); // the book prints them before the division by √2
     expectPrinted(unscaled, printed.trainable_attn_scores_2);
     expectPrinted([unscaled[1]!], [printed.attn_score_22]);
@@ -70,17 +70,17 @@ onDevices('the book', (attention) => {
   });
 
   test('trainable weights, version 2', async () => {
-    const { weights, context } = await run(v2);
+    const { weights, context } = await attend(v2);
     expectPrinted(context.data, printed.self_attention_v2_seed789);
     expectPrinted(weights.data, printed.v2_attn_weights);
   });
 
   test('causal mask', async () => {
-    const { weights, scores } = await run({ ...v2, isCausal: true });
+    const { weights, scores } = await attend({ ...v2, isCausal: true });
     expectPrinted(weights.data, printed.causal_attn_weights);
     const masked = [...scores.data].map((score, i) => (i % 6 > Math.floor(i / 6) ? LOWEST : score * Math.SQRT2));
     expectPrinted(masked, printed.masked_scores_neginf);
-    const { context } = await run({ ...head0, isCausal: true }, { data: Float32Array.from([inputs, inputs].flat(2)), shape: [2, 6, 3] });
+    const { context } = await attend({ ...head0, isCausal: true }, { data: Float32Array.from([inputs, inputs].flat(2)), shape: [2, 6, 3] });
     expectPrinted(context.data, printed.causal_attention_class_seed123);
     expect(context.shape).toEqual([2, 6, 2]);
   });
@@ -92,15 +92,17 @@ onDevices('the book', (attention) => {
       keyWeights: beside(head0.keyWeights, head1.keyWeights),
       valueWeights: beside(head0.valueWeights, head1.valueWeights),
     };
-    const wrapper = await run({ ...both, heads: 2, isCausal: true }, batch);
+    const wrapper = await attend({ ...both, heads: 2, isCausal: true }, batch);
     expectPrinted(wrapper.context.data, printed.mha_wrapper_seed123_2heads);
     expect(wrapper.weights.shape).toEqual([2, 2, 6, 6]);
     const mha = weights.mha_class_seed123;
     const output = { outputWeights: transpose(mha.out_proj_weight), outputBias: mha.out_proj_bias };
-    const { context } = await run({ ...linear(mha), ...output, heads: 2, isCausal: true }, batch);
+    const { context } = await attend({ ...linear(mha), ...output, heads: 2, isCausal: true }, batch);
     expectPrinted(context.data, printed.mha_class_seed123_2heads_dout2);
   });
+});
 
+onDevices('selfAttention', (attention) => {
   test('agrees with the reference on every combination of options', async () => {
     const B = 2;
     const N = 19;
@@ -118,7 +120,7 @@ onDevices('the book', (attention) => {
             const bias = output.outputBias ? { outputBias: [...output.outputBias] } : {};
             const dropped = isCausal ? { dropout: { probability: 0.3, seed: 4 } } : {};
             const options = { heads, isCausal, ...weighted, ...bias, ...dropped };
-            const gpu = await run(options, inputs);
+            const gpu = await selfAttention(inputs, { ...options, attention: attention() });
             const cpu = reference.selfAttention(inputs, options);
             for (const name of ['scores', 'weights', 'context'] as const) {
               expect(gpu[name].shape).toEqual(cpu[name].shape);

@@ -69,15 +69,16 @@ const backwardTiers = ({ D, Dv }) => {
     ['row', { flash_backward_dq_row: blocks, flash_backward_dkv_row: blocks }],
   ];
 };
-/** Options whose forced kernels have these flags too. */
-function withFlags({ variant, ...options }, flags) {
+/** Options whose forced kernels have these flags too. @param isDotted whether the build takes `{ 'flash_decode.SPLITS': 2 }` */
+function withFlags({ variant, ...options }, flags, isDotted) {
   if (!variant) return options;
-  const withOwn = ([kernel, constants]) => [kernel, { ...constants, ...flags[kernel] }];
-  return { ...options, variant: Object.fromEntries(Object.entries(variant).map(withOwn)) };
+  const flagged = Object.entries(variant).map(([kernel, constants]) => [kernel, { ...constants, ...flags[kernel] }]);
+  const dotted = flagged.flatMap(([kernel, constants]) => Object.entries(constants).map(([name, value]) => [`${kernel}.${name}`, value]));
+  return { ...options, variant: Object.fromEntries(isDotted ? dotted : flagged) };
 }
 
 /** The outputs of a problem by name: out, log-sum-exp, weights and gradients of every tier, or the error's message. */
-async function outputsOf(on, problem, flags) {
+async function outputsOf({ on, isDotted }, problem, flags) {
   const upload = ({ data, shape }) => on.upload(data, shape);
   const [q, k, v, gradient] = [problem.q, problem.k, problem.v, problem.gradient].map(upload);
   const given = Object.fromEntries(Object.entries(problem.tensors).map(([name, tensor]) => [name, upload(tensor)]));
@@ -89,7 +90,11 @@ async function outputsOf(on, problem, flags) {
   };
   let forward;
   for (const [tier, forced] of tiers(problem)) {
-    const { out, lse, scores } = await on.scaledDotProductAttention(q, k, v, { ...problem.options, ...given, ...withFlags(forced, flags) });
+    const { out, lse, scores } = await on.scaledDotProductAttention(q, k, v, {
+      ...problem.options,
+      ...given,
+      ...withFlags(forced, flags, isDotted),
+    });
     await keep(`${tier} out`, out);
     await keep(`${tier} lse`, lse);
     if (scores) await keep(`${tier} weights`, scores);
@@ -102,7 +107,7 @@ async function outputsOf(on, problem, flags) {
       ...options,
       ...given,
       ...(maskGradient && { maskGradient }),
-      ...withFlags({ variant }, flags),
+      ...withFlags({ variant }, flags, isDotted),
     });
     for (const [name, tensor] of Object.entries(gradients)) await keep(`${tier} d${name}`, tensor);
   }
@@ -121,8 +126,8 @@ function firstDifferentBit(a, b) {
 let builds;
 const kernels = new Set();
 
-/** Loads both builds, on one device. */
-export async function open() {
+/** Loads both builds, on one device. @param isDotted whether the build before takes variants of dotted names */
+export async function open(isDotted) {
   const [before, after] = await Promise.all(['before', 'after'].map((build) => import(`/${build}/index.js`)));
   const first = await before.createAttention();
   const create = first.device.createComputePipelineAsync.bind(first.device);
@@ -130,7 +135,10 @@ export async function open() {
     kernels.add(descriptor.label.split(' ')[0]);
     return create(descriptor);
   };
-  builds = [first, await after.createAttention({ device: first.device })];
+  builds = [
+    { on: first, isDotted },
+    { on: await after.createAttention({ device: first.device }), isDotted: false },
+  ];
 }
 
 /**
@@ -138,11 +146,11 @@ export async function open() {
  * @param flags of each kernel those that may be true where the problem does not need them: three problems of four have them all, so that few pipelines are compiled
  * @returns how many outputs there were, what differed, and the kernels that have run so far
  */
-export async function compare(number, seed, flags) {
+export async function compareBuilds(number, seed, flags) {
   const problem = problemOf(number, seed);
   const general = number % 4 > 0 ? flags : {};
   const outputs = [];
-  for (const on of builds) outputs.push(await outputsOf(on, problem, general));
+  for (const build of builds) outputs.push(await outputsOf(build, problem, general));
   const [before, after] = outputs;
   const different = Object.entries(before).flatMap(([name, data]) => {
     const at = firstDifferentBit(data, after[name]);

@@ -8,7 +8,7 @@ import { expectWithin, LOWEST } from '../rig/tolerance.ts';
 import { areAbsent, casesOf, hostMask, type OutsideCase, readCase, type Uploadable, uploadCase } from './outside-case.ts';
 import { type Attributes, optionsOf } from './torch-case.ts';
 
-/** Three roundings in f16 meet in a gradient: of out, from which delta comes, of the gradient itself, and of what it was multiplied by. */
+/** A gradient has three roundings to f16: of out, from which delta is computed, of the gradient itself, and of what it was multiplied by. */
 const WITHIN = { f32: 2e-5, f16: 3 * 2 ** -11, bool: 0, u32: 0 };
 
 const expectedOf = ({ dQ, dK, dV }: OutsideCase['outputs']) => ({ q: dQ!.data, k: dK!.data, v: dV!.data });

@@ -26,7 +26,7 @@ describe.skipIf(areAbsent)('PyTorch, forward and log-sum-exp', () => {
   });
 
   // Dropout with a given mask is the reference's alone: on the GPU the seed decides.
-  const suite = (algorithm: 'fused' | 'explicit') => (attention: () => Attention) => {
+  const casesBy = (algorithm: 'fused' | 'explicit') => (attention: () => Attention) => {
     test.each(names.filter((name) => !name.includes('dropout')))(`${algorithm}: %s`, async (name) => {
       const { attributes, inputs, outputs } = await readCase(name);
       const given = attributes as unknown as Attributes;
@@ -51,6 +51,6 @@ describe.skipIf(areAbsent)('PyTorch, forward and log-sum-exp', () => {
       on.release(...made, out, lse!, ...(options.keyLengths ? [options.keyLengths] : []));
     });
   };
-  onDevices('the GPU', suite('fused'));
-  onDevices('the GPU', suite('explicit'), ['default device']); // its kernels need no feature
+  onDevices('the GPU', casesBy('fused'));
+  onDevices('the GPU', casesBy('explicit'), ['default device']); // its kernels need no feature
 });

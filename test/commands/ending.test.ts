@@ -19,10 +19,10 @@ interface Run {
 /** Starts a command, which finds no variable of the tests' own. */
 function start(command: string, args: readonly string[]): Run {
   const folder = mkdtempSync(join(tmpdir(), 'ending-'));
-  const own = Object.fromEntries(
+  const environment = Object.fromEntries(
     Object.entries(process.env).filter(([name]) => !/^(VITEST|VITE_|NODE_ENV|NODE_OPTIONS|npm_|ATTENTION_COMMAND)/.test(name)),
   );
-  const child = spawn(command, args, { cwd: projectRoot, env: { ...own, TMPDIR: folder, [MARK]: folder }, detached: true });
+  const child = spawn(command, args, { cwd: projectRoot, env: { ...environment, TMPDIR: folder, [MARK]: folder }, detached: true });
   const run: Run = { child, folder, output: '', ended: new Promise((done) => child.on('exit', done)) };
   for (const stream of [child.stdout!, child.stderr!]) stream.on('data', (chunk) => (run.output += chunk));
   return run;

@@ -50,7 +50,8 @@ export function useTensors(): void {
 export type Case = [what: string, code: AttentionErrorCode, quoted: string, call: () => unknown];
 export const sdpa = (a: unknown, b: unknown, c: unknown, options?: object) =>
   attention.scaledDotProductAttention(a as GpuTensor, b as GpuTensor, c as GpuTensor, options);
-export const check = ([, code, quoted, call]: Case) =>
+/** Expects what a case says of its call's error. */
+export const expectAttentionError = ([, code, quoted, call]: Case) =>
   expect(async () => call()).rejects.toThrow(
     expect.objectContaining({ name: 'AttentionError', code, message: expect.stringContaining(quoted) }),
   );

@@ -1,7 +1,7 @@
 /** f16 storage with f32 sums: as good as a naive f32 kernel whose result is rounded to f16. On devices without shader-f16, the error that says so. */
 import { expect, test } from 'vitest';
 import { fromHalf, toHalf } from '../../src/contract/half.ts';
-import type { AttentionOptions, DType, GpuTensor } from '../../src/index.ts';
+import type { Attention, AttentionOptions, DType, GpuTensor } from '../../src/index.ts';
 import { scaledDotProductAttention } from '../../src/reference/index.ts';
 import { onDevices } from '../rig/gpu.ts';
 import { type NaiveSizes, naiveAttention } from '../rig/naive.ts';
@@ -9,6 +9,41 @@ import { randomArray } from '../rig/random.ts';
 import { expectAsGoodAsNaive } from '../rig/tolerance.ts';
 
 const rounded = (data: Float32Array) => data.map((value) => fromHalf(toHalf(value)));
+
+/** Expects a naive f32 kernel's errors at most, its result rounded to out's type; with a mask of f16. */
+async function expectAsGoodAsRounded(
+  on: Attention,
+  [N, M, D, Dv]: readonly [N: number, M: number, D: number, Dv: number],
+  qType: DType,
+  kType: DType,
+  options: AttentionOptions,
+): Promise<void> {
+  const sizes: NaiveSizes = { B: 1, H: 2, Hk: 1, N, M, D, Dv, scale: 0.3, softcap: 0 };
+  const cast = (data: Float32Array<ArrayBuffer>, dtype: DType) => (dtype === 'f16' ? rounded(data) : data);
+  const data = {
+    q: cast(randomArray(1, 2 * N * D), qType),
+    k: cast(randomArray(2, M * D), kType),
+    v: cast(randomArray(3, M * Dv), kType),
+  };
+  const maskData = rounded(randomArray(4, N * M, 2)).map((value, i) => (i % 7 === 0 ? Number.NEGATIVE_INFINITY : value));
+  const tensors = [
+    on.upload(data.q, [1, 2, N, D], qType),
+    on.upload(data.k, [1, 1, M, D], kType),
+    on.upload(data.v, [1, 1, M, Dv], kType),
+  ] as [GpuTensor, GpuTensor, GpuTensor];
+  const mask = on.upload(maskData, [N, M], 'f16');
+  const { out } = await on.scaledDotProductAttention(...tensors, { ...options, mask, scale: 0.3 });
+  expect(out.dtype).toBe(qType);
+  const host = (values: Float32Array, ...shape: number[]) => ({ data: values, shape });
+  const expected = scaledDotProductAttention(host(data.q, 1, 2, N, D), host(data.k, 1, 1, M, D), host(data.v, 1, 1, M, Dv), {
+    scale: 0.3,
+    mask: host(maskData, N, M),
+  });
+  const bias = Float32Array.from({ length: 2 * N * M }, (_, i) => Math.max(maskData[i % (N * M)]!, -3.4028234663852886e38));
+  const naive = await naiveAttention(on.device, sizes, data.q, data.k, data.v, bias);
+  expectAsGoodAsNaive('out', (await on.download(out)).data, expected.out.data, qType === 'f16' ? rounded(naive.out) : naive.out);
+  on.release(...tensors, mask, out);
+}
 
 onDevices('f16', (attention) => {
   const hasHalf = () => attention().device.features.has('shader-f16');
@@ -52,36 +87,11 @@ onDevices('f16', (attention) => {
       const on = attention();
       skip(!hasHalf(), 'needs shader-f16');
       skip(['quad', 'row'].includes(way) && !on.device.features.has('subgroups'), 'needs subgroups');
-      for (const [N, M, D, Dv] of [
+      for (const sizes of [
         [33, 65, 17, 41],
         [5, 130, 64, 64],
-      ] as const) {
-        const sizes: NaiveSizes = { B: 1, H: 2, Hk: 1, N, M, D, Dv, scale: 0.3, softcap: 0 };
-        const cast = (data: Float32Array<ArrayBuffer>, dtype: DType) => (dtype === 'f16' ? rounded(data) : data);
-        const data = {
-          q: cast(randomArray(1, 2 * N * D), qType),
-          k: cast(randomArray(2, M * D), kType),
-          v: cast(randomArray(3, M * Dv), kType),
-        };
-        const maskData = rounded(randomArray(4, N * M, 2)).map((value, i) => (i % 7 === 0 ? Number.NEGATIVE_INFINITY : value));
-        const tensors = [
-          on.upload(data.q, [1, 2, N, D], qType),
-          on.upload(data.k, [1, 1, M, D], kType),
-          on.upload(data.v, [1, 1, M, Dv], kType),
-        ] as [GpuTensor, GpuTensor, GpuTensor];
-        const mask = on.upload(maskData, [N, M], 'f16');
-        const { out } = await on.scaledDotProductAttention(...tensors, { ...options, mask, scale: 0.3 });
-        expect(out.dtype).toBe(qType);
-        const host = (values: Float32Array, ...shape: number[]) => ({ data: values, shape });
-        const expected = scaledDotProductAttention(host(data.q, 1, 2, N, D), host(data.k, 1, 1, M, D), host(data.v, 1, 1, M, Dv), {
-          scale: 0.3,
-          mask: host(maskData, N, M),
-        });
-        const bias = Float32Array.from({ length: 2 * N * M }, (_, i) => Math.max(maskData[i % (N * M)]!, -3.4028234663852886e38));
-        const naive = await naiveAttention(on.device, sizes, data.q, data.k, data.v, bias);
-        expectAsGoodAsNaive('out', (await on.download(out)).data, expected.out.data, qType === 'f16' ? rounded(naive.out) : naive.out);
-        on.release(...tensors, mask, out);
-      }
+      ] as const)
+        await expectAsGoodAsRounded(on, sizes, qType, kType, options);
     });
   }
 

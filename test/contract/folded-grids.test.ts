@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { foldGrid } from '../../src/gpu/program.ts';
 import { type Attention, createAttention } from '../../src/index.ts';
 import { sharedAttention } from '../rig/gpu.ts';
-import { checkManyHeads, checkManyRows, checkMaskGradient } from '../rig/many-heads.ts';
+import { expectManyHeads, expectManyRows, expectMaskGradient } from '../rig/many-heads.ts';
 
 test('a grid is folded only where it is too long', () => {
   const step = (...grid: [number, number, number]) => ({
@@ -23,13 +23,13 @@ test('a grid is folded only where it is too long', () => {
 /** The device, saying that it dispatches fewer workgroups in one dimension than it does. */
 function dispatchingFew(device: GPUDevice): GPUDevice {
   const limits = new Proxy(device.limits, {
-    get: (own, name) => (name === 'maxComputeWorkgroupsPerDimension' ? 7 : Reflect.get(own, name, own)),
+    get: (target, name) => (name === 'maxComputeWorkgroupsPerDimension' ? 7 : Reflect.get(target, name, target)),
   });
   return new Proxy(device, {
-    get: (own, name) => {
+    get: (target, name) => {
       if (name === 'limits') return limits;
-      const value = Reflect.get(own, name, own);
-      return typeof value === 'function' ? value.bind(own) : value;
+      const value = Reflect.get(target, name, target);
+      return typeof value === 'function' ? value.bind(target) : value;
     },
   });
 }
@@ -44,7 +44,7 @@ describe.each(['own device', 'default device'] as const)('folded grids, %s', (ki
   test.each([
     [31, 1],
     [3, 17],
-  ])('B %d, H %d: forward, backward and merge', (B, H) => checkManyHeads(on, B, H, [0, 6, 7, 13, 14, B * H - 1]));
-  test('the gradient of a mask of 40 batch elements', () => checkMaskGradient(on, 40, [0, 6, 7, 39]));
-  test('project and its gradient: 1,000 rows', () => checkManyRows(on, 1000, [0, 111, 112, 113, 999]));
+  ])('B %d, H %d: forward, backward and merge', (B, H) => expectManyHeads(on, B, H, [0, 6, 7, 13, 14, B * H - 1]));
+  test('the gradient of a mask of 40 batch elements', () => expectMaskGradient(on, 40, [0, 6, 7, 39]));
+  test('project and its gradient: 1,000 rows', () => expectManyRows(on, 1000, [0, 111, 112, 113, 999]));
 });

@@ -10,16 +10,16 @@ onDevices('key lengths', (attention) => {
     const [B, H, N, M, D] = [3, 1, 2, 5, 4];
     const numbers = (count: number) => Float32Array.from({ length: count }, (_, i) => Math.sin(i));
     const [q, k] = [on.upload(numbers(B * H * N * D), [B, H, N, D]), on.upload(numbers(B * H * M * D), [B, H, M, D])];
-    const run = async (data: HostData, shape?: number[]) => {
+    const attendWith = async (data: HostData, shape?: number[]) => {
       const keyLengths = on.upload(data, shape);
       const { out } = await on.scaledDotProductAttention(q, k, k, { keyLengths });
       const result = await on.download(out);
       on.release(keyLengths, out);
       return result.data;
     };
-    const expected = await run(Uint32Array.of(5, 0, 2));
-    expect(await run(BigInt64Array.of(5n, 0n, 2n), [3, 1])).toEqual(expected);
-    expect(await run([Int32Array.of(5), Int32Array.of(0), Int32Array.of(2)])).toEqual(expected);
+    const expected = await attendWith(Uint32Array.of(5, 0, 2));
+    expect(await attendWith(BigInt64Array.of(5n, 0n, 2n), [3, 1])).toEqual(expected);
+    expect(await attendWith([Int32Array.of(5), Int32Array.of(0), Int32Array.of(2)])).toEqual(expected);
     const plan = await on.plan({ q, k, v: k, keyLengths: true });
     const [out, keyLengths] = [on.empty([B, H, N, D]), on.upload(Int32Array.of(5, 0, 2), [3, 1])];
     const workspace = plan.workspaceBytes > 0 ? { workspace: on.empty([plan.workspaceBytes / 4]).buffer } : {};
@@ -29,9 +29,13 @@ onDevices('key lengths', (attention) => {
     pass.end();
     on.device.queue.submit([encoder.finish()]);
     expect((await on.download(out)).data).toEqual(expected);
-    const one = (tensor: { buffer: GPUBuffer }, rows: number) => ({ buffer: tensor.buffer, dtype: 'f32' as const, shape: [1, 1, rows, D] });
+    const firstOf = (tensor: { buffer: GPUBuffer }, rows: number) => ({
+      buffer: tensor.buffer,
+      dtype: 'f32' as const,
+      shape: [1, 1, rows, D],
+    });
     for (const shape of [[1], [1, 1]]) {
-      const { out: single } = await on.scaledDotProductAttention(one(q, N), one(k, M), one(k, M), {
+      const { out: single } = await on.scaledDotProductAttention(firstOf(q, N), firstOf(k, M), firstOf(k, M), {
         keyLengths: on.upload(Int16Array.of(2), shape),
       });
       const host = (count: number, rows: number) => ({ data: numbers(count), shape: [1, 1, rows, D] });

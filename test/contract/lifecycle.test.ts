@@ -15,16 +15,16 @@ describe('buffers', () => {
     const device = await requestDefaultDevice();
     const live = watchBuffers(device);
     const attention = await createAttention({ device });
-    const call = async (i: number) => {
+    const attendAndRelease = async (i: number) => {
       const length = 1 + (i % 20);
       const made = [input(attention, length), input(attention, length), input(attention, length)] as const;
       const { out, lse } = await attention.scaledDotProductAttention(...made, { returnLse: true });
       if (i % 20 === 0) await attention.download(out);
       attention.release(...made, out, lse!);
     };
-    for (let i = 0; i < 20; i++) await call(i);
+    for (let i = 0; i < 20; i++) await attendAndRelease(i);
     const after20 = live();
-    for (let i = 20; i < 2000; i++) await call(i);
+    for (let i = 20; i < 2000; i++) await attendAndRelease(i);
     expect(live()).toBeLessThanOrEqual(after20);
     attention.destroy();
     expect(live()).toBe(0);
@@ -84,7 +84,9 @@ describe('buffers', () => {
       expect((await attention.download(out)).data).toEqual((await attention.download(again.out)).data);
     }
   });
+});
 
+describe('memory that cannot be allocated', () => {
   test('memory that cannot be allocated is an error of its own, and the next call works', async () => {
     const device = await requestDefaultDevice();
     const uncaptured: string[] = [];

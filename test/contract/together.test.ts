@@ -30,7 +30,7 @@ onDevices('options together', (attention) => {
         kind === 'bool'
           ? Uint8Array.from({ length: count }, () => Number(draw() < 0.7))
           : randomArray(5, count).map((x) => (draw() < 0.2 ? LOWEST : x));
-      const placed = {
+      const onDevice = {
         // packed [B,N,H·D] rows; k and v slices of a longer cache
         q: place(device, data.q, [B, H, N, D], { strides: [N * H * D, D, H * D, 1] }),
         k: place(device, data.k, [B, Hk, M, D], { strides: [Hk * (M + 9) * D, (M + 9) * D, D, 1], offset: 12 }),
@@ -39,11 +39,11 @@ onDevices('options together', (attention) => {
         keyLengths: place(device, lengths, [B], { dtype: 'u32', offset: 8 }),
       };
       const options = { scale: sizes.scale, softcap: sizes.softcap, isCausal: true, causalOffset: 11, returnLse: true, returnScores };
-      const tensors = [placed.q.tensor, placed.k.tensor, placed.v.tensor] as const;
+      const tensors = [onDevice.q.tensor, onDevice.k.tensor, onDevice.v.tensor] as const;
       const result = await attention().scaledDotProductAttention(...tensors, {
         ...options,
-        mask: placed.mask.tensor,
-        keyLengths: placed.keyLengths.tensor,
+        mask: onDevice.mask.tensor,
+        keyLengths: onDevice.keyLengths.tensor,
       });
 
       const host = (values: Float32Array, ...shape: number[]) => ({ data: values, shape });
@@ -72,7 +72,9 @@ onDevices('options together', (attention) => {
       on.release(result.out, result.lse!, result.scores!);
     }
   });
+});
 
+onDevices('options together, in every tier', (attention) => {
   test('every option in every tier, against the reference, and the same bits twice', async () => {
     const on = attention();
     const [B, H, Hk, N, M, D, Dv] = [2, 4, 2, 37, 75, 20, 12];
@@ -102,18 +104,18 @@ onDevices('options together', (attention) => {
       ...{ mask: host(maskData, B, 1, 1, M), keyLengths: [75, 61], alibiSlopes: host(slopes, H), sinks: host(sinks, H) },
     });
     for (const options of [{ algorithm: 'explicit' } as const, ...tiersOf(on.device).map(({ variant }) => ({ variant }))]) {
-      const run = async () => {
+      const attend = async () => {
         const { out, lse } = await on.scaledDotProductAttention(q, k, v, { ...plain, ...given, ...options });
         const result = { out: (await on.download(out)).data, lse: (await on.download(lse!)).data };
         on.release(out, lse!);
         return result;
       };
-      const first = await run();
+      const first = await attend();
       for (const name of ['out', 'lse'] as const) {
         const what = `${JSON.stringify(options)}: ${name}`;
         expectNear(what, first[name], expected[name]!.data, (value) => 5e-6 * Math.max(1, Math.abs(value)));
       }
-      expect(await run(), JSON.stringify(options)).toEqual(first);
+      expect(await attend(), JSON.stringify(options)).toEqual(first);
     }
     on.release(q, k, v, ...Object.values(given));
   });

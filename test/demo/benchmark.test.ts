@@ -41,7 +41,7 @@ async function start(page: Page, form: Form): Promise<void> {
   await page.click('#start');
 }
 
-const ended = (page: Page) => page.waitForSelector('#start:enabled');
+const untilEnded = (page: Page) => page.waitForSelector('#start:enabled');
 
 /** GFLOP/s of the row agree with its time, to the digits shown. */
 function expectConsistent({ rows, roofline }: Pick<Report, 'rows' | 'roofline'>): void {
@@ -59,14 +59,14 @@ function expectConsistent({ rows, roofline }: Pick<Report, 'rows' | 'roofline'>)
   }
 }
 
-describe('the page', () => {
+describe('a run', () => {
   test('a short run: table, plot, device, and every download', async () => {
     const { page, problems } = await site.visit('benchmark.html');
     const downloads = mkdtempSync(join(tmpdir(), 'webgpu-attention-downloads-'));
     const session = await page.createCDPSession();
     await session.send('Browser.setDownloadBehavior', { behavior: 'allow', downloadPath: downloads });
     await start(page, { lengths: [64, 256], heads: 8, headSize: 64, repeats: 3 });
-    await ended(page);
+    await untilEnded(page);
     expect(await page.$eval('#status', (node) => node.textContent)).toBe('Done: 2 lengths on 3 paths, every answer checked.');
     const table = await readTable(page, '#table tbody');
     expect(table.map(([path, length]) => [path, length])).toEqual([
@@ -114,7 +114,7 @@ describe('the page', () => {
     const { page, problems } = await site.visit('benchmark.html');
     for (const pass of ['backward', 'both']) await page.click(`#${pass}`);
     await start(page, { lengths: [64], repeats: 1 });
-    await ended(page);
+    await untilEnded(page);
     expect(await page.$eval('#status', (node) => node.textContent)).toBe('Done: 1 length on 7 paths, every answer checked.');
     expect((await readTable(page, '#table tbody')).map(([path]) => path)).toEqual([
       ...['CPU reference', 'Explicit', 'Fused'],
@@ -127,14 +127,16 @@ describe('the page', () => {
     await page.close();
     expect(problems).toEqual([]);
   });
+});
 
+describe('a run that does not come to its end', () => {
   test('Cancel ends a long run in the middle and keeps what was measured', async () => {
     const { page, problems } = await site.visit('benchmark.html', { width: 360 });
     await start(page, { lengths: [64, 2048], heads: 8, repeats: 5 });
     await page.waitForFunction(() => document.querySelectorAll('#table tbody tr').length === 3);
     await page.waitForFunction(() => document.querySelector('#progress-text')!.textContent!.includes('2048'));
     await page.click('#cancel');
-    await ended(page);
+    await untilEnded(page);
     expect(await page.$eval('#status', (node) => node.textContent)).toBe('Cancelled. What was measured until then is below.');
     expect(await page.$$eval('#table tbody tr', (rows) => rows.length)).toBe(3);
     await page.close();
@@ -174,7 +176,7 @@ describe('the page', () => {
     expect(await page.$eval('#problem-text', (node) => node.textContent)).toContain('the device was lost');
     await fill(page, { lengths: [256], repeats: 1 });
     await page.click('#retry');
-    await ended(page);
+    await untilEnded(page);
     expect(await page.$eval('#status', (node) => node.textContent)).toContain('Done');
     await page.close();
   });

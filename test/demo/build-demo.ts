@@ -22,12 +22,12 @@ export default async function buildDemo(project: TestProject): Promise<() => voi
     logLevel: 'error',
     build: { outDir: folder, emptyOutDir: true },
   };
-  const make = () =>
+  const buildAndProvide = () =>
     build(options).then(
       () => project.provide('demo', { folder }),
       (error: Error) => project.provide('demo', { folder, problem: error.message }),
     );
-  await make();
-  project.onTestsRerun(make);
+  await buildAndProvide();
+  project.onTestsRerun(buildAndProvide);
   return () => rmSync(folder, { recursive: true });
 }

@@ -12,10 +12,10 @@ beforeAll(async () => {
 });
 afterAll(() => site.close());
 
-const drawn = (page: Page) => page.waitForFunction('document.documentElement.dataset.drawn !== undefined');
+const untilDrawn = (page: Page) => page.waitForFunction('document.documentElement.dataset.drawn !== undefined');
 
 /** The last step, how long ways of computing take, comes once the others are drawn: on a software device its kernels compile for seconds. */
-const measured = (page: Page) => page.waitForSelector('#measure[aria-disabled=false]');
+const untilMeasured = (page: Page) => page.waitForSelector('#measure[aria-disabled=false]');
 
 /** Does something, and waits until the page was drawn anew. */
 async function andRedraw(page: Page, act: () => Promise<unknown>): Promise<void> {
@@ -26,11 +26,11 @@ async function andRedraw(page: Page, act: () => Promise<unknown>): Promise<void>
 
 async function open(path = 'index.html', options: Parameters<DemoSite['visit']>[1] = {}): Promise<DrivenPage> {
   const driven = await site.visit(path, options);
-  await drawn(driven.page);
+  await untilDrawn(driven.page);
   return driven;
 }
 
-const finish = async ({ page, problems }: DrivenPage) => {
+const closeWithoutProblems = async ({ page, problems }: DrivenPage) => {
   expect(problems).toEqual([]); // before it is closed, which may break off what it still loads
   await page.close();
 };
@@ -39,10 +39,11 @@ const numbers = (table: string[][]) =>
   table.map((row) =>
     row.map((text) => (text === '' ? Number.NaN : Number(text.replace('−', '-')))).filter((value) => !Number.isNaN(value)),
   );
-const four = (values: ArrayLike<number>) => Array.from(values, (value) => Number(value.toFixed(4)));
+const fourDigits = (values: ArrayLike<number>) => Array.from(values, (value) => Number(value.toFixed(4)));
 const vectors = (sentence: string) => wordsOf(sentence).map(({ vector }) => vector);
 const EXAMPLE = vectors('Your journey starts with one step');
-const rowOf = (data: ArrayLike<number>, n: number, width: number) => four(Array.from({ length: width }, (_, i) => data[n * width + i]!));
+const rowOf = (data: ArrayLike<number>, n: number, width: number) =>
+  fourDigits(Array.from({ length: width }, (_, i) => data[n * width + i]!));
 
 describe('the walk', () => {
   test('the example: every step shows the reference’s numbers', async () => {
@@ -54,14 +55,14 @@ describe('the walk', () => {
     expect(await page.$eval('#arithmetic', (node) => node.textContent)).toContain(
       'journey · Your = 0.55 × 0.43 + 0.87 × 0.15 + 0.66 × 0.89 = 0.9544',
     );
-    expect(numbers(await readTable(page, '#all tbody')).flat()).toEqual(four(expected.weights.data));
+    expect(numbers(await readTable(page, '#all tbody')).flat()).toEqual(fourDigits(expected.weights.data));
     expect(numbers(await readTable(page, '#context tfoot'))[0]).toEqual([1, ...rowOf(expected.context.data, 1, 3)]);
     const heads = selfAttention(EXAMPLE, TWO_HEADS);
-    expect(numbers(await readTable(page, '#heads tbody')).flat()).toEqual(four(heads.weights.data));
-    expect(numbers(await readTable(page, '#heads-context tbody')).flat()).toEqual(four(heads.context.data));
-    await measured(page);
+    expect(numbers(await readTable(page, '#heads tbody')).flat()).toEqual(fourDigits(heads.weights.data));
+    expect(numbers(await readTable(page, '#heads-context tbody')).flat()).toEqual(fourDigits(heads.context.data));
+    await untilMeasured(page);
     expect(await page.$eval('#times-note', (node) => node.textContent)).toMatch(/loops win|GPU wins/);
-    await finish(driven);
+    await closeWithoutProblems(driven);
   });
 
   test('choosing another query and another key', async () => {
@@ -75,9 +76,23 @@ describe('the walk', () => {
       'one · step = 0.77 × 0.05 + 0.25 × 0.80 + 0.10 × 0.55 = 0.2935',
     );
     await page.waitForFunction(() => location.search === '?query=4&key=5');
-    await finish(driven);
+    await closeWithoutProblems(driven);
   });
 
+  test('the heat map is read with mouse and keyboard', async () => {
+    const driven = await open();
+    const { page } = driven;
+    const reading = () => page.$eval('#all .reading', (node) => node.textContent);
+    await page.hover('#all tbody tr:nth-child(2) td:nth-child(4)');
+    expect(await reading()).toBe('“journey” looks at “starts” with weight 0.2333 (CPU 0.2333).');
+    await page.focus('#all td[tabindex="0"]');
+    for (const key of ['ArrowDown', 'ArrowRight', 'ArrowRight', 'ArrowUp', 'ArrowUp'] as const) await page.keyboard.press(key);
+    expect(await reading()).toBe('“Your” looks at “starts” with weight 0.1981 (CPU 0.1981).');
+    await closeWithoutProblems(driven);
+  });
+});
+
+describe('the slider', () => {
   test('the slider: the naive ways overflow, the stable one does not', async () => {
     const driven = await open();
     const { page } = driven;
@@ -103,49 +118,7 @@ describe('the walk', () => {
     expect(await sums()).toEqual(['0.0000', 'NaN', '1.0000']);
     const stable = await readTable(page, '.way:nth-child(3) tbody');
     expect(numbers(stable).flat()).toEqual([0, 1, 0, 0, 0, 0]);
-    await finish(driven);
-  });
-
-  test('typing a sentence: made-up vectors are named, and markup stays text', async () => {
-    const driven = await open();
-    const { page } = driven;
-    await page.$eval('#sentence', (input) => {
-      (input as HTMLInputElement).value = '';
-    });
-    await page.type('#sentence', 'My <b>cat</b> starts one journey');
-    await andRedraw(page, () => page.click('#sentence-form button[type="submit"]'));
-    const texts = ['My', 'b', 'cat', 'b', 'starts', 'one', 'journey'];
-    expect((await readTable(page, '#vectors tbody')).map(([word]) => word)).toEqual(texts);
-    expect(await page.$eval('#vectors-note', (node) => node.textContent)).toContain(
-      'Made up by this page from the letters, so their likeness means nothing: “My”, “b”, “cat”.',
-    );
-    const expected = selfAttention(vectors('My b cat b starts one journey'));
-    expect(numbers(await readTable(page, '#all tbody')).flat()).toEqual(four(expected.weights.data));
-    await page.waitForFunction(() => new URLSearchParams(location.search).get('sentence') === 'My <b>cat</b> starts one journey');
-    await page.$eval('#sentence', (input) => {
-      (input as HTMLInputElement).value = '…';
-    });
-    await page.click('#sentence-form button[type="submit"]');
-    expect(await page.$eval('#sentence-note', (node) => node.textContent)).toBe('A sentence needs at least one word.');
-    await finish(driven);
-  });
-
-  test('a shared address: sentence, query, weights, mask and the CPU’s numbers', async () => {
-    const sentence = 'The cat sat on the mat because it was warm';
-    const driven = await open(`index.html?sentence=${encodeURIComponent(sentence)}&query=9&weights=v1&causal&cpu`);
-    const { page } = driven;
-    const rows = vectors(sentence);
-    const expected = selfAttention(rows);
-    expect(numbers(await readTable(page, '#scores tbody')).flat()).toEqual(rowOf(expected.scores.data, 9, 10));
-    const trained = selfAttention(rows, weightOptions('v1'));
-    expect(numbers(await readTable(page, '#trained tbody')).flat()).toEqual(four(trained.weights.data));
-    expect(numbers(await readTable(page, '#trained-context tbody')).flat()).toEqual(four(trained.context.data));
-    const masked = selfAttention(rows, { ...weightOptions('v1'), isCausal: true });
-    const shown = four(masked.weights.data).filter((_, i) => i % 10 <= Math.floor(i / 10));
-    expect(numbers(await readTable(page, '#masked tbody')).flat()).toEqual(shown);
-    const beside = await page.$eval('#scores .cpu', (node) => ({ text: node.textContent, display: getComputedStyle(node).display }));
-    expect(beside).toMatchObject({ text: expect.stringMatching(/^CPU \d\.\d{4}, off by (0|\de-\d+)$/), display: 'block' });
-    await finish(driven);
+    await closeWithoutProblems(driven);
   });
 
   test('a slider moved while the page is still being drawn leaves no step empty', async () => {
@@ -160,13 +133,57 @@ describe('the walk', () => {
     const areAllDrawn = () => ['#all', '#masked'].every((step) => document.querySelectorAll(`${step} tbody tr`).length === 6);
     await page.waitForFunction(areAllDrawn); // the slider's own step is drawn at once, on the CPU
     await page.waitForFunction(() => document.querySelectorAll('.way tfoot .number')[1]?.firstChild?.textContent === 'NaN');
-    await finish(driven);
+    await closeWithoutProblems(driven);
+  });
+});
+
+describe('the walk of another sentence', () => {
+  test('typing a sentence: made-up vectors are named, and markup stays text', async () => {
+    const driven = await open();
+    const { page } = driven;
+    await page.$eval('#sentence', (input) => {
+      (input as HTMLInputElement).value = '';
+    });
+    await page.type('#sentence', 'My <b>cat</b> starts one journey');
+    await andRedraw(page, () => page.click('#sentence-form button[type="submit"]'));
+    const texts = ['My', 'b', 'cat', 'b', 'starts', 'one', 'journey'];
+    expect((await readTable(page, '#vectors tbody')).map(([word]) => word)).toEqual(texts);
+    expect(await page.$eval('#vectors-note', (node) => node.textContent)).toContain(
+      'Made up by this page from the letters, so their likeness means nothing: “My”, “b”, “cat”.',
+    );
+    const expected = selfAttention(vectors('My b cat b starts one journey'));
+    expect(numbers(await readTable(page, '#all tbody')).flat()).toEqual(fourDigits(expected.weights.data));
+    await page.waitForFunction(() => new URLSearchParams(location.search).get('sentence') === 'My <b>cat</b> starts one journey');
+    await page.$eval('#sentence', (input) => {
+      (input as HTMLInputElement).value = '…';
+    });
+    await page.click('#sentence-form button[type="submit"]');
+    expect(await page.$eval('#sentence-note', (node) => node.textContent)).toBe('A sentence needs at least one word.');
+    await closeWithoutProblems(driven);
+  });
+
+  test('a shared address: sentence, query, weights, mask and the CPU’s numbers', async () => {
+    const sentence = 'The cat sat on the mat because it was warm';
+    const driven = await open(`index.html?sentence=${encodeURIComponent(sentence)}&query=9&weights=v1&causal&cpu`);
+    const { page } = driven;
+    const rows = vectors(sentence);
+    const expected = selfAttention(rows);
+    expect(numbers(await readTable(page, '#scores tbody')).flat()).toEqual(rowOf(expected.scores.data, 9, 10));
+    const trained = selfAttention(rows, weightOptions('v1'));
+    expect(numbers(await readTable(page, '#trained tbody')).flat()).toEqual(fourDigits(trained.weights.data));
+    expect(numbers(await readTable(page, '#trained-context tbody')).flat()).toEqual(fourDigits(trained.context.data));
+    const masked = selfAttention(rows, { ...weightOptions('v1'), isCausal: true });
+    const shown = fourDigits(masked.weights.data).filter((_, i) => i % 10 <= Math.floor(i / 10));
+    expect(numbers(await readTable(page, '#masked tbody')).flat()).toEqual(shown);
+    const beside = await page.$eval('#scores .cpu', (node) => ({ text: node.textContent, display: getComputedStyle(node).display }));
+    expect(beside).toMatchObject({ text: expect.stringMatching(/^CPU \d\.\d{4}, off by (0|\de-\d+)$/), display: 'block' });
+    await closeWithoutProblems(driven);
   });
 
   test('words that are names of JavaScript are words', async () => {
     const driven = await open('index.html?sentence=constructor+toString+__proto__');
     expect((await readTable(driven.page, '#vectors tbody')).map(([word]) => word)).toEqual(['constructor', 'toString', 'proto']);
-    await finish(driven);
+    await closeWithoutProblems(driven);
   });
 
   test('nonsense in the address falls back to the example', async () => {
@@ -179,19 +196,7 @@ describe('the walk', () => {
       'one',
       'step',
     ]);
-    await finish(driven);
-  });
-
-  test('the heat map is read with mouse and keyboard', async () => {
-    const driven = await open();
-    const { page } = driven;
-    const reading = () => page.$eval('#all .reading', (node) => node.textContent);
-    await page.hover('#all tbody tr:nth-child(2) td:nth-child(4)');
-    expect(await reading()).toBe('“journey” looks at “starts” with weight 0.2333 (CPU 0.2333).');
-    await page.focus('#all td[tabindex="0"]');
-    for (const key of ['ArrowDown', 'ArrowRight', 'ArrowRight', 'ArrowUp', 'ArrowUp'] as const) await page.keyboard.press(key);
-    expect(await reading()).toBe('“Your” looks at “starts” with weight 0.1981 (CPU 0.1981).');
-    await finish(driven);
+    await closeWithoutProblems(driven);
   });
 });
 
@@ -205,10 +210,10 @@ describe('without a GPU', () => {
     expect(text).toContain('This browser has no WebGPU');
     expect(text).toContain('Firefox');
     expect(text).toContain('from the CPU reference instead');
-    expect(numbers(await readTable(page, '#all tbody')).flat()).toEqual(four(selfAttention(EXAMPLE).weights.data));
-    await measured(page);
+    expect(numbers(await readTable(page, '#all tbody')).flat()).toEqual(fourDigits(selfAttention(EXAMPLE).weights.data));
+    await untilMeasured(page);
     await expectAccessible(page);
-    await finish(driven);
+    await closeWithoutProblems(driven);
   });
 
   test('no adapter, then one: Retry', async () => {
@@ -227,7 +232,7 @@ describe('without a GPU', () => {
     await andRedraw(page, () => page.click('#retry'));
     expect(await page.$eval('#engine', (node) => node.textContent)).toContain('on your GPU');
     expect(await page.$eval('#problem', (node) => (node as HTMLElement).hidden)).toBe(true);
-    await finish(driven);
+    await closeWithoutProblems(driven);
   });
 });
 
@@ -236,7 +241,7 @@ describe('for everyone', () => {
     const driven = await open('index.html?cpu&causal&scale=10', { theme: 'light', width: 1280 });
     const { page } = driven;
     const overflow = () => page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
-    await measured(page);
+    await untilMeasured(page);
     await expectAccessible(page);
     expect(await overflow()).toBeLessThanOrEqual(0);
     await page.setViewport({ width: 360, height: 900 });
@@ -246,7 +251,7 @@ describe('for everyone', () => {
     ]);
     await expectAccessible(page);
     expect(await overflow()).toBeLessThanOrEqual(0);
-    await finish(driven);
+    await closeWithoutProblems(driven);
   });
 
   test('the whole demo is below 300 KB gzip', () => {

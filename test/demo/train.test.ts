@@ -35,16 +35,16 @@ async function andRest(page: Page, act: () => Promise<unknown>): Promise<void> {
 
 /** Counts live buffers, from before the page's scripts on. */
 function countBuffers(): void {
-  const seen = { live: 0 };
-  Object.assign(window, { seen });
+  const buffers = { live: 0 };
+  Object.assign(window, { buffers });
   const create = GPUDevice.prototype.createBuffer;
   GPUDevice.prototype.createBuffer = function (this: GPUDevice, descriptor) {
     const buffer = create.call(this, descriptor);
     const destroy = buffer.destroy.bind(buffer);
-    seen.live++;
+    buffers.live++;
     let isLive = true;
     buffer.destroy = () => {
-      if (isLive) seen.live--;
+      if (isLive) buffers.live--;
       isLive = false;
       return destroy();
     };
@@ -52,7 +52,7 @@ function countBuffers(): void {
   };
 }
 
-const liveBuffers = (page: Page) => page.evaluate('window.seen.live') as Promise<number>;
+const liveBuffers = (page: Page) => page.evaluate('window.buffers.live') as Promise<number>;
 
 const textOf = (page: Page, selector: string) => page.$eval(selector, (node) => node.textContent ?? '');
 
@@ -62,7 +62,7 @@ async function open(options: Parameters<DemoSite['visit']>[1] = {}): Promise<Dri
   return driven;
 }
 
-async function finish({ page, problems }: DrivenPage): Promise<void> {
+async function closeWithoutProblems({ page, problems }: DrivenPage): Promise<void> {
   await page.close();
   expect(problems).toEqual([]);
 }
@@ -73,7 +73,7 @@ async function attentionTo(page: Page, word: string): Promise<number> {
   return Number(row[2]);
 }
 
-describe('the page', () => {
+describe('training', () => {
   test('one step, another sentence, reset, and training to the end', async () => {
     const driven = await open();
     const { page } = driven;
@@ -114,7 +114,7 @@ describe('the page', () => {
 
     await page.evaluate(() => dispatchEvent(new PageTransitionEvent('pagehide')));
     expect(await liveBuffers(page)).toBe(0);
-    await finish(driven);
+    await closeWithoutProblems(driven);
   });
 
   test('pause, go on, reset while it trains; the CPU’s steps give the same parameters', async () => {
@@ -142,9 +142,11 @@ describe('the page', () => {
     expect(await textOf(page, '#play')).toBe('Train');
     await expectAccessible(page);
     expect(await page.evaluate(() => document.documentElement.scrollWidth - innerWidth)).toBeLessThanOrEqual(0);
-    await finish(driven);
+    await closeWithoutProblems(driven);
   });
+});
 
+describe('the page', () => {
   test('without WebGPU it says so, and names browsers that have it', async () => {
     const driven = await site.visit('train.html', {
       before: () => Object.defineProperty(Navigator.prototype, 'gpu', { value: undefined, configurable: true }),
@@ -154,7 +156,7 @@ describe('the page', () => {
     expect(await textOf(page, '#problem')).toContain('This browser has no WebGPU');
     expect(await page.$$eval('#play[aria-disabled=true]', (buttons) => buttons.length)).toBe(1);
     await expectAccessible(page);
-    await finish(driven);
+    await closeWithoutProblems(driven);
   });
 
   test('the walk leads to it', async () => {

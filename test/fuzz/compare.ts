@@ -6,14 +6,14 @@ export const LOWEST = -3.4028234663852886e38;
 export const F32 = 2e-5;
 
 /** @param allowed relative to the largest value, where that exceeds 1 */
-export function compare(what: string, actual: ArrayLike<number>, expected: ArrayLike<number>, allowed: number): void {
+export function expectNearLargest(what: string, actual: ArrayLike<number>, expected: ArrayLike<number>, allowed: number): void {
   let largest = 1;
   for (let i = 0; i < expected.length; i++) if (expected[i]! > LOWEST) largest = Math.max(largest, Math.abs(expected[i]!));
-  compareElements(what, actual, expected, () => allowed * largest);
+  expectElementsNear(what, actual, expected, () => allowed * largest);
 }
 
-/** @param allowed of an element by its place. Excluded elements must be exactly the lowest finite f32. */
-export function compareElements(
+/** @param allowed of an element by its index. Excluded elements must be exactly the lowest finite f32. */
+export function expectElementsNear(
   what: string,
   actual: ArrayLike<number>,
   expected: ArrayLike<number>,

@@ -10,8 +10,8 @@ import { type Attention, type AttentionOptions, createAttention, type ScoresForm
 import { scaledDotProductAttention } from '../../src/reference/index.ts';
 import { place, runPass } from '../rig/gpu.ts';
 import { withEveryFlag } from '../rig/tiers.ts';
-import { compare, F32 } from './compare.ts';
-import { checkGradients } from './gradients.ts';
+import { expectNearLargest, F32 } from './compare.ts';
+import { expectGradients } from './gradients.ts';
 import { drawInputs } from './inputs.ts';
 import { limitOf } from './limit.ts';
 import { type FuzzProblem, fuzzProblem, hasGradients, isGeneral } from './problem.ts';
@@ -47,7 +47,7 @@ export function fuzz(page: 0 | 1): void {
     const property = fc.asyncProperty(fuzzProblem(attention.device.features.has('shader-f16')), async (problem) => {
       const number = counts.drawn++;
       if (!PATH && !hasFailed && !(await commands.claimProblem(number))) return;
-      const { isJudgedTwice, isBackward } = await check(problem, 'version' in onnxruntime).catch((error) => {
+      const { isJudgedTwice, isBackward } = await judgeProblem(problem, 'version' in onnxruntime).catch((error) => {
         hasFailed = true;
         throw error;
       });
@@ -80,38 +80,38 @@ export function fuzz(page: 0 | 1): void {
 }
 
 /** Runs one problem in every way. @returns whether onnxruntime judged it too, and whether it went backward */
-async function check(p: FuzzProblem, isOnnxruntimeThere: boolean) {
+async function judgeProblem(p: FuzzProblem, isOnnxruntimeThere: boolean) {
   const drawn = drawInputs(p);
   const { q, k, v, options } = hostTensors(p, drawn);
   const returnScores = p.seed % 3 === 0 ? FORMS[p.seed % FORMS.length] : undefined;
   const expected = scaledDotProductAttention(q, k, v, { ...options, ...(returnScores && { returnScores }) });
   const opinion = isOnnxruntimeThere ? await secondOpinion(p, drawn) : undefined;
-  if (opinion) compare('reference out against onnxruntime', expected.out.data, opinion, F32);
+  if (opinion) expectNearLargest('reference out against onnxruntime', expected.out.data, opinion, F32);
   const placer = new Placer(attention.device, p);
   const inputs = placer.inputs(drawn);
   const rounding = p.qType === 'f16' ? 2 ** -10 : 0;
   const ways = waysOf(p);
-  const runWay = async ([way, forced]: (typeof ways)[number]) => {
+  const judgeWay = async ([way, forced]: (typeof ways)[number]) => {
     const asked = way === 'explicit' && returnScores ? { returnScores } : {};
     const given = { ...inputs.options, ...forced, ...asked };
     const { out, lse, scores } = await attention.scaledDotProductAttention(inputs.q, inputs.k, inputs.v, given);
     const { data } = await attention.download(out);
-    compare(`${way} out`, data, expected.out.data, F32 + rounding);
-    if (opinion) compare(`${way} out against onnxruntime`, data, opinion, 2 * F32 + rounding); // both are in f32
-    compare(`${way} lse`, (await attention.download(lse!)).data, expected.lse!.data, F32);
-    if (scores) compare(`${way} scores, ${returnScores}`, (await attention.download(scores)).data, expected.scores!.data, F32);
+    expectNearLargest(`${way} out`, data, expected.out.data, F32 + rounding);
+    if (opinion) expectNearLargest(`${way} out against onnxruntime`, data, opinion, 2 * F32 + rounding); // both are in f32
+    expectNearLargest(`${way} lse`, (await attention.download(lse!)).data, expected.lse!.data, F32);
+    if (scores) expectNearLargest(`${way} scores, ${returnScores}`, (await attention.download(scores)).data, expected.scores!.data, F32);
     attention.release(out, lse!, ...(scores ? [scores] : []));
   };
-  await Promise.all(ways.map(runWay)); // all at once: a device compiles several at a time
-  if (p.qType === 'f32' && p.seed % 4 === 0) await checkStridedOut(p, inputs, ways[(p.seed / 4) % ways.length]!, expected.out.data);
+  await Promise.all(ways.map(judgeWay)); // all at once: a device compiles several at a time
+  if (p.qType === 'f32' && p.seed % 4 === 0) await expectStridedOut(p, inputs, ways[(p.seed / 4) % ways.length]!, expected.out.data);
   const isBackward = hasGradients(p);
-  if (isBackward) await checkGradients(attention, p, drawn, inputs, placer);
+  if (isBackward) await expectGradients(attention, p, drawn, inputs, placer);
   placer.destroy();
   return { isJudgedTwice: opinion !== undefined, isBackward };
 }
 
 /** One way once more, into an out and a log-sum-exp of the caller's: with gaps, and poison that must stay. */
-async function checkStridedOut(
+async function expectStridedOut(
   p: FuzzProblem,
   { q, k, v, options }: ReturnType<Placer['inputs']>,
   [way, forced]: [string, AttentionOptions],
@@ -130,7 +130,7 @@ async function checkStridedOut(
   await runPass(attention.device, (pass) =>
     plan.encode(pass, { q, k, v, ...given, out: out.tensor, lse: lse.tensor, ...(workspace && { workspace }) }),
   );
-  compare(`${way}, strided out`, await out.read(), expected, F32);
+  expectNearLargest(`${way}, strided out`, await out.read(), expected, F32);
   await lse.read();
   plan.destroy();
   for (const buffer of [out.tensor.buffer, lse.tensor.buffer, ...(workspace ? [workspace] : [])]) buffer.destroy();

@@ -2,7 +2,7 @@
 import type { Attention, AttentionOptions, GpuTensor } from '../../src/index.ts';
 import { backward, type HostTensor, scaledDotProductAttention } from '../../src/reference/index.ts';
 import { withEveryFlag } from '../rig/tiers.ts';
-import { compareElements, F32 } from './compare.ts';
+import { expectElementsNear, F32 } from './compare.ts';
 import { type FuzzInputs, round } from './inputs.ts';
 import { type FuzzProblem, isGeneral } from './problem.ts';
 import { host, hostTensors, type Placer } from './tensors.ts';
@@ -14,7 +14,7 @@ type Name = (typeof NAMES)[number];
  * The backward pass alone: out and lse are the reference's, rounded to what they are stored in, and the same on both sides.
  * @param inputs placed: q, k and v, and the options
  */
-export async function checkGradients(
+export async function expectGradients(
   attention: Attention,
   p: FuzzProblem,
   drawn: FuzzInputs,
@@ -39,7 +39,7 @@ export async function checkGradients(
   const tensors = NAMES.flatMap((name) => (got[name] ? [[name, got[name]] as const] : []));
   const wanted = NAMES.filter((name) => expected[name]);
   if (String(tensors.map(([name]) => name)) !== String(wanted)) throw new Error(`backward gives ${tensors}, not ${wanted}`);
-  for (const [name, tensor] of tensors) await compareGradient(attention, `${tier} d${name}`, tensor, expected[name]!, magnitudes[name]!);
+  for (const [name, tensor] of tensors) await expectGradientNear(attention, `${tier} d${name}`, tensor, expected[name]!, magnitudes[name]!);
   attention.release(...tensors.map(([, tensor]) => tensor));
 }
 
@@ -64,10 +64,10 @@ function tierOf({ features }: GPUDevice, p: FuzzProblem) {
  * What is below the smallest normal f32 may be lost. f16: half a place of the smallest.
  * @param magnitudes of each element: see magnitudesOf
  */
-async function compareGradient(attention: Attention, what: string, tensor: GpuTensor, { data }: HostTensor, magnitudes: Float64Array) {
+async function expectGradientNear(attention: Attention, what: string, tensor: GpuTensor, { data }: HostTensor, magnitudes: Float64Array) {
   const [rounding, least] = tensor.dtype === 'f16' ? [2 ** -11, 2 ** -25] : [2 ** -24, 2 ** -126];
   const allowed = (i: number) => F32 * magnitudes[i]! + rounding * Math.abs(data[i]!) + least;
-  compareElements(what, (await attention.download(tensor)).data, data, allowed);
+  expectElementsNear(what, (await attention.download(tensor)).data, data, allowed);
 }
 
 interface Forward {
@@ -103,11 +103,11 @@ function magnitudesOf(p: FuzzProblem, { q, k, v, gradient, sinks }: FuzzInputs, 
       const weight = weights.data[row * M + m]!;
       if (weight === 0) continue;
       const key = (b * Hk + Math.floor(h / p.group)) * M + m;
-      const own = weight * (factor * absoluteProduct(dOut, v, key * Dv) + delta);
-      addScaled(sums.q, row * D, scale * own, k, key * D, D);
-      addScaled(sums.k, key * D, scale * own, q, row * D, D);
+      const magnitude = weight * (factor * absoluteProduct(dOut, v, key * Dv) + delta);
+      addScaled(sums.q, row * D, scale * magnitude, k, key * D, D);
+      addScaled(sums.k, key * D, scale * magnitude, q, row * D, D);
       addScaled(sums.v, key * Dv, weight * factor, gradient, row * Dv, Dv);
-      if (maskShape) sums.mask[placeInMask(maskShape, [b, h, n, m])]! += own;
+      if (maskShape) sums.mask[maskIndex(maskShape, [b, h, n, m])]! += magnitude;
     }
   }
   return sums satisfies Record<Name, Float64Array>;
@@ -128,5 +128,5 @@ function addScaled(sums: Float64Array, to: number, factor: number, values: Float
 }
 
 /** The element of a mask that a pair of [B,H,N,M] reads. */
-const placeInMask = (shape: readonly number[], pair: readonly number[]): number =>
-  shape.reduce((place, size, axis) => place * size + (size === 1 ? 0 : pair[axis + 4 - shape.length]!), 0);
+const maskIndex = (shape: readonly number[], pair: readonly number[]): number =>
+  shape.reduce((index, size, axis) => index * size + (size === 1 ? 0 : pair[axis + 4 - shape.length]!), 0);

@@ -9,7 +9,7 @@ import { expectNear } from '../rig/tolerance.ts';
 
 onDevices('adam', (attention) => {
   /** Steps on one range of parameters, with new gradients each. */
-  async function run(start: Float32Array, gradients: readonly Float32Array[], options: Required<AdamOptions>, range: Range) {
+  async function runSteps(start: Float32Array, gradients: readonly Float32Array[], options: Required<AdamOptions>, range: Range) {
     const { device } = attention();
     const total = start.length;
     const parameters = place(device, start, [total], { offset: 256 });
@@ -27,14 +27,14 @@ onDevices('adam', (attention) => {
 
   test('the first step by hand: the rate, against the gradient’s sign, whatever its size', async () => {
     const options = normalizeAdam('test', { learningRate: 0.5 });
-    const got = await run(Float32Array.of(1, 1, 1), [Float32Array.of(1e-3, -50, 0)], options, { first: 0, count: 3 });
+    const got = await runSteps(Float32Array.of(1, 1, 1), [Float32Array.of(1e-3, -50, 0)], options, { first: 0, count: 3 });
     for (const [i, expected] of [0.5, 1.5, 1].entries()) expect(got[i]).toBeCloseTo(expected, 4);
   });
 
   test('two steps by hand, without memory', async () => {
     // β₁ = β₂ = 0: θ − rate · g / (|g| + ε), with ε = 1: 0 − 3/4 + 1/2
     const options = { learningRate: 1, beta1: 0, beta2: 0, epsilon: 1 };
-    const got = await run(Float32Array.of(0), [Float32Array.of(3), Float32Array.of(-1)], options, { first: 0, count: 1 });
+    const got = await runSteps(Float32Array.of(0), [Float32Array.of(3), Float32Array.of(-1)], options, { first: 0, count: 1 });
     expect(got[0]).toBeCloseTo(-0.25, 6);
   });
 
@@ -49,7 +49,7 @@ onDevices('adam', (attention) => {
     const total = 67;
     const start = randomArray(1, total);
     const gradients = Array.from({ length: 20 }, (_, i) => randomArray(i + 2, total, 10 ** (-i % 4)));
-    const got = await run(start, gradients, options, range);
+    const got = await runSteps(start, gradients, options, range);
     const expected = Float64Array.from(start);
     const moments = { mean: new Float64Array(total), square: new Float64Array(total) };
     for (const [i, data] of gradients.entries()) reference(expected, data, moments, i + 1, options);

@@ -34,7 +34,7 @@ const FEW = {
   'shared memory, two tiles': { TILE_N: 4, TILE_DV: 16, TILE_M: 16, ROWS: 1, COLS: 1, GROUPED: true, DIRECT: false, SLOTS: 1 },
 };
 
-const suite = (attention: () => Attention) => {
+const everyTile = (attention: () => Attention) => {
   test('2×2 by hand', async () => {
     // weights [0.5 0.5; 0 1], v = [1 2; 3 4]: out = [2 3; 3 4]
     const { device } = attention();
@@ -89,8 +89,8 @@ const suite = (attention: () => Attention) => {
   });
 };
 
-/** Which keys a query sees, and which of its weights dropout keeps, are its own where heads share a tile. */
-const shared = (attention: () => Attention) => {
+/** Where heads share a tile each query still has its own keys and its own dropout. */
+const fewQueries = (attention: () => Attention) => {
   describe.each(Object.entries(FEW))('few queries, %s', (_, tiles) => {
     test.each([
       [1, 70, false],
@@ -109,18 +109,18 @@ const shared = (attention: () => Attention) => {
       const band = { window: [20, 1] as const, causalOffset: 'lower-right' as const };
       const problem = problemOf(sizes, { v: v.tensor, out: out.tensor, keyLengths: true, ...band, ...(dropout && { dropout }) });
       // Weights as the softmax leaves them: 0 where a query does not see the key. What lies beyond is not loaded.
-      const seen = randomArray(N + M, B * H * N * M).map((weight, i) => {
+      const visible = randomArray(N + M, B * H * N * M).map((weight, i) => {
         const position = (Math.floor(i / M) % N) + lengths[Math.floor(i / (H * N * M))]! - N;
-        const isSeen = i % M < lengths[Math.floor(i / (H * N * M))]! && i % M >= position - 20 && i % M <= position + 1;
-        return isSeen ? Math.abs(weight) : 0;
+        const isVisible = i % M < lengths[Math.floor(i / (H * N * M))]! && i % M >= position - 20 && i % M <= position + 1;
+        return isVisible ? Math.abs(weight) : 0;
       });
-      const weights = place(device, seen, [B, H, N, M], { offset: 256 });
+      const weights = place(device, visible, [B, H, N, M], { offset: 256 });
       const key_lengths = attention().upload(new Uint32Array(lengths), [B]);
       const variant = { ...tiles, SKIP_ZEROS: true, DROPOUT: drops };
       const tensors = { weights: weights.tensor, v: v.tensor, out: out.tensor, key_lengths };
       await runKernel(attention(), contextDispatch(problem, variant, 256), tensors);
       const keep = dropout ? dropoutKeep(dropout, B * H, N, M) : undefined;
-      const kept = keep ? seen.map((weight, i) => (keep[i]! * weight) / 0.75) : seen;
+      const kept = keep ? visible.map((weight, i) => (keep[i]! * weight) / 0.75) : visible;
       const expected = referenceContext(problem, kept, vData);
       expectAsGoodAsNaive('out', await out.read(), expected, await naiveContext(device, sizes, Float32Array.from(kept), vData));
       attention().release(key_lengths);
@@ -128,5 +128,5 @@ const shared = (attention: () => Attention) => {
   });
 };
 
-onDevices('context', suite, ['default device']); // it needs no feature
-onDevices('context', shared, ['default device']);
+onDevices('context', everyTile, ['default device']); // it needs no feature
+onDevices('context', fewQueries, ['default device']);

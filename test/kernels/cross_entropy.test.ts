@@ -6,7 +6,7 @@ import { chooseRowTiles } from '../../src/tiles/explicit.ts';
 import { basicFacts } from '../../src/tiles/facts.ts';
 import { onDevices, place, placeBytes } from '../rig/gpu.ts';
 import { runKernel } from '../rig/kernel.ts';
-import { type F32, HEAD, KEEP, MAIN, run as runNaive } from '../rig/naive.ts';
+import { type F32, HEAD, KEEP, MAIN, runShader } from '../rig/naive.ts';
 import { random, randomArray } from '../rig/random.ts';
 import { expectAsGoodAsNaive } from '../rig/tolerance.ts';
 
@@ -24,7 +24,13 @@ const NAIVE = `${HEAD}${MAIN}${KEEP}
 }`;
 
 onDevices('cross_entropy', (attention) => {
-  async function run(logits: F32, targets: readonly number[], classes: number, divisor: number, variant: { LANES: number; ROWS: number }) {
+  async function runCrossEntropy(
+    logits: F32,
+    targets: readonly number[],
+    classes: number,
+    divisor: number,
+    variant: { LANES: number; ROWS: number },
+  ) {
     const { device } = attention();
     const rows = targets.length;
     const losses = place(device, null, [rows], { offset: 256 + 4 });
@@ -43,13 +49,13 @@ onDevices('cross_entropy', (attention) => {
 
   test('2×2 by hand', async () => {
     // softmax(0, ln 3) = 1/4, 3/4: the loss of class 0 is ln 4, its gradient (−3/4, 3/4) / 2. The second row does not count.
-    const { losses, gradient } = await run(Float32Array.of(0, Math.log(3), 5, 1), [0, 2], 2, 2, { LANES: 4, ROWS: 16 });
+    const { losses, gradient } = await runCrossEntropy(Float32Array.of(0, Math.log(3), 5, 1), [0, 2], 2, 2, { LANES: 4, ROWS: 16 });
     for (const [i, expected] of [Math.log(4), 0].entries()) expect(losses[i]).toBeCloseTo(expected, 6);
     for (const [i, expected] of [-0.375, 0.375, 0, 0].entries()) expect(gradient[i]).toBeCloseTo(expected, 6);
   });
 
   test('logits of hundreds neither overflow nor vanish', async () => {
-    const { losses, gradient } = await run(Float32Array.of(500, -500, 499), [1], 3, 1, { LANES: 4, ROWS: 16 });
+    const { losses, gradient } = await runCrossEntropy(Float32Array.of(500, -500, 499), [1], 3, 1, { LANES: 4, ROWS: 16 });
     expect(losses[0]).toBeCloseTo(1000 + Math.log(1 + Math.exp(-1)), 3);
     const share = 1 / (1 + Math.exp(-1));
     for (const [i, expected] of [share, -1, 1 - share].entries()) expect(gradient[i]).toBeCloseTo(expected, 6);
@@ -82,7 +88,7 @@ onDevices('cross_entropy', (attention) => {
       const logits = randomArray(classes, rows * classes, 20);
       const expected = reference(logits, targets, classes, 3);
       const sizes = { m: classes, scale: 3, count: rows };
-      const naive = await runNaive(
+      const naive = await runShader(
         attention().device,
         NAIVE,
         sizes,
@@ -90,7 +96,7 @@ onDevices('cross_entropy', (attention) => {
         rows * classes,
         rows,
       );
-      const got = await run(logits, targets, classes, 3, variant);
+      const got = await runCrossEntropy(logits, targets, classes, 3, variant);
       expectAsGoodAsNaive(`losses, ${classes} classes`, got.losses, expected.losses, naive.extra, 20 * 2 ** -23);
       expectAsGoodAsNaive(`gradient, ${classes} classes`, got.gradient, expected.gradient, naive.out);
     }

@@ -1,9 +1,10 @@
 /** The gradients with every option and every pair of options against the reference; exclusion; what the contract says of edges. */
 import { describe, expect, test } from 'vitest';
-import type { Attention, BackwardOptions, GpuTensor } from '../../src/index.ts';
-import { backward, type HostTensor, type ReferenceBackwardOptions, scaledDotProductAttention } from '../../src/reference/index.ts';
-import { type BackwardTier, backwardTiersOf, QUICK_FORWARD } from '../rig/backward-tiers.ts';
+import type { Attention } from '../../src/index.ts';
+import type { HostTensor, ReferenceBackwardOptions } from '../../src/reference/index.ts';
+import { type BackwardTier, backwardTiersOf } from '../rig/backward-tiers.ts';
 import { onDevices } from '../rig/gpu.ts';
+import { type BackwardInputs, dataOf, expectedOf, gradientsOn } from '../rig/gradients.ts';
 import { random, randomArray } from '../rig/random.ts';
 import { withEveryFlag } from '../rig/tiers.ts';
 import { expectNear, expectWithin } from '../rig/tolerance.ts';
@@ -40,68 +41,20 @@ const OPTIONS: Record<string, ReferenceBackwardOptions> = {
 const names = Object.keys(OPTIONS);
 const pairs = names.flatMap((a, i) => names.slice(i).map((b) => (a === b ? [a, a] : [a, b]) as readonly [string, string]));
 
-interface Inputs {
-  readonly q: HostTensor;
-  readonly k: HostTensor;
-  readonly v: HostTensor;
-  readonly gradient: HostTensor;
-}
-const INPUTS: Inputs = {
+const INPUTS: BackwardInputs = {
   q: tensor(1, B, H, N, D),
   k: tensor(2, B, Hk, M, D),
   v: tensor(3, B, Hk, M, Dv),
   gradient: tensor(4, B, H, N, Dv),
 };
 
-/** Forward and backward on the GPU: the gradients' numbers by name. */
-async function gradientsOn(on: Attention, inputs: Inputs, options: ReferenceBackwardOptions, tier?: BackwardTier, maskType?: 'f16') {
-  const made: GpuTensor[] = [];
-  const upload = (tensor: unknown, dtype?: 'f16') => {
-    const { data, shape } = tensor as HostTensor;
-    made.push(on.upload(data, shape, dtype));
-    return made.at(-1)!;
-  };
-  const { mask, keyLengths, alibiSlopes, sinks, maskGradient, ...rest } = options;
-  const { keep: _, ...plain } = rest;
-  const given: BackwardOptions = {
-    ...plain,
-    ...(mask && { mask: upload(mask, maskType) }),
-    ...(keyLengths && { keyLengths: upload({ data: Uint32Array.from(keyLengths as number[]), shape: [B] }) }),
-    ...(alibiSlopes && { alibiSlopes: upload(alibiSlopes) }),
-    ...(sinks && { sinks: upload(sinks) }),
-  };
-  const [q, k, v, gradient] = [upload(inputs.q), upload(inputs.k), upload(inputs.v), upload(inputs.gradient)];
-  const { out, lse } = await on.scaledDotProductAttention(q, k, v, { ...given, ...(tier && { variant: QUICK_FORWARD }), returnLse: true });
-  const gradients = await on.backward(
-    gradient,
-    { q, k, v, out, lse: lse! },
-    {
-      ...given,
-      ...(maskGradient && { maskGradient }),
-      ...(tier && { variant: tier.variant }),
-    },
-  );
-  const tensors = Object.entries(gradients) as [string, GpuTensor][];
-  const hosts = await Promise.all(tensors.map(async ([name, each]) => [name, await on.download(each)] as const));
-  on.release(...made, out, lse!, ...tensors.map(([, each]) => each));
-  return Object.fromEntries(hosts);
-}
-
-function expectedOf({ q, k, v, gradient }: Inputs, options: ReferenceBackwardOptions) {
-  const { maskGradient, ...rest } = options;
-  const { out, lse } = scaledDotProductAttention(q, k, v, { ...rest, returnLse: true });
-  return backward(gradient, { q, k, v, out, lse: lse! }, options);
-}
-
-const dataOf = (tensors: object) =>
-  Object.fromEntries(Object.entries(tensors as Record<string, HostTensor>).map(([name, { data }]) => [name, data]));
-
 interface How {
   readonly roundings?: number;
   readonly tiers?: readonly BackwardTier[];
 }
 
-async function expectSame(on: Attention, inputs: Inputs, options: ReferenceBackwardOptions, how: How = {}) {
+/** Expects the reference's gradients of every tier. */
+async function expectGradients(on: Attention, inputs: BackwardInputs, options: ReferenceBackwardOptions, how: How = {}) {
   const { roundings = 1, tiers = backwardTiersOf(on.device, Dv) } = how;
   const expected = expectedOf(inputs, options);
   for (const tier of tiers) {
@@ -110,6 +63,8 @@ async function expectSame(on: Attention, inputs: Inputs, options: ReferenceBackw
     expectWithin(`${tier.name} gradient`, dataOf(got), dataOf(expected), WITHIN, roundings);
   }
 }
+
+const copyOf = ({ data, shape }: HostTensor) => ({ data: data.slice(), shape });
 
 /** The same bits. The row kernels add up the steps in which there is a NaN at the end, in another order: the same but for rounding. */
 function expectUntouched({ name }: BackwardTier, got: object, clean: object) {
@@ -121,7 +76,7 @@ onDevices('backward', (attention) => {
   test.each(pairs)('%s and %s', async (a, b) => {
     const tiers = backwardTiersOf(attention().device, Dv);
     const general = tiers.map((tier) => ({ ...tier, variant: withEveryFlag(tier.variant) }));
-    await expectSame(attention(), INPUTS, { ...OPTIONS[a], ...OPTIONS[b] }, { tiers: a === b ? tiers : general }); // pairs share pipelines
+    await expectGradients(attention(), INPUTS, { ...OPTIONS[a], ...OPTIONS[b] }, { tiers: a === b ? tiers : general }); // pairs share pipelines
   });
 
   test('a mask of f16, odd rows of it and elements that exclude among them', async () => {
@@ -147,7 +102,7 @@ onDevices('backward', (attention) => {
       gradient: tensor(4, B, H, 20, Dv),
     };
     for (const rows of [1, 4])
-      await expectSame(attention(), inputs, { ...OPTIONS[name], ...more }, { tiers: backwardTiersOf(attention().device, Dv, rows) });
+      await expectGradients(attention(), inputs, { ...OPTIONS[name], ...more }, { tiers: backwardTiersOf(attention().device, Dv, rows) });
   });
 
   test.each([
@@ -182,13 +137,23 @@ onDevices('backward', (attention) => {
     expectWithin('gradient', dataOf(got), expected, 1e-6);
   });
 
+  test('twice the same bits', async () => {
+    for (const tier of backwardTiersOf(attention().device, Dv)) {
+      const options = { ...OPTIONS.sinks, ...OPTIONS['additive mask'], ...OPTIONS.dropout };
+      const [a, b] = [await gradientsOn(attention(), INPUTS, options, tier), await gradientsOn(attention(), INPUTS, options, tier)];
+      expect(dataOf(a)).toEqual(dataOf(b));
+    }
+  });
+});
+
+onDevices('backward, sums and tiles', (attention) => {
   describe('the gradient of a mask is summed over what the mask repeats', () => {
     // dS of a row adds up to 0 without a sink: what is left of a sum is its roundings, which grow with the square root of the terms.
     const axes = [B, H, N, M];
     const shapes = Array.from({ length: 16 }, (_, bits) => axes.map((size, axis) => ((bits >> axis) & 1 ? size : 1)));
     test.each([...shapes, [M], [N, 1], [1, M], [H, 1, 1]].map((shape) => [shape]))('%j', async (shape) => {
       for (const options of [{}, { sinks: tensor(8, H), isCausal: true, causalOffset: 5, dropout: { probability: 0.3, seed: 5 } }])
-        await expectSame(
+        await expectGradients(
           attention(),
           INPUTS,
           { ...options, mask: tensor(17, ...shape), maskGradient: true },
@@ -204,13 +169,13 @@ onDevices('backward', (attention) => {
         gradient: tensor(4, 1, 2, 67, 3),
       };
       for (const shape of [[67, 101], [101], [67, 1], [2, 1, 1]]) {
-        await expectSame(
+        await expectGradients(
           attention(),
           inputs,
           { mask: tensor(17, ...shape), maskGradient: true, sinks: tensor(8, 2) },
           { roundings: Math.sqrt(2 * 67 * 101) },
         );
-        await expectSame(
+        await expectGradients(
           attention(),
           inputs,
           { mask: tensor(17, ...shape), maskGradient: true, window: [40, 2], causalOffset: 30 },
@@ -227,23 +192,22 @@ onDevices('backward', (attention) => {
     [9, false],
   ] as const)('bands over several tiles: causalOffset %d, causal %j', async (causalOffset, isCausal) => {
     const inputs = { q: tensor(1, 1, 2, 97, 3), k: tensor(2, 1, 1, 131, 3), v: tensor(3, 1, 1, 131, 3), gradient: tensor(4, 1, 2, 97, 3) };
-    await expectSame(attention(), inputs, { causalOffset, ...(isCausal ? { isCausal } : { window: [35, 33] }) });
+    await expectGradients(attention(), inputs, { causalOffset, ...(isCausal ? { isCausal } : { window: [35, 33] }) });
   });
 
   // With tiles of 32 the last query that sees the first keys, and the last key that the first queries see, are alone in their tiles.
   test('bands that end with one element of a tile, and a mask', async () => {
     const inputs = { q: tensor(1, 1, 2, 97, 3), k: tensor(2, 1, 1, 131, 3), v: tensor(3, 1, 1, 131, 3), gradient: tensor(4, 1, 2, 97, 3) };
-    await expectSame(attention(), inputs, { causalOffset: 1, window: [34, 32], mask: tensor(17, 97, 131), maskGradient: true });
+    await expectGradients(attention(), inputs, {
+      causalOffset: 1,
+      window: [34, 32],
+      mask: tensor(17, 97, 131),
+      maskGradient: true,
+    });
   });
+});
 
-  test('twice the same bits', async () => {
-    for (const tier of backwardTiersOf(attention().device, Dv)) {
-      const options = { ...OPTIONS.sinks, ...OPTIONS['additive mask'], ...OPTIONS.dropout };
-      const [a, b] = [await gradientsOn(attention(), INPUTS, options, tier), await gradientsOn(attention(), INPUTS, options, tier)];
-      expect(dataOf(a)).toEqual(dataOf(b));
-    }
-  });
-
+onDevices('backward, what nothing sees', (attention) => {
   test('a row that sees no key has gradients of exactly 0, and what lies there does not matter', async () => {
     for (const tier of backwardTiersOf(attention().device, Dv)) {
       const mask = { data: new Uint8Array(N * M).fill(1), shape: [N, M] };
@@ -287,5 +251,3 @@ onDevices('backward', (attention) => {
     }
   });
 });
-
-const copyOf = ({ data, shape }: HostTensor) => ({ data: data.slice(), shape });

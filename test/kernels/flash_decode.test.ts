@@ -34,16 +34,24 @@ const SIZES = [
   [1, 1, 1, 1021, 64, 64],
 ] as const;
 
-const suite = (attention: () => Attention) => {
-  const variants = (): Variant[] => [
-    ...[1, 2, 7].map((SPLITS) => ({ flash_decode: { SPLITS } })),
-    ...tiersOf(attention().device)
-      .filter(({ kernel }) => kernel === 'flash_decode')
-      .slice(-1)
-      .map(({ variant }) => ({ flash_decode: { ...variant.flash_decode, ROWS: 4, D_BLOCKS: 2, DV_BLOCKS: 2 } })),
-  ];
-  const host = (data: Float32Array, ...shape: number[]) => ({ data, shape });
+const variantsOf = (device: GPUDevice): Variant[] => [
+  ...[1, 2, 7].map((SPLITS) => ({ flash_decode: { SPLITS } })),
+  ...tiersOf(device)
+    .filter(({ kernel }) => kernel === 'flash_decode')
+    .slice(-1)
+    .map(({ variant }) => ({ flash_decode: { ...variant.flash_decode, ROWS: 4, D_BLOCKS: 2, DV_BLOCKS: 2 } })),
+];
+const host = (data: Float32Array, ...shape: number[]) => ({ data, shape });
 
+/** A workspace of NaNs: what no split wrote must not be read. */
+function workspaceOfNaNs(device: GPUDevice, bytes: number): GPUBuffer | undefined {
+  if (bytes === 0) return undefined;
+  const buffer = device.createBuffer({ size: bytes, usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST });
+  device.queue.writeBuffer(buffer, 0, new Float32Array(bytes / 4).fill(Number.NaN));
+  return buffer;
+}
+
+const againstReference = (attention: () => Attention) => {
   test.each(SIZES)('H %i, Hk %i, N %i, M %i, D %i, Dv %i', async (H, Hk, N, M, D, Dv) => {
     const { device } = attention();
     const sizes: NaiveSizes = { B: 2, H, Hk, N, M, D, Dv, scale: M === 31 ? 1e4 / D : 1 / Math.sqrt(D), softcap: 0 }; // logits up to ±1e4
@@ -57,13 +65,13 @@ const suite = (attention: () => Attention) => {
     const raw = scaledDotProductAttention(...tensors, { scale: sizes.scale, returnScores: 'raw' }).scores!.data;
     const naive = await naiveAttention(device, sizes, ...data);
     const scoresError = greatestError(naive.scores, raw);
-    for (const variant of variants()) {
+    for (const variant of variantsOf(device)) {
       const out = place(device, null, [2, H, N, Dv], { strides: [N * H * Dv, Dv, H * Dv, 1] });
       const lse = place(device, null, [2, H, N], { offset: 256 });
       const plan = await attention().plan({ q, k, v, out: out.tensor, scale: sizes.scale, returnLse: true, variant });
       const splits = variant.flash_decode!.SPLITS!;
       expect(plan.kernels.map(({ name }) => name)).toEqual(splits > 1 ? ['flash_decode', 'flash_merge'] : ['flash_decode']);
-      const workspace = poisoned(plan.workspaceBytes);
+      const workspace = workspaceOfNaNs(device, plan.workspaceBytes);
       await runPass(device, (pass) => plan.encode(pass, { q, k, v, out: out.tensor, lse: lse.tensor, ...(workspace && { workspace }) }));
       plan.destroy();
       workspace?.destroy();
@@ -72,21 +80,13 @@ const suite = (attention: () => Attention) => {
     }
   });
 
-  /** A workspace of NaNs: what no split wrote must not be read. */
-  function poisoned(bytes: number): GPUBuffer | undefined {
-    if (bytes === 0) return undefined;
-    const buffer = attention().device.createBuffer({ size: bytes, usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST });
-    attention().device.queue.writeBuffer(buffer, 0, new Float32Array(bytes / 4).fill(Number.NaN));
-    return buffer;
-  }
-
   test('keys that a mask or the key lengths exclude may hold anything, and rows that see none are 0', async () => {
     // 40 keys exist in the first batch element, none in the second; a mask hides every third key
     const on = attention();
     const [B, H, M, D] = [2, 4, 100, 8];
     const data = [randomArray(1, B * H * D), randomArray(2, B * M * D), randomArray(3, B * M * D)] as const;
     const mask = Uint8Array.from({ length: M }, (_, m) => Number(m % 3 !== 0));
-    const wild = data.map((values, i) =>
+    const withNaNs = data.map((values, i) =>
       i === 0 ? values : values.map((value, at) => (at >= 40 * D || Math.floor(at / D) % 3 === 0 ? Number.NaN : value)),
     );
     const shapes = [
@@ -94,19 +94,19 @@ const suite = (attention: () => Attention) => {
       [B, 1, M, D],
       [B, 1, M, D],
     ] as const;
-    const inputs = wild.map((values, i) => on.upload(values, shapes[i]!)) as [GpuTensor, GpuTensor, GpuTensor];
+    const inputs = withNaNs.map((values, i) => on.upload(values, shapes[i]!)) as [GpuTensor, GpuTensor, GpuTensor];
     const options = { mask: on.upload(mask, [M]), keyLengths: on.upload(Uint32Array.of(40, 0), [2]) };
     const [q, k, v] = data.map((values, i) => ({ data: values, shape: [...shapes[i]!] }));
     const expected = scaledDotProductAttention(q!, k!, v!, { mask: { data: mask, shape: [M] }, keyLengths: [40, 0], returnLse: true });
-    const isSeen = (i: number) => i < H * M && i % M < 40 && mask[i % M] === 1; // row i / M, key i % M
-    const bias = Float32Array.from({ length: B * H * M }, (_, i) => (isSeen(i) ? 0 : LOWEST));
+    const isVisible = (i: number) => i < H * M && i % M < 40 && mask[i % M] === 1; // row i / M, key i % M
+    const bias = Float32Array.from({ length: B * H * M }, (_, i) => (isVisible(i) ? 0 : LOWEST));
     const naive = await naiveAttention(on.device, { B, H, Hk: 1, N: 1, M, D, Dv: D, scale: 1 / Math.sqrt(D), softcap: 0 }, ...data, bias);
     const raw = scaledDotProductAttention(q!, k!, v!, { returnScores: 'raw' }).scores!.data;
     const scoresError = greatestError(
-      naive.scores.filter((_, i) => isSeen(i)),
-      raw.filter((_, i) => isSeen(i)),
+      naive.scores.filter((_, i) => isVisible(i)),
+      raw.filter((_, i) => isVisible(i)),
     );
-    for (const variant of variants()) {
+    for (const variant of variantsOf(on.device)) {
       const { out, lse } = await on.scaledDotProductAttention(...inputs, { ...options, variant, returnLse: true });
       const got = [(await on.download(out)).data, (await on.download(lse!)).data] as const;
       expectAsGoodAsNaive(`${JSON.stringify(variant)} out`, got[0], expected.out.data, naive.out);
@@ -117,7 +117,9 @@ const suite = (attention: () => Attention) => {
     }
     on.release(...inputs, options.mask, options.keyLengths);
   });
+};
 
+const acrossSplits = (attention: () => Attention) => {
   test('a sink counts once, however many splits there are', async () => {
     // 64 keys of score 0 and a sink of ln 64: out is half the values' mean, log-sum-exp ln 128
     const on = attention();
@@ -128,7 +130,7 @@ const suite = (attention: () => Attention) => {
     ] as const;
     const sinks = on.upload([Math.log(64)], [1]);
     const alibiSlopes = on.upload([0], [1]);
-    for (const variant of variants()) {
+    for (const variant of variantsOf(on.device)) {
       for (const slopes of [{}, { alibiSlopes }]) {
         const { out, lse } = await on.scaledDotProductAttention(...inputs, { sinks, ...slopes, variant, returnLse: true });
         expect((await on.download(out)).data[0]).toBeCloseTo(3, 5);
@@ -146,7 +148,7 @@ const suite = (attention: () => Attention) => {
       on.upload(randomArray(2, 2 * 600 * 64), [1, 2, 600, 64]),
       on.upload(randomArray(3, 2 * 600 * 64), [1, 2, 600, 64]),
     ] as const;
-    for (const variant of variants()) {
+    for (const variant of variantsOf(on.device)) {
       const runs = [];
       for (let i = 0; i < 2; i++) {
         const { out } = await on.scaledDotProductAttention(...inputs, { variant });
@@ -157,7 +159,9 @@ const suite = (attention: () => Attention) => {
     }
     on.release(...inputs);
   });
+};
 
+const choice = (attention: () => Attention) => {
   test('auto takes it for few rows and many keys, and says why', async () => {
     const layout = (...shape: number[]) => ({ shape, dtype: 'f32' as const });
     const plan = (H: number, Hk: number, M: number, variant = {}) =>
@@ -223,4 +227,7 @@ const suite = (attention: () => Attention) => {
   });
 };
 
-onDevices('flash_decode', suite, ['default device']); // it needs no feature
+// It needs no feature.
+onDevices('flash_decode', againstReference, ['default device']);
+onDevices('flash_decode, splits', acrossSplits, ['default device']);
+onDevices('flash_decode, choice', choice, ['default device']);

@@ -20,8 +20,8 @@ const CASES = LENGTHS.flatMap((N, i) =>
 );
 
 test('each length of queries and of keys meets each D and each Dv', () => {
-  const met = CASES.flatMap(({ N, M, D, Dv }) => [`N ${N} D ${D}`, `N ${N} Dv ${Dv}`, `M ${M} D ${D}`, `M ${M} Dv ${Dv}`]);
-  expect(new Set(met).size).toBe(4 * LENGTHS.length * HEAD_SIZES.length);
+  const pairs = CASES.flatMap(({ N, M, D, Dv }) => [`N ${N} D ${D}`, `N ${N} Dv ${Dv}`, `M ${M} D ${D}`, `M ${M} Dv ${Dv}`]);
+  expect(new Set(pairs).size).toBe(4 * LENGTHS.length * HEAD_SIZES.length);
 });
 
 onDevices('attention', (attention) => {
@@ -84,13 +84,13 @@ onDevices('attention', (attention) => {
       expectAsGoodAsNaive(`${kernel} lse`, lse, expected.lse!.data, naive.lse, scoresError);
       if (!weights) continue;
       expectAsGoodAsNaive('weights', weights, expected.scores!.data, naive.weights);
-      checkDistribution(weights, expected.scores!.data, M);
+      expectDistribution(weights, expected.scores!.data, M);
     }
   });
 });
 
 /** Weights are ≥ 0, above 0 within 80 of the row's maximum, and each row sums to 1 within 1e-6. */
-function checkDistribution(weights: Float32Array, expected: ArrayLike<number>, M: number): void {
+function expectDistribution(weights: Float32Array, expected: ArrayLike<number>, M: number): void {
   expect(weights.length).toBe(expected.length);
   for (let start = 0; start < expected.length; start += M) {
     const row = weights.subarray(start, start + M);

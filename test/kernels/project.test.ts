@@ -17,7 +17,7 @@ const LARGEST = { TILE_N: 64, TILE_O: 128, TILE_I: 16, ROWS: 4, COLS: 4 };
 const TALL = { TILE_N: 32, TILE_O: 16, TILE_I: 8, ROWS: 2, COLS: 1 };
 const WIDE = { TILE_N: 16, TILE_O: 32, TILE_I: 8, ROWS: 1, COLS: 2 };
 
-const suite = (attention: () => Attention) => {
+const everyTile = (attention: () => Attention) => {
   test('2×2 by hand, with a bias', async () => {
     // x = [1 2; 3 4], w = [1 0; 1 1], bias = [10 20]: y = [13 22; 17 24]
     const x = attention().upload([1, 2, 3, 4], [2, 2]);
@@ -94,4 +94,4 @@ const suite = (attention: () => Attention) => {
   });
 };
 
-onDevices('project', suite, ['default device']); // it needs no feature
+onDevices('project', everyTile, ['default device']); // it needs no feature

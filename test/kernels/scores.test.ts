@@ -25,7 +25,7 @@ const FEW = {
 };
 const ALIGNMENT = 256;
 
-const suite = (attention: () => Attention) => {
+const everyTile = (attention: () => Attention) => {
   test('2×2 by hand', async () => {
     // q = [1 0; 0 2], k = [1 2; 3 4]: q kᵀ = [1 3; 4 8], halved
     const { device } = attention();
@@ -87,8 +87,8 @@ const suite = (attention: () => Attention) => {
   });
 };
 
-/** What a query sees, and its slope, are its own where heads share a tile. */
-const shared = (attention: () => Attention) => {
+/** Where heads share a tile each query still has its own keys and slope. */
+const fewQueries = (attention: () => Attention) => {
   describe.each(Object.entries(FEW))('few queries, %s', (_, variant) => {
     test.each([1, 2, 5])('%d, with every option that depends on the query or its head', async (N) => {
       const { device } = attention();
@@ -127,5 +127,5 @@ function plainScore({ H, Hk, N, M, D, scale }: NaiveSizes, q: ArrayLike<number>,
   return scale * sum;
 }
 
-onDevices('scores', suite, ['default device']); // it needs no feature
-onDevices('scores', shared, ['default device']);
+onDevices('scores', everyTile, ['default device']); // it needs no feature
+onDevices('scores', fewQueries, ['default device']);

@@ -8,7 +8,7 @@ import { random, randomArray } from '../rig/random.ts';
 import { expectAsGoodAsNaive, LOWEST } from '../rig/tolerance.ts';
 
 onDevices('softmax', (attention) => {
-  async function run(
+  async function runSoftmax(
     scoresData: ArrayLike<number>,
     [B, H, N, M]: [number, number, number, number],
     variant: { LANES: number; ROWS: number },
@@ -23,13 +23,13 @@ onDevices('softmax', (attention) => {
 
   test('2×2 by hand', async () => {
     // softmax(0, ln 3) = 1/4, 3/4 with log-sum-exp ln 4; softmax(5, 5) = 1/2, 1/2 with 5 + ln 2
-    const { weights, lse } = await run([0, Math.log(3), 5, 5], [1, 1, 2, 2], { LANES: 4, ROWS: 16 });
+    const { weights, lse } = await runSoftmax([0, Math.log(3), 5, 5], [1, 1, 2, 2], { LANES: 4, ROWS: 16 });
     for (const [i, expected] of [0.25, 0.75, 0.5, 0.5].entries()) expect(weights[i]).toBeCloseTo(expected, 6);
     for (const [i, expected] of [Math.log(4), 5 + Math.log(2)].entries()) expect(lse[i]).toBeCloseTo(expected, 6);
   });
 
   test('a row whose elements are all excluded weighs 0', async () => {
-    const { weights, lse } = await run([LOWEST, -Infinity, 1, LOWEST], [1, 1, 2, 2], { LANES: 4, ROWS: 16 });
+    const { weights, lse } = await runSoftmax([LOWEST, -Infinity, 1, LOWEST], [1, 1, 2, 2], { LANES: 4, ROWS: 16 });
     expect([...weights]).toEqual([0, 0, 1, 0]);
     expect([...lse]).toEqual([LOWEST, 1]);
   });
@@ -50,7 +50,7 @@ onDevices('softmax', (attention) => {
           const data = randomArray(M + N, 2 * N * M, scale).map((score) => (drop() < 0.2 ? LOWEST : score));
           const expected = referenceSoftmax(data, M);
           const naive = await naiveSoftmax(attention().device, data, M);
-          const { weights, lse } = await run(data, [1, 2, N, M], variant);
+          const { weights, lse } = await runSoftmax(data, [1, 2, N, M], variant);
           expectAsGoodAsNaive(`weights of rows of ${M}, logits to ${scale}`, weights, expected.weights, naive.weights);
           expectAsGoodAsNaive(`log-sum-exp of rows of ${M}, logits to ${scale}`, lse, expected.lse, naive.lse);
         }

@@ -49,7 +49,7 @@ function runTests(worker, mutant) {
   });
 }
 
-async function work() {
+async function runWaiting() {
   let worker = startWorker();
   for (let i = waiting.shift(); i !== undefined; i = waiting.shift()) {
     const { what, file } = MUTANTS[i];
@@ -69,6 +69,6 @@ async function work() {
   }
 }
 
-await Promise.all(Array.from({ length: AT_ONCE }, work));
+await Promise.all(Array.from({ length: AT_ONCE }, runWaiting));
 console.log(`${chosen.length - survived} passed, ${survived} failed`);
 process.exit(survived > 0 ? 1 : 0);

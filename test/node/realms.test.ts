@@ -15,10 +15,10 @@ test('arrays of a vm context give what arrays of this realm give', () => {
   ]);
   expect(selfAttention(theirs.rows)).toEqual(expected);
   expect(selfAttention({ data: theirs.data, shape: [3, 2] })).toEqual(expected);
-  const own = { data: Float32Array.from(theirs.data as number[]), shape: [1, 1, 3, 2] };
+  const ours = { data: Float32Array.from(theirs.data as number[]), shape: [1, 1, 3, 2] };
   const x = { data: theirs.data, shape: [1, 1, 3, 2] };
   expect(scaledDotProductAttention(x, x, x, { keyLengths: theirs.lengths, mask: { data: theirs.mask, shape: [3] } })).toEqual(
-    scaledDotProductAttention(own, own, own, { keyLengths: [2], mask: { data: [true, false, true], shape: [3] } }),
+    scaledDotProductAttention(ours, ours, ours, { keyLengths: [2], mask: { data: [true, false, true], shape: [3] } }),
   );
 });
 

@@ -17,7 +17,7 @@ const view = (cache: GpuTensor, length: number): GpuTensor => ({
   strides: [HK * CAPACITY * D, CAPACITY * D, D, 1],
 });
 
-async function withOwn(device: GPUDevice | undefined, body: (on: Attention) => Promise<void>): Promise<void> {
+async function withAttention(device: GPUDevice | undefined, body: (on: Attention) => Promise<void>): Promise<void> {
   const on = await createAttention(device ? { device } : {});
   await body(on).finally(() => {
     on.destroy();
@@ -63,26 +63,26 @@ describe.each([
   // Up to 128 keys; beyond 128; from one split of the keys to two.
   test.each([1, 100, 450])('128 steps from %d keys on', async (first): Promise<void> => {
     const madeAfterTheFirst = { createBuffer: STEPS - 1, createComputePipelineAsync: 0, createShaderModule: 0 }; // each step's out
-    await withOwn(await request(), async (on) => {
+    await withAttention(await request(), async (on) => {
       expect(await decode(on, first, { isCausal: true, causalOffset: 'lower-right' })).toMatchObject(madeAfterTheFirst);
     });
   });
 
   test('with slopes and sinks, from one split of the keys to two', async () =>
-    withOwn(await request(), async (on) => {
+    withAttention(await request(), async (on) => {
       const heads = on.upload(new Float32Array(H).fill(0.1), [H]);
       const counts = await decode(on, 450, { alibiSlopes: heads, sinks: heads }, (values) => ({ alibiSlopes: values, sinks: values }));
       expect(counts).toMatchObject({ createBuffer: STEPS - 1, createComputePipelineAsync: 0 });
     }));
 
   test('with the log-sum-exp', async () =>
-    withOwn(await request(), async (on) => {
+    withAttention(await request(), async (on) => {
       const counts = await decode(on, 31, { returnLse: true });
       expect(counts).toMatchObject({ createBuffer: 2 * (STEPS - 1), createComputePipelineAsync: 0 });
     }));
 
   test('returning scores: out and scores', async () =>
-    withOwn(await request(), async (on) => {
+    withAttention(await request(), async (on) => {
       const counts = await decode(on, 60, { returnScores: 'masked' });
       expect(counts).toMatchObject({ createComputePipelineAsync: 0, createShaderModule: 0 });
       // The weights, which grow as the scores do, lie in a workspace of the pool: a power of 2 of 1 to 4 KiB.
@@ -90,12 +90,12 @@ describe.each([
     }));
 
   test('project of any number of rows', async () =>
-    withOwn(await request(), async (on) => {
+    withAttention(await request(), async (on) => {
       const [x, w] = [on.upload(randomArray(1, 64 * 8), [64, 8]), on.upload(randomArray(2, 8 * 8), [8, 8])];
-      const call = (rows: number) => on.project({ ...x, shape: [rows, 8] }, w);
-      await call(1);
+      const projectRows = (rows: number) => on.project({ ...x, shape: [rows, 8] }, w);
+      await projectRows(1);
       const counts = await counting(on.device, async () => {
-        for (let rows = 2; rows <= 32; rows++) await call(rows);
+        for (let rows = 2; rows <= 32; rows++) await projectRows(rows);
       });
       expect(counts).toMatchObject({ createBuffer: 31, createComputePipelineAsync: 0 });
     }));

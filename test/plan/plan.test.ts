@@ -131,15 +131,15 @@ onDevices('plan', (attention) => {
     const mask = Uint8Array.from({ length: 12 }, (_, i) => Number(i % 3 !== 0));
     // q, k and v packed in one buffer, as a projection writes them
     const packed = place(device, [...data.q, ...data.k, ...data.v], [144 + 192 + 192], { offset: 256 });
-    const at = (elements: number, ...shape: number[]): GpuTensor => ({
+    const inPacked = (elements: number, ...shape: number[]): GpuTensor => ({
       buffer: packed.tensor.buffer,
       ...layout(...shape),
       offset: 256 + 4 * elements,
     });
     const tensors = {
-      q: at(0, 2, 1, 9, 8),
-      k: at(144, 2, 1, 12, 8),
-      v: at(336, 2, 1, 12, 8),
+      q: inPacked(0, 2, 1, 9, 8),
+      k: inPacked(144, 2, 1, 12, 8),
+      v: inPacked(336, 2, 1, 12, 8),
       mask: place(device, mask, [12], { dtype: 'bool' }).tensor,
       keyLengths: place(device, [12, 5], [2], { dtype: 'u32', offset: 256 }).tensor,
     };

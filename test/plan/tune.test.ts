@@ -17,13 +17,13 @@ const [H, N, D] = [2, 33, 16];
 const layout = { shape: [1, H, N, D], dtype: 'f32' } as const;
 const problem = { q: layout, k: layout, v: layout };
 
-onDevices('tune', (attention) => {
-  const kernelsOf = async (options: AttentionOptions, on: Attention) => {
-    const plan = await on.plan({ ...problem, ...(options as object) });
-    plan.destroy();
-    return plan.kernels;
-  };
+const kernelsOf = async (options: AttentionOptions, on: Attention) => {
+  const plan = await on.plan({ ...problem, ...(options as object) });
+  plan.destroy();
+  return plan.kernels;
+};
 
+onDevices('tune', (attention) => {
   test('gives plain JSON, and later calls of its class use the fastest', async () => {
     const on = await createAttention({ device: attention().device }); // its own: what it measures would change every later call of the other
     const fractions: number[] = [];
@@ -65,7 +65,9 @@ onDevices('tune', (attention) => {
     other.destroy();
     on.destroy();
   });
+});
 
+onDevices('a tuning in use', (attention) => {
   test('a forced choice in the tuning is used', async () => {
     const on = attention();
     const first = await createAttention({ device: on.device });

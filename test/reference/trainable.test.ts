@@ -9,7 +9,7 @@ const BATCH = 4;
 const next = random(7);
 const below = (limit: number) => Math.floor(next() * limit);
 const tokens = Array.from({ length: BATCH * OPTIONS.length }, () => below(OPTIONS.vocabulary));
-/** Each sentence has one target, at a random place. */
+/** Each sentence has one target, at a random position. */
 const targets = tokens.map(() => -1);
 for (let b = 0; b < BATCH; b++) targets[b * OPTIONS.length + below(OPTIONS.length)] = below(OPTIONS.vocabulary);
 

@@ -19,16 +19,16 @@ if (!env.npm_lifecycle_event) env.ATTENTION_COMMAND = String(process.pid); // wi
 const total = { passed: 0, failed: 0, skipped: 0 };
 
 console.log('All tests, in the bundled headless shell');
-await run([], { ...env, ATTENTION_CHROME: 'bundled' });
+await runTests([], { ...env, ATTENTION_CHROME: 'bundled' });
 const whole = named ?? wholeChrome();
 console.log(whole ? `The pages and the package, in ${whole}` : 'The pages and the package in a whole Chrome: skipped, there is none');
 const OTHERS = ['test/node', 'test/demo', 'test/commands/ending.test.ts'];
-if (whole) await run(OTHERS, { ...env, PUPPETEER_EXECUTABLE_PATH: whole });
+if (whole) await runTests(OTHERS, { ...env, PUPPETEER_EXECUTABLE_PATH: whole });
 console.log(`${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`);
 process.exitCode = total.failed > 0 ? 1 : 0;
 
 /** Adds what a run of the tests counts to the total. One that ends without a count has failed, as has one that fails all the same. */
-async function run(args, environment) {
+async function runTests(args, environment) {
   const child = spawn(process.execPath, [join(root, 'node_modules/vitest/vitest.mjs'), 'run', ...args], {
     cwd: root,
     env: environment,

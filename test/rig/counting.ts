@@ -10,7 +10,7 @@ export async function counting(device: GPUDevice, act: () => Promise<unknown>): 
     [device.queue, 'submit'],
   ];
   const undo = watched.map(([target, name]) => {
-    const own = Object.getOwnPropertyDescriptor(target, name);
+    const descriptor = Object.getOwnPropertyDescriptor(target, name);
     const original = (target as Record<string, (...args: unknown[]) => unknown>)[name]!;
     counts[name] = 0;
     const counted = function (this: unknown, ...args: unknown[]) {
@@ -18,7 +18,7 @@ export async function counting(device: GPUDevice, act: () => Promise<unknown>): 
       return original.apply(this, args);
     };
     Object.defineProperty(target, name, { configurable: true, writable: true, value: counted });
-    return () => (own ? Object.defineProperty(target, name, own) : Reflect.deleteProperty(target, name));
+    return () => (descriptor ? Object.defineProperty(target, name, descriptor) : Reflect.deleteProperty(target, name));
   });
   try {
     await act();

@@ -64,13 +64,13 @@ export function testWithDevice(
 ): void {
   test(name, async () => {
     const device = hasOwnDevice ? await requestDefaultDevice() : (await sharedAttention('default device')).device;
-    const run = async () => {
+    const runBody = async () => {
       const attention = await createAttention({ device });
       await body(attention, device).finally(() => attention.destroy());
     };
     device.pushErrorScope('validation');
     try {
-      await run().finally(async () => expect((await device.popErrorScope())?.message).toBeUndefined());
+      await runBody().finally(async () => expect((await device.popErrorScope())?.message).toBeUndefined());
     } finally {
       if (hasOwnDevice) device.destroy();
     }
@@ -108,7 +108,8 @@ export function placeBytes(
   const content = new ArrayBuffer(bytes);
   const view = new ARRAYS[dtype](content).fill(POISONS[dtype]);
   if (data)
-    for (const [i, at] of elementPlaces(shape, strides).entries()) view[at + offset / size] = dtype === 'f16' ? toHalf(data[i]!) : data[i]!;
+    for (const [i, at] of elementIndices(shape, strides).entries())
+      view[at + offset / size] = dtype === 'f16' ? toHalf(data[i]!) : data[i]!;
   const buffer = device.createBuffer({ size: bytes, usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST });
   device.queue.writeBuffer(buffer, 0, content);
   return { buffer, shape, dtype, offset, strides };
@@ -120,11 +121,11 @@ export function placeBytes(
  */
 export function place(device: GPUDevice, data: ArrayLike<number> | null, shape: readonly number[], placement: Placement = {}): Placed {
   const tensor = placeBytes(device, data, shape, placement);
-  const places = elementPlaces(shape, tensor.strides!).map((at) => at + tensor.offset! / 4);
+  const indices = elementIndices(shape, tensor.strides!).map((at) => at + tensor.offset! / 4);
   const read = async () => {
     const after = await readBuffer(device, tensor.buffer);
-    const result = Float32Array.from(places, (at) => after[at]!);
-    for (const at of places) after[at] = POISON;
+    const result = Float32Array.from(indices, (at) => after[at]!);
+    for (const at of indices) after[at] = POISON;
     const changed = after.findIndex((value) => value !== POISON);
     expect(changed, `element ${changed} outside the tensor ${shape} was written`).toBe(-1);
     return result;
@@ -133,15 +134,15 @@ export function place(device: GPUDevice, data: ArrayLike<number> | null, shape: 
 }
 
 /** Where each element of a view lies, in elements after its first, in row-major order. */
-function elementPlaces(shape: readonly number[], strides: readonly number[]): number[] {
+function elementIndices(shape: readonly number[], strides: readonly number[]): number[] {
   return Array.from({ length: elementCount(shape) }, (_, i) => {
     let rest = i;
-    let place = 0;
+    let index = 0;
     for (let axis = shape.length - 1; axis >= 0; axis--) {
-      place += (rest % shape[axis]!) * strides[axis]!;
+      index += (rest % shape[axis]!) * strides[axis]!;
       rest = Math.floor(rest / shape[axis]!);
     }
-    return place;
+    return index;
   });
 }
 

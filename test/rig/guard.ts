@@ -44,13 +44,13 @@ export function endWithCommand(): void {
   state.isEnding = true;
   // Others listen for signals too, and close servers for as long as that takes.
   for (const signal of SIGNALS) process.prependListener(signal, () => process.exit(128 + constants.signals[signal]));
-  const look = () => {
+  const endIfOrphaned = () => {
     if (!isLeftByNpm && ancestors.every((pid, i) => parentOf(i === 0 ? process.pid : ancestors[i - 1]!) === pid)) return;
     console.error('What started this has ended, and so does this.');
     process.exit(1);
   };
-  look();
-  setInterval(look, LOOK_MS).unref();
+  endIfOrphaned();
+  setInterval(endIfOrphaned, LOOK_MS).unref();
 }
 
 /** Writes a line to the process that outlives this one. */

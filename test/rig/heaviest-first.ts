@@ -20,8 +20,8 @@ const HEAVIEST = [
 export class HeaviestFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
     const rank = ({ moduleId }: TestSpecification) => {
-      const place = HEAVIEST.findIndex((name) => moduleId.endsWith(name));
-      return place < 0 ? HEAVIEST.length : place;
+      const index = HEAVIEST.findIndex((name) => moduleId.endsWith(name));
+      return index < 0 ? HEAVIEST.length : index;
     };
     return (await super.sort(files)).sort((a, b) => rank(a) - rank(b));
   }

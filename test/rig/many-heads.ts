@@ -16,7 +16,7 @@ const numbers = async (on: Attention, tensor: GpuTensor) => (await on.download(t
 const rows = (data: Float32Array, at: number, count: number) => ({ data: part(data, at, count * D), shape: [1, 1, count, D] });
 
 /** Forward by every kernel, backward by every kernel, and merge. @param samples numbers of heads, from 0 to B · H − 1 */
-export async function checkManyHeads(on: Attention, B: number, H: number, samples: readonly number[]): Promise<void> {
+export async function expectManyHeads(on: Attention, B: number, H: number, samples: readonly number[]): Promise<void> {
   const heads = B * H;
   const data = {
     q: randomArray(1, heads * N * D),
@@ -31,29 +31,34 @@ export async function checkManyHeads(on: Attention, B: number, H: number, sample
   const v = on.upload(data.v, [B, H, M, D]);
   const gradient = on.upload(data.gradient, [B, H, N, D]);
   const expected = samples.map((head) => ({ head, ...referenceOf(data, head, H) }));
-  const check = async (what: string, tensor: GpuTensor, pick: (sample: (typeof expected)[number]) => ArrayLike<number>) => {
+  const expectSamples = async (what: string, tensor: GpuTensor, pick: (sample: (typeof expected)[number]) => ArrayLike<number>) => {
     const got = await numbers(on, tensor);
     for (const sample of expected)
-      expectWithin(`${what} of head ${sample.head}`, { it: part(got, sample.head, pick(sample).length) }, { it: pick(sample) }, WITHIN);
+      expectWithin(
+        `${what} of head ${sample.head}`,
+        { sample: part(got, sample.head, pick(sample).length) },
+        { sample: pick(sample) },
+        WITHIN,
+      );
   };
   const made: GpuTensor[] = []; // released at the end: no result may lie in a buffer that holds another one's
   const ways: AttentionOptions[] = [{ algorithm: 'explicit' }, ...firstTiersOf(on.device).map(({ variant }) => ({ variant }))];
   for (const way of ways) {
     const { out, lse } = await on.scaledDotProductAttention(q, k, v, { ...way, sinks, returnLse: true });
-    await check(`${JSON.stringify(way)} out`, out, (sample) => sample.out);
-    await check(`${JSON.stringify(way)} lse`, lse!, (sample) => sample.lse);
+    await expectSamples(`${JSON.stringify(way)} out`, out, (sample) => sample.out);
+    await expectSamples(`${JSON.stringify(way)} lse`, lse!, (sample) => sample.lse);
     made.push(out, lse!);
   }
   const { out, lse } = await on.scaledDotProductAttention(q, k, v, { sinks, returnLse: true });
   for (const { name, variant } of backwardTiersOf(on.device, D)) {
     const gradients = await on.backward(gradient, { q, k, v, out, lse: lse! }, { variant, sinks });
-    for (const of of ['q', 'k', 'v'] as const) await check(`${name} d${of}`, gradients[of], (sample) => sample.gradients[of].data);
+    for (const of of ['q', 'k', 'v'] as const) await expectSamples(`${name} d${of}`, gradients[of], (sample) => sample.gradients[of].data);
     expect((await numbers(on, gradients.sinks!)).every(Number.isFinite)).toBe(true);
     made.push(gradients.q, gradients.k, gradients.v, gradients.sinks!);
   }
-  const same = { out, lse: lse! };
-  const merged = await on.merge([same, same]); // every key twice: the same mean
-  await check('merged out', merged.out, (sample) => sample.out);
+  const whole = { out, lse: lse! };
+  const merged = await on.merge([whole, whole]); // every key twice: the same mean
+  await expectSamples('merged out', merged.out, (sample) => sample.out);
   on.release(q, k, v, gradient, sinks, out, lse!, merged.out, merged.lse, ...made);
 }
 
@@ -66,7 +71,7 @@ function referenceOf(data: Readonly<Record<'q' | 'k' | 'v' | 'gradient' | 'sinks
 }
 
 /** The gradient of a mask of so many batch elements. */
-export async function checkMaskGradient(on: Attention, B: number, samples: readonly number[]): Promise<void> {
+export async function expectMaskGradient(on: Attention, B: number, samples: readonly number[]): Promise<void> {
   const data = { q: randomArray(1, B * D), k: randomArray(2, B * 2 * D), mask: randomArray(3, B * 2) };
   const q = on.upload(data.q, [B, 1, 1, D]);
   const k = on.upload(data.k, [B, 1, 2, D]);
@@ -76,16 +81,16 @@ export async function checkMaskGradient(on: Attention, B: number, samples: reado
   const got = await numbers(on, made.mask!);
   const expected = samples.flatMap((b) => {
     const given = { q: rows(data.q, b, 1), k: rows(data.k, b, 2), v: rows(data.k, b, 2) };
-    const own = { data: part(data.mask, b, 2), shape: [1, 1, 1, 2] };
-    const exact = scaledDotProductAttention(given.q, given.k, given.v, { mask: own, returnLse: true });
-    return [...backward(given.q, { ...given, out: exact.out, lse: exact.lse! }, { mask: own, maskGradient: true }).mask!.data];
+    const maskOfOne = { data: part(data.mask, b, 2), shape: [1, 1, 1, 2] };
+    const exact = scaledDotProductAttention(given.q, given.k, given.v, { mask: maskOfOne, returnLse: true });
+    return [...backward(given.q, { ...given, out: exact.out, lse: exact.lse! }, { mask: maskOfOne, maskGradient: true }).mask!.data];
   });
   expectWithin('mask', { mask: samples.flatMap((b) => [...part(got, b, 2)]) }, { mask: expected }, WITHIN);
   on.release(q, k, mask, out, lse!, made.q, made.k, made.v, made.mask!);
 }
 
 /** A projection of so many rows of two numbers, and its gradient. */
-export async function checkManyRows(on: Attention, count: number, samples: readonly number[]): Promise<void> {
+export async function expectManyRows(on: Attention, count: number, samples: readonly number[]): Promise<void> {
   const data = randomArray(1, count * 2);
   const x = on.upload(data, [count, 2]);
   const weights = on.upload([1, 2, 3, 4, 5, 6], [2, 3]);
@@ -95,10 +100,10 @@ export async function checkManyRows(on: Attention, count: number, samples: reado
   const [got, dX] = [await numbers(on, y), await numbers(on, made.x)];
   for (const row of samples) {
     const [a, b] = [data[2 * row]!, data[2 * row + 1]!];
-    const own = [a + 4 * b + 0.5, 2 * a + 5 * b + 0.25, 3 * a + 6 * b] as const;
-    expectWithin(`row ${row}`, { it: part(got, row, 3) }, { it: own }, WITHIN);
-    const back = [own[0] + 2 * own[1] + 3 * own[2], 4 * own[0] + 5 * own[1] + 6 * own[2]];
-    expectWithin(`gradient of row ${row}`, { it: part(dX, row, 2) }, { it: back }, WITHIN);
+    const sums = [a + 4 * b + 0.5, 2 * a + 5 * b + 0.25, 3 * a + 6 * b] as const;
+    expectWithin(`row ${row}`, { sample: part(got, row, 3) }, { sample: sums }, WITHIN);
+    const back = [sums[0] + 2 * sums[1] + 3 * sums[2], 4 * sums[0] + 5 * sums[1] + 6 * sums[2]];
+    expectWithin(`gradient of row ${row}`, { sample: part(dX, row, 2) }, { sample: back }, WITHIN);
   }
   on.release(x, weights, bias, y, made.x, made.weights, made.bias);
 }

@@ -1,5 +1,5 @@
 /** The naive backward pass in f32 on the GPU: plain WGSL, one invocation an output element. What our kernels' accuracy is measured against. */
-import { type F32, HEAD, KEEP, MAIN, type NaiveSizes, naiveAttention, run } from './naive.ts';
+import { type F32, HEAD, KEEP, MAIN, type NaiveSizes, naiveAttention, runShader } from './naive.ts';
 
 /** exp(s − lse), which is all that the backward pass has of the softmax. a: scores, b: lse */
 const WEIGHTS = `${HEAD}${MAIN}${KEEP}
@@ -54,18 +54,18 @@ export async function naiveBackward(
   const { scores, lse, out } = await naiveAttention(device, p, q, k, v);
   const sizes = { h: H, hk: Hk, n: N, m: M };
   const one = new Float32Array(1);
-  const call = async (code: string, params: object, inputs: F32[], count: number) =>
-    (await run(device, code, { ...sizes, ...params, count }, [...inputs, one, one].slice(0, 3), count, 1)).out;
-  const weights = await call(WEIGHTS, {}, [scores, lse], scores.length);
-  const delta = await call(DELTA, { d: Dv }, [gradient, store(out)], B * H * N);
+  const outputOf = async (code: string, params: object, inputs: F32[], count: number) =>
+    (await runShader(device, code, { ...sizes, ...params, count }, [...inputs, one, one].slice(0, 3), count, 1)).out;
+  const weights = await outputOf(WEIGHTS, {}, [scores, lse], scores.length);
+  const delta = await outputOf(DELTA, { d: Dv }, [gradient, store(out)], B * H * N);
   const both = new Float32Array(weights.length + delta.length);
   both.set(weights);
   both.set(delta, weights.length);
-  let dS = await call(PAIRS, { d: Dv }, [gradient, v, both], weights.length);
+  let dS = await outputOf(PAIRS, { d: Dv }, [gradient, v, both], weights.length);
   if (p.softcap > 0) dS = dS.map((value, i) => value * Math.fround(1 - Math.fround(scores[i]! / p.softcap) ** 2)); // 1 − tanh²
   return {
-    q: await call(QUERY, { d: D, scale }, [dS, k], q.length),
-    k: await call(KEY, { d: D, scale }, [dS, q], B * Hk * M * D),
-    v: await call(KEY, { d: Dv, scale: 1 }, [weights, gradient], B * Hk * M * Dv),
+    q: await outputOf(QUERY, { d: D, scale }, [dS, k], q.length),
+    k: await outputOf(KEY, { d: D, scale }, [dS, q], B * Hk * M * D),
+    v: await outputOf(KEY, { d: Dv, scale: 1 }, [weights, gradient], B * Hk * M * Dv),
   };
 }

@@ -65,8 +65,8 @@ export async function naiveScores(device: GPUDevice, p: NaiveSizes, q: F32, k: F
   const count = p.B * p.H * p.N * p.M;
   const params = { h: p.H, hk: p.Hk, n: p.N, m: p.M, d: p.D, scale: p.scale, count };
   const none = new Float32Array(count);
-  if (p.softcap === 0) return (await run(device, SCORES, params, [q, k, bias ?? none], count, 1)).out;
-  const scores = softcapped((await run(device, SCORES, params, [q, k, none], count, 1)).out, p.softcap);
+  if (p.softcap === 0) return (await runShader(device, SCORES, params, [q, k, bias ?? none], count, 1)).out;
+  const scores = softcapped((await runShader(device, SCORES, params, [q, k, none], count, 1)).out, p.softcap);
   return bias ? scores.map((s, i) => (bias[i]! <= -3e38 ? LOWEST : s + bias[i]!)) : scores;
 }
 
@@ -76,18 +76,18 @@ const softcapped = (scores: F32, cap: number): F32 =>
 
 export async function naiveSoftmax(device: GPUDevice, scores: F32, length: number): Promise<{ weights: F32; lse: F32 }> {
   const rows = scores.length / length;
-  const { out, extra } = await run(device, SOFTMAX, { m: length, count: rows }, [scores, ZERO, ZERO], scores.length, rows);
+  const { out, extra } = await runShader(device, SOFTMAX, { m: length, count: rows }, [scores, ZERO, ZERO], scores.length, rows);
   return { weights: out, lse: extra };
 }
 
 export async function naiveContext(device: GPUDevice, p: NaiveSizes, weights: F32, v: F32): Promise<F32> {
   const count = p.B * p.H * p.N * p.Dv;
-  return (await run(device, CONTEXT, { h: p.H, hk: p.Hk, n: p.N, m: p.M, d: p.Dv, count }, [weights, v, ZERO], count, 1)).out;
+  return (await runShader(device, CONTEXT, { h: p.H, hk: p.Hk, n: p.N, m: p.M, d: p.Dv, count }, [weights, v, ZERO], count, 1)).out;
 }
 
 export async function naiveProject(device: GPUDevice, x: F32, w: F32, bias: F32, width: number, outWidth: number): Promise<F32> {
   const count = (x.length / width) * outWidth;
-  return (await run(device, PROJECT, { m: outWidth, d: width, count }, [x, w, bias], count, 1)).out;
+  return (await runShader(device, PROJECT, { m: outWidth, d: width, count }, [x, w, bias], count, 1)).out;
 }
 
 export async function naiveAttention(device: GPUDevice, p: NaiveSizes, q: F32, k: F32, v: F32, bias?: F32) {
@@ -99,7 +99,8 @@ export async function naiveAttention(device: GPUDevice, p: NaiveSizes, q: F32, k
 const ZERO: F32 = new Float32Array(1);
 const pipelines = new WeakMap<GPUDevice, Map<string, GPUComputePipeline>>();
 
-export async function run(
+/** Runs a shader on inputs of f32 numbers. */
+export async function runShader(
   device: GPUDevice,
   code: string,
   params: Partial<Record<string, number>>,

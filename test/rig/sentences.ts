@@ -5,7 +5,7 @@ import { random } from './random.ts';
 export const WORDS: WordModelOptions = { vocabulary: 11, length: 7, width: 8, seed: 3 };
 export const BATCH = 4;
 
-/** Sentences of random tokens, one target each at a random place. */
+/** Sentences of random tokens, one target each at a random position. */
 export function sentences(seed: number, { vocabulary, length } = WORDS): { tokens: number[]; targets: number[] } {
   const next = random(seed);
   const below = (limit: number) => Math.floor(next() * limit);

@@ -69,7 +69,7 @@ export const puppeteerProvider = () =>
 export function stallWatchdog(ms: number): Plugin {
   let timer: NodeJS.Timeout | undefined;
   const stop = () => clearTimeout(timer);
-  const kick = () => {
+  const restart = () => {
     stop();
     timer = setTimeout(() => {
       console.error(`[browser] no test progress for ${ms / 1000} s: ending the browser`);
@@ -77,15 +77,15 @@ export function stallWatchdog(ms: number): Plugin {
     }, ms);
   };
   const reporter: Reporter = {
-    onTestRunStart: kick,
-    onTestModuleQueued: kick,
-    onTestModuleCollected: kick,
-    onTestModuleStart: kick,
-    onTestModuleEnd: kick,
-    onTestCaseReady: kick,
-    onTestCaseResult: kick,
-    onHookStart: kick,
-    onHookEnd: kick,
+    onTestRunStart: restart,
+    onTestModuleQueued: restart,
+    onTestModuleCollected: restart,
+    onTestModuleStart: restart,
+    onTestModuleEnd: restart,
+    onTestCaseReady: restart,
+    onTestCaseResult: restart,
+    onHookStart: restart,
+    onHookEnd: restart,
     onTestRunEnd: stop,
   };
   return {

@@ -14,7 +14,7 @@ onDevices('calls of trainable objects', (attention) => {
     const apart = [await ofLayer.forward(inputs[0]!), await ofLayer.forward(inputs[1]!)];
     expect(await Promise.all(inputs.map((x) => ofLayer.forward(x)))).toEqual(apart);
     layer.destroy();
-    const run = async (isTogether: boolean) => {
+    const resultsOf = async (isTogether: boolean) => {
       const model = await createWordModel(attention(), WORDS);
       const plan = await model.plan({ batch: BATCH, backward: true });
       const seeing = await model.plan({ batch: BATCH, returnWeights: true });
@@ -28,7 +28,7 @@ onDevices('calls of trainable objects', (attention) => {
       model.destroy();
       return results;
     };
-    expect(await run(true)).toEqual(await run(false));
+    expect(await resultsOf(true)).toEqual(await resultsOf(false));
   });
 
   test('a tensor of a destroyed plan is an error, also where its buffer is in use again', async () => {
@@ -47,17 +47,17 @@ onDevices('calls of trainable objects', (attention) => {
   test('destroy gives every buffer back: twelve models leave what the pool keeps', async () => {
     const { device } = attention();
     const live = watchBuffers(device);
-    const own = await createAttention({ device });
+    const on = await createAttention({ device });
     let plan: WordPlan;
     for (let i = 0; i < 12; i++) {
-      const model = await createWordModel(own, WORDS);
+      const model = await createWordModel(on, WORDS);
       plan = await model.plan({ batch: BATCH, backward: true });
       (await model.plan({ batch: 2, returnWeights: true })).destroy();
       await expect(model.plan({ batch: 2 ** 24, backward: true })).rejects.toThrow(expect.objectContaining({ code: 'limit' }));
       model.destroy();
     }
     expect(live()).toBeLessThanOrEqual(32 + 3); // the pool's, what is bound for absent tensors, and the uniforms of calls
-    own.destroy();
+    on.destroy();
     expect(live()).toBe(0);
     Reflect.deleteProperty(device, 'createBuffer');
     expect(() => plan!.encode({} as GPUComputePassEncoder)).toThrow(expect.objectContaining({ code: 'device-lost' }));

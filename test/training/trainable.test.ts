@@ -7,11 +7,11 @@ import {
   type HostTensor,
   selfAttention,
   type TrainableOptions,
-  type WordModelOptions,
 } from '../../src/index.ts';
 import { TrainableReference, WordModelReference } from '../../src/reference/index.ts';
 import { counting } from '../rig/counting.ts';
 import { onDevices, runPass } from '../rig/gpu.ts';
+import { dataOf } from '../rig/gradients.ts';
 import { randomArray } from '../rig/random.ts';
 import { BATCH, sentences, WORDS } from '../rig/sentences.ts';
 import { expectWithin, greatestError } from '../rig/tolerance.ts';
@@ -23,8 +23,21 @@ const tensor = (seed: number, ...shape: number[]): HostTensor => ({
   ),
   shape,
 });
-const dataOf = (tensors: object): Record<string, ArrayLike<number>> =>
-  Object.fromEntries(Object.entries(tensors as Record<string, HostTensor>).map(([name, { data }]) => [name, data]));
+
+/** A new word model's losses in so many steps, and its parameters and last gradients. */
+async function trainWords(on: Attention, steps: number) {
+  const model = await createWordModel(on, WORDS);
+  const plan = await model.plan({ batch: BATCH, backward: true });
+  const losses: number[] = [];
+  for (let step = 0; step < steps; step++) {
+    const { tokens, targets } = sentences(step);
+    losses.push(await plan.train(tokens, targets, { learningRate: 2e-3, positionRate: 0.3 }));
+  }
+  const parameters = await model.parameters();
+  const gradients = await model.gradients();
+  model.destroy();
+  return { losses, parameters, gradients };
+}
 
 onDevices('trainable', (attention) => {
   test.each([
@@ -72,7 +85,9 @@ onDevices('trainable', (attention) => {
     expect(await plan.forward(x)).toEqual(old);
     layer.destroy();
   });
+});
 
+onDevices('trainable, its steps', (attention) => {
   test('recorded into the caller’s pass: several steps in one submission are those of as many', async () => {
     const { device } = attention();
     const options: TrainableOptions = { width: 5, seed: 6 };
@@ -110,23 +125,11 @@ onDevices('trainable', (attention) => {
     expect(await layer.parameters()).toEqual(before);
     layer.destroy();
   });
+});
 
-  const train = async (on: Attention, steps: number, options: WordModelOptions = WORDS) => {
-    const model = await createWordModel(on, options);
-    const plan = await model.plan({ batch: BATCH, backward: true });
-    const losses: number[] = [];
-    for (let step = 0; step < steps; step++) {
-      const { tokens, targets } = sentences(step);
-      losses.push(await plan.train(tokens, targets, { learningRate: 2e-3, positionRate: 0.3 }));
-    }
-    const parameters = await model.parameters();
-    const gradients = await model.gradients();
-    model.destroy();
-    return { losses, parameters, gradients };
-  };
-
+onDevices('word model', (attention) => {
   test('one step: losses, gradients and parameters are the reference’s', async () => {
-    const got = await train(attention(), 1);
+    const got = await trainWords(attention(), 1);
     const twin = new WordModelReference(WORDS);
     const { tokens, targets } = sentences(0);
     expect(got.losses[0]).toBeCloseTo(twin.train(tokens, targets, { learningRate: 2e-3, positionRate: 0.3 }), 6);
@@ -134,7 +137,7 @@ onDevices('trainable', (attention) => {
   });
 
   test('50 steps: parameters within 1e-4 of the reference’s, the loss falls, and a second run gives the same bits', async () => {
-    const got = await train(attention(), 50);
+    const got = await trainWords(attention(), 50);
     const twin = new WordModelReference(WORDS);
     const losses = Array.from({ length: 50 }, (_, step) => {
       const { tokens, targets } = sentences(step);
@@ -144,7 +147,7 @@ onDevices('trainable', (attention) => {
     for (const [name, { data }] of Object.entries(got.parameters))
       expect(greatestError(data, expected[name as keyof typeof expected].data), name).toBeLessThan(1e-4);
     expect(greatestError(got.losses, losses)).toBeLessThan(1e-4);
-    expect(await train(attention(), 50)).toEqual(got);
+    expect(await trainWords(attention(), 50)).toEqual(got);
   });
 
   test('a step makes nothing on the GPU, in one submission and at most 25 dispatches', async () => {
@@ -175,7 +178,7 @@ onDevices('trainable', (attention) => {
   });
 
   test('load: the model goes on as the one that the parameters came from would', async () => {
-    const { parameters } = await train(attention(), 3);
+    const { parameters } = await trainWords(attention(), 3);
     const model = await createWordModel(attention(), { ...WORDS, seed: 99 });
     model.load(parameters);
     expect(await model.parameters()).toEqual(parameters);
@@ -187,7 +190,9 @@ onDevices('trainable', (attention) => {
     expectWithin('output', dataOf(got), dataOf(expected), 1e-5);
     model.destroy();
   });
+});
 
+onDevices('trainable, what is an error', (attention) => {
   test.each([
     [{ width: 0 }, 'option', 'createTrainableSelfAttention: width is 0: need an integer ≥ 1'],
     [{ width: 6, heads: 4 }, 'shape', 'createTrainableSelfAttention: heads is 4, width is 6: heads must divide it'],
@@ -212,39 +217,43 @@ onDevices('trainable', (attention) => {
   test('plans and tensors that do not fit, by name and value', async () => {
     const model = await createWordModel(attention(), WORDS);
     const layer = await createTrainableSelfAttention(attention(), { width: 4 });
-    const fails = (act: () => Promise<unknown>, code: string, message: string) =>
+    const expectError = (act: () => Promise<unknown>, code: string, message: string) =>
       expect(act()).rejects.toThrow(expect.objectContaining({ code, message: expect.stringContaining(message) }));
-    await fails(() => layer.plan({ batch: 1.5, length: 2 }), 'option', 'plan: batch is 1.5: need an integer ≥ 1');
-    await fails(
+    await expectError(() => layer.plan({ batch: 1.5, length: 2 }), 'option', 'plan: batch is 1.5: need an integer ≥ 1');
+    await expectError(
       () => layer.plan({ batch: 1, length: 2, backward: true, returnWeights: true }),
       'option',
       'returnWeights is true and backward too',
     );
     const plan = await layer.plan({ batch: 1, length: 2 });
     expect(() => attention().release(plan.x)).toThrow('release: tensor f32 [1,2,4] belongs to a plan');
-    await fails(() => plan.forward(tensor(1, 1, 2, 5)), 'shape', 'forward: x is [1,2,5], the plan has [1,2,4]');
-    await fails(() => plan.backward(tensor(1, 1, 2, 4)), 'option', 'backward: this plan was made without backward: true');
-    await fails(() => layer.update({ beta2: 1 }), 'option', 'update: beta2 is 1: need a number from 0 to below 1');
+    await expectError(() => plan.forward(tensor(1, 1, 2, 5)), 'shape', 'forward: x is [1,2,5], the plan has [1,2,4]');
+    await expectError(() => plan.backward(tensor(1, 1, 2, 4)), 'option', 'backward: this plan was made without backward: true');
+    await expectError(() => layer.update({ beta2: 1 }), 'option', 'update: beta2 is 1: need a number from 0 to below 1');
     expect(() => layer.load({ queryWeights: tensor(1, 4, 3) })).toThrow('load: queryWeights is [4,3]: need [4,4]');
     expect(() => layer.load({ weights: tensor(1, 4, 4) } as never)).toThrow('load: unknown option "weights"');
     const words = await model.plan({ batch: 1, backward: true });
     const seven = [0, 0, 0, 0, 0, 0, 0];
-    await fails(() => words.train([1, 2], seven), 'shape', 'train: tokens has shape [2]: need 7, one a word');
-    await fails(() => words.train([0, 0, 11, 0, 0, 0, 0], seven), 'option', 'train: tokens[2] is 11: need an integer from 0 to 10');
-    await fails(() => words.train(seven, [0, 0, 0, 0, -2, 0, 0]), 'option', 'train: targets[4] is -2: need an integer from -1 to 10');
-    await fails(() => words.train(seven, seven, { positionRate: -1 }), 'option', 'train: positionRate is -1: need a finite number ≥ 0');
-    await fails(() => words.train(seven, seven, null as never), 'option', 'train: options are null: need an object');
-    await fails(
+    await expectError(() => words.train([1, 2], seven), 'shape', 'train: tokens has shape [2]: need 7, one a word');
+    await expectError(() => words.train([0, 0, 11, 0, 0, 0, 0], seven), 'option', 'train: tokens[2] is 11: need an integer from 0 to 10');
+    await expectError(() => words.train(seven, [0, 0, 0, 0, -2, 0, 0]), 'option', 'train: targets[4] is -2: need an integer from -1 to 10');
+    await expectError(
+      () => words.train(seven, seven, { positionRate: -1 }),
+      'option',
+      'train: positionRate is -1: need a finite number ≥ 0',
+    );
+    await expectError(() => words.train(seven, seven, null as never), 'option', 'train: options are null: need an object');
+    await expectError(
       () => createWordModel({} as Attention, WORDS),
       'option',
       'createWordModel: attention is {}: need what createAttention gave',
     );
-    await fails(() => createWordModel(attention(), { ...WORDS, vocabulary: 0 }), 'option', 'vocabulary is 0: need an integer ≥ 1');
+    await expectError(() => createWordModel(attention(), { ...WORDS, vocabulary: 0 }), 'option', 'vocabulary is 0: need an integer ≥ 1');
     const compiling = layer.plan({ batch: 3, length: 2 });
     model.destroy();
     layer.destroy();
-    await fails(() => compiling, 'device-lost', 'plan: this layer was destroyed');
-    await fails(() => layer.parameters(), 'device-lost', 'parameters: this layer was destroyed');
-    await fails(() => model.plan({ batch: 1 }), 'device-lost', 'plan: this model was destroyed');
+    await expectError(() => compiling, 'device-lost', 'plan: this layer was destroyed');
+    await expectError(() => layer.parameters(), 'device-lost', 'parameters: this layer was destroyed');
+    await expectError(() => model.plan({ batch: 1 }), 'device-lost', 'plan: this model was destroyed');
   });
 });

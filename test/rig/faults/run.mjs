@@ -15,7 +15,7 @@ const FAULTS = [
 let failed = 0;
 for (const { name, message } of FAULTS) {
   const start = Date.now();
-  const { code, output } = await run(name);
+  const { code, output } = await runTest(name);
   const seconds = Math.round((Date.now() - start) / 1000);
   const isRight = code === 1 && message.test(output) && /^\d+ passed, [1-9]\d* failed/m.test(output);
   if (!isRight) failed++;
@@ -25,7 +25,7 @@ for (const { name, message } of FAULTS) {
 console.log(`${FAULTS.length - failed} passed, ${failed} failed`);
 process.exit(failed > 0 ? 1 : 0);
 
-function run(name) {
+function runTest(name) {
   const config = fileURLToPath(new URL('vitest.config.ts', import.meta.url));
   const root = fileURLToPath(new URL('../../..', import.meta.url));
   return new Promise((resolve) => {
