@@ -2,7 +2,7 @@ import type { BackwardProblem } from '../contract/backward-problem.ts';
 import { type Dispatch, gridDispatch, type Kernel, numbers, uniform, type Variant, write } from '../gpu/kernel.ts';
 import { BACKWARD_INPUTS, backwardParams } from './backward.ts';
 
-/** The gradient of q: the baseline tier. */
+/** The gradient of q: the baseline tier, which needs no feature. */
 export const flashBackwardDq: Kernel = {
   name: 'flash_backward_dq',
   source: () => import('../../shaders/flash_backward_dq.wgsl?raw'),

@@ -1,7 +1,7 @@
 import type { Problem } from '../contract/problem.ts';
 import { type Dispatch, elementOffset, gridDispatch, type Kernel, numbers, read, uniform, type Variant, write } from '../gpu/kernel.ts';
 
-/** weights = softmax(scores), row by row, in place; log-sum-exp beside it. */
+/** weights = softmax(scores) of each row, in place. Also writes the log-sum-exp of each row. */
 export const softmax: Kernel = {
   name: 'softmax',
   source: () => import('../../shaders/softmax.wgsl?raw'),
