@@ -1,4 +1,4 @@
-/** A choice of tiles, how a caller forces it, and whether it fits into a workgroup. */
+/** Choices of tiles: their type, values that a caller forces, and the check that tiles fit a workgroup. */
 import { AttentionError, quote } from '../contract/errors.ts';
 import type { Problem } from '../contract/problem.ts';
 import type { Variant } from '../gpu/kernel.ts';
@@ -12,10 +12,10 @@ export interface Choice {
 /** Choices by the kernel's name. */
 export type Tiles<Name extends string> = Readonly<Record<Name, Choice>>;
 
-/** Flags that change the answer, and not only the speed. Where the problem needs one, a caller cannot force it off. */
+/** Flags that change the answer, not only the speed. Where the problem needs one, a caller cannot force it off. */
 const ANSWER = ['DROPOUT', 'SKIP_ZEROS'];
 
-/** Applies what the caller forces. A value of another algorithm's kernel is an error, like one that nobody knows. */
+/** Replaces values by those that the caller forces. The name of a kernel that is not among the tiles is an error, as is an unknown name. */
 export function force<Name extends string>(tiles: Tiles<Name>, { variant: forced, forcedBy }: Problem): Tiles<Name> {
   const result: Record<string, Choice> = { ...tiles };
   for (const [key, value] of Object.entries(forced)) {
@@ -27,19 +27,20 @@ export function force<Name extends string>(tiles: Tiles<Name>, { variant: forced
       );
       throw new AttentionError('option', `variant: unknown ${quote(key)}: known here are ${known.join(', ')}`);
     }
-    const own = choice.variant[name!];
-    const least = name === 'MASK' ? 0 : 1; // 0 is the kind of no mask
+    const chosen = choice.variant[name!];
+    const least = name === 'MASK' ? 0 : 1; // MASK is 0 where there is no mask
     const isRight =
-      value === own ||
+      value === chosen ||
       (typeof value === 'number'
-        ? typeof own === 'number' && Number.isSafeInteger(value) && value >= least
-        : typeof value === 'boolean' && typeof own === 'boolean');
+        ? typeof chosen === 'number' && Number.isSafeInteger(value) && value >= least
+        : typeof value === 'boolean' && typeof chosen === 'boolean');
     if (!isRight) {
+      const type = typeof chosen;
       const need =
-        typeof own === 'number' ? `an integer ≥ ${least}` : typeof own === 'boolean' ? 'true or false' : `${quote(own)}, the tensors' type`;
+        type === 'number' ? `an integer ≥ ${least}` : type === 'boolean' ? 'true or false' : `${quote(chosen)}, the tensors' type`;
       throw new AttentionError('option', `variant: ${key} is ${quote(value)}: need ${need}`);
     }
-    if (value === false && own === true && ANSWER.includes(name!))
+    if (value === false && chosen === true && ANSWER.includes(name!))
       throw new AttentionError('option', `variant: ${key} is false: need true, the answer would be wrong`);
     result[kernel!] = {
       variant: { ...choice.variant, [name!]: value },
@@ -49,7 +50,7 @@ export function force<Name extends string>(tiles: Tiles<Name>, { variant: forced
   return result as Tiles<Name>;
 }
 
-/** What the caller forces of a kernel, by the names of its constants. */
+/** The values that the caller forces for a kernel, by the names of the kernel's constants. */
 export const forcedOf = (kernel: string, { variant }: Pick<Problem, 'variant'>): Variant =>
   Object.fromEntries(
     Object.entries(variant).flatMap(([key, value]) => (key.startsWith(`${kernel}.`) ? [[key.slice(kernel.length + 1), value]] : [])),
@@ -70,7 +71,10 @@ export function checkFits(name: string, invocations: number, bytes: number, fact
   }
 }
 
-/** Rows of `width` elements, at most 32, a power of 2, that fit into workgroup memory where `step` elements of the rows of both tiles lay before. */
+/**
+ * How many rows of `width` elements fit into the workgroup memory that held `step` elements of each row of two tiles, of `tileN` and `tileM` rows, before.
+ * A power of 2, at most 32.
+ */
 export function rowsAtATime(step: number, tileN: number, tileM: number, width: number): number {
   return 2 ** Math.floor(Math.log2(Math.min(32, (step * (tileN + tileM)) / width)));
 }
