@@ -1,4 +1,4 @@
-/** createAttention and the Attention object: what a caller gives is checked, and goes to a plan. */
+/** createAttention and the Attention object. Its methods check the caller's arguments and pass them to a plan. */
 import type {
   Attention,
   AttentionGradients,
@@ -24,8 +24,8 @@ import { attend, type Inputs, planProblem } from './plan/calls.ts';
 import { checkTuning, describeAdapter, tuningClass } from './plan/tuning.ts';
 
 /**
- * Attention on a device of its own, or on the caller's.
- * @throws AttentionError 'no-webgpu' when there is no WebGPU, adapter or device; 'option'
+ * Makes an Attention, on a new device or on the caller's.
+ * @throws AttentionError 'no-webgpu' when there is no WebGPU, no adapter or no device; 'option'
  */
 export async function createAttention(options: CreateAttentionOptions<KernelVariants> = {}): Promise<Attention<KernelVariants>> {
   checkKeys('createAttention', options, ['device', 'powerPreference', 'tuning']);
@@ -147,7 +147,7 @@ class DeviceAttention implements Attention<KernelVariants> {
     return session;
   }
 
-  /** A call whose code is loaded first. It ends with this Attention, as every wait does. */
+  /** A call whose code is loaded first. Like every wait, it rejects when this Attention ends. */
   private async later<Code, Result>(caller: string, loading: Promise<Code>, call: (code: Code) => Promise<Result>): Promise<Result> {
     return this[SESSION].lifeline.wait(caller, loading.then(call));
   }

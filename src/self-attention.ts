@@ -19,15 +19,15 @@ export interface SelfAttentionOptions extends SharedOptions {
   attention?: Attention;
 }
 
-/** The Attention of callers who bring none: made once, and again after its device was lost. */
+/** The Attention for callers who give none. It is made once, and made again after its device was lost. */
 let shared: Promise<Attention> | undefined;
 
 /**
- * Self-attention in one line: every row looks at every row. Rows in; scores, weights and context vectors out.
- * Without weights it is the simplified self-attention: scores = X·Xᵀ, weights = softmax(scores), context = weights·X.
- * Runs on a device of its own, made by the first call and kept.
- * @param inputs [N,in], or [B,N,in]: one row a word
- * @throws AttentionError 'shape', 'dtype' or 'option' for what does not fit, 'no-webgpu', 'limit', 'out-of-memory',
+ * Self-attention in one line: every row attends to every row. Rows go in; scores, attention weights and context vectors come out.
+ * Without weight matrices it is the simplified self-attention: scores = X·Xᵀ, weights = softmax(scores), context = weights·X.
+ * It runs on a device of its own. The first call makes the device, and later calls use it again.
+ * @param inputs [N,in] or [B,N,in]: each row is one word's vector
+ * @throws AttentionError 'shape', 'dtype' or 'option' for wrong inputs or options, 'no-webgpu', 'limit', 'out-of-memory',
  *   'device-lost', 'compile'
  */
 export async function selfAttention(inputs: Rows, options: SelfAttentionOptions = {}): Promise<SelfAttentionResult> {
@@ -91,7 +91,7 @@ async function run(attention: Attention, session: Session, problem: SelfAttentio
   }
 }
 
-/** A dense [B,N,H·D] seen as [B,H,N,D]. */
+/** A view [B,H,N,D] of a dense tensor [B,N,H·D]. */
 function heads(tensor: GpuTensor, B: number, N: number, H: number, D: number): GpuTensor {
   return { buffer: tensor.buffer, dtype: 'f32', shape: [B, H, N, D], strides: [N * H * D, D, H * D, 1] };
 }

@@ -1,15 +1,15 @@
-/** The options of the optimizer Adam, for the GPU and the reference alike. */
+/** The options of the optimizer Adam, for the GPU and the reference. */
 import { AttentionError, quote } from './errors.ts';
 import { checkKeys } from './problem.ts';
 
 export interface AdamOptions {
-  /** How far a step goes at most, roughly. Default 0.001. */
+  /** Step size: roughly the most that one step changes a parameter. At least 0. Default 0.001. */
   learningRate?: number;
-  /** How slowly the mean of the gradients changes, from 0 to below 1. Default 0.9. */
+  /** Decay of the running mean of the gradients, from 0 to below 1. Default 0.9. */
   beta1?: number;
-  /** How slowly the mean of their squares changes, from 0 to below 1. Default 0.999. */
+  /** Decay of the running mean of the squared gradients, from 0 to below 1. Default 0.999. */
   beta2?: number;
-  /** Added to the root of that mean. Default 1e-8. */
+  /** Added to the square root of the mean of squares, the denominator of a step. Above 0. Default 1e-8. */
   epsilon?: number;
 }
 

@@ -1,12 +1,12 @@
-/** The contract of the backward pass: what it reads beside the forward pass's inputs and what it writes, checked and normalised once. */
+/** The contract of the backward pass. The tensors that it reads beside the forward pass's inputs, and those that it writes, are checked here once. */
 import { AttentionError, quote } from './errors.ts';
 import type { BackwardLayouts } from './options.ts';
 import type { Problem } from './problem.ts';
 import { checkLayout, type DType, dense, describeLayout, type Layout, type TensorLayout } from './tensor.ts';
 
-/** A checked problem with the gradients' layouts. Plain data: its JSON is a key. */
+/** A checked problem with the layouts of its gradients. Plain data. */
 export interface BackwardProblem extends Problem {
-  readonly gradient: Layout; // of out: [B,H,N,Dv]
+  readonly gradient: Layout; // the gradient of out, [B,H,N,Dv]
   readonly lse: Layout; // [B,H,N]
   readonly dq: Layout;
   readonly dk: Layout;
@@ -15,7 +15,7 @@ export interface BackwardProblem extends Problem {
   readonly dSinks: Layout | undefined; // f32 [H]
 }
 
-/** Where the gradients lie and what else is read: dense where nothing is said. */
+/** The layouts of gradients and lse, dense where absent, and whether to compute the mask's gradient. */
 interface Given extends BackwardLayouts {
   readonly lse?: TensorLayout;
   readonly maskGradient?: unknown;
@@ -59,7 +59,7 @@ export function normalizeBackward(caller: string, problem: Problem, given: Given
   };
 }
 
-/** Checks a layout that a tensor of this shape and type must have; of a mask's the leading dimensions of size 1 may be missing. */
+/** Checks that a layout has this shape and this type. The layout of dMask may lack leading dimensions of size 1. */
 function checkGradient(
   what: string,
   given: TensorLayout | undefined,

@@ -1,10 +1,10 @@
-/** What went wrong, for code: the message is for people. */
+/** The kind of an error, for code to test. The message is for people. */
 export type AttentionErrorCode =
-  | 'shape' // a shape, a stride, an offset or a length that does not fit
-  | 'dtype' // an element type that does not fit
-  | 'option' // an option's value, or a buffer that may not be used so
+  | 'shape' // a wrong shape, stride, offset or length
+  | 'dtype' // a wrong element type
+  | 'option' // a wrong value of an option, or a buffer that may not be used in this way
   | 'limit' // more than this device, or WebGPU, can address
-  | 'unsupported' // right, but not done here: the message says what is
+  | 'unsupported' // a valid request that the device or the kernel asked for cannot serve: the message says why
   | 'no-webgpu' // no navigator.gpu, or no adapter
   | 'out-of-memory' // the device could not allocate a buffer
   | 'device-lost' // the device is lost, or the Attention was destroyed
@@ -22,7 +22,7 @@ export class AttentionError extends Error {
   }
 }
 
-/** What `body` returns. An error of it gets the caller's name: for checks that do not know whom they serve. */
+/** Runs `body`, and puts the caller's name before the message of an AttentionError that it throws. For checks that do not know their caller. */
 export function naming<T>(caller: string, body: () => T): T {
   try {
     return body();

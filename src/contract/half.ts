@@ -1,12 +1,12 @@
-/** IEEE 754 binary16, which JavaScript has no array of everywhere. */
+/** Conversion to and from IEEE 754 binary16 (f16). Not every JavaScript engine has a Float16Array. */
 
-/** The nearest f16's bits, ties to even. Beyond ±65519 it is ±∞. */
+/** The bits of the nearest f16, ties to even. Values from 65520 on become ∞, values from −65520 down −∞. */
 export function toHalf(value: number): number {
   if (Number.isNaN(value)) return 0x7e00;
   const sign = value < 0 || Object.is(value, -0) ? 0x8000 : 0;
   const size = Math.abs(value);
   if (size >= 65520) return sign | 0x7c00;
-  if (size < 2 ** -14) return sign | roundToEven(size * 2 ** 24); // subnormal: steps of 2^−24; rounds up into the smallest normal one
+  if (size < 2 ** -14) return sign | roundToEven(size * 2 ** 24); // subnormal, in steps of 2^−24; may round up to the smallest normal number
   const exponent = Math.floor(Math.log2(size) + 2 ** -40); // log2 of a power of 2 may fall a little short
   const scaled = size / 2 ** (exponent - 10); // from 1024 to below 2048
   const [fraction, shift] = scaled < 1024 ? [scaled * 2, -1] : [scaled, 0];
@@ -22,5 +22,5 @@ export function fromHalf(bits: number): number {
   return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
 }
 
-/** `value` ≥ 0 and below 2^52: what is added loses the fraction by the processor's own rounding. */
+/** Rounds a value from 0 to below 2^52, ties to even. From 2^52 on f64 has no fractions, so the addition itself rounds. */
 const roundToEven = (value: number): number => value + 2 ** 52 - 2 ** 52;

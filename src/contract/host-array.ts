@@ -1,14 +1,17 @@
-/** What people's arrays are. An array's own tag decides, which is the same in every realm (iframe, worker, vm); no constructor is asked. */
+/**
+ * Reads callers' arrays and tells their kind. The kind follows from an array's tag, Symbol.toStringTag, which is the same in every realm (iframe, worker,
+ * vm). Constructors differ by realm, so they are not compared.
+ */
 import { AttentionError, quote } from './errors.ts';
 import type { DType } from './tensor.ts';
 
-/** A Float16Array. TypeScript's own name for it needs a `lib` that not everybody has. */
+/** A Float16Array. TypeScript's own type for it needs a `lib` that not every project has. */
 export interface HalfArray extends ArrayLike<number> {
   readonly BYTES_PER_ELEMENT: number;
   readonly [Symbol.toStringTag]: 'Float16Array';
 }
 
-/** Floating-point numbers; in a Uint16Array the bits of f16. */
+/** Floating-point numbers. A Uint16Array holds the bits of f16. */
 export type FloatArray = Float32Array | Float64Array | HalfArray | Uint16Array;
 
 export type IntegerArray =
@@ -31,12 +34,12 @@ export type FloatData = FloatArray | Nested<number> | Nested<FloatArray>;
 /** What `upload` accepts. */
 export type HostData = FloatData | IntegerArray | Nested<IntegerArray> | Nested<boolean> | Nested<bigint>;
 
-/** The types that elements can become, by the tag of their typed array or by what `typeof` says of them. The first is what they become when nothing is asked. */
+/** The element types that data can become, by the tag of a typed array or by `typeof` of an element. The first is the default. */
 const TYPES = {
   Float32Array: ['f32', 'f16'],
   Float64Array: ['f32', 'f16'],
   Float16Array: ['f16', 'f32'],
-  Uint16Array: ['f16', 'u32'], // the bits of f16; or, when asked, whole numbers
+  Uint16Array: ['f16', 'u32'], // as f16 its bits, as u32 whole numbers
   Int8Array: ['bool', 'u32'],
   Uint8Array: ['bool', 'u32'],
   Uint8ClampedArray: ['bool', 'u32'],
@@ -56,18 +59,18 @@ type Kind = keyof typeof TYPES;
 export interface HostArray {
   readonly kind: Kind;
   readonly values: ArrayLike<number | boolean | bigint>; // row-major
-  readonly nesting: readonly number[]; // its own shape: one length where it is flat
+  readonly nesting: readonly number[]; // lengths of the nested arrays, the outermost first; one length where the array is flat
 }
 
-/** The element types that an array can become, the natural one first. */
+/** The element types that an array can become, the default first. */
 export const typesOf = ({ kind }: HostArray): readonly DType[] => TYPES[kind];
 
-/** Whether a value is an array of some kind, be it one that is refused, and not an object around one. */
+/** Whether a value is an array of any kind, even of one that `readArray` refuses. An object { data, shape } is none. */
 export const isArray = (value: unknown): boolean => Array.isArray(value) || ArrayBuffer.isView(value) || tagOf(value) !== undefined;
 
 /**
  * Reads an array, typed or not, nested or not. `what` names it in error messages: `upload: data`.
- * @throws AttentionError 'dtype' for what is no array or for an element of another kind than the first, 'shape' for rows of different lengths
+ * @throws AttentionError 'dtype' for a value that is no array and for an element of another kind than the first, 'shape' for rows of different lengths
  */
 export function readArray(what: string, data: unknown): HostArray {
   const tag = tagOf(data);
@@ -86,14 +89,14 @@ export function readArray(what: string, data: unknown): HostArray {
   return { kind, nesting, values };
 }
 
-/** The tag of a typed array, undefined for everything else. A stand-in for the Float16Array that an engine lacks has a tag, but is no view. */
+/** The tag of a typed array; undefined for everything else. A polyfill of Float16Array has the tag, but is no ArrayBuffer view. */
 function tagOf(value: unknown): Kind | undefined {
   if (!ArrayBuffer.isView(value)) return Object.prototype.toString.call(value) === '[object Float16Array]' ? 'Float16Array' : undefined;
   const tag: unknown = Reflect.get(Object.getPrototypeOf(Uint8Array.prototype), Symbol.toStringTag, value);
   return typeof tag === 'string' && Object.hasOwn(TYPES, tag) ? (tag as Kind) : undefined;
 }
 
-/** What all rows must be like: how the array is nested, and of what kind its elements are. */
+/** How the first rows are nested and of what kind their elements are. All other rows must be like them. */
 interface First {
   readonly kind: Kind;
   readonly nesting: readonly number[];
@@ -110,7 +113,7 @@ function firstElements(data: readonly unknown[]): First {
   return { kind: kind === 'boolean' || kind === 'bigint' ? kind : 'number', nesting, isTyped: false };
 }
 
-/** Appends the innermost rows of `level`, which lies `depth` deep, after a check that they are as the first ones are. */
+/** Appends the innermost rows of `level`, an array at this depth, to `rows`. Checks that each row has the length and the kind of the first. */
 function collect(what: string, level: unknown, depth: number, first: First, rows: ArrayLike<number>[]): void {
   const { kind, nesting, isTyped } = first;
   const isInnermost = depth === nesting.length - 1;

@@ -1,23 +1,28 @@
-/** Between arrays in the computer's memory and the bytes of a buffer. */
+/** Converts between arrays in host memory and the bytes of a buffer. */
 import { AttentionError, quote } from './errors.ts';
 import { fromHalf, toHalf } from './half.ts';
 import { type FloatData, type HostArray, type IntegerArray, isArray, type Nested, readArray, typesOf } from './host-array.ts';
 import { byteLength, checkShape, type DType, elementCount, type HostTensor, type Layout, rowMajor } from './tensor.ts';
 
-/** Floating-point numbers that a call takes: nested arrays, which tell their shape, or elements in any form with their shape. */
+/** Floating-point numbers as calls take them: arrays, whose nesting is the shape, or { data, shape }. */
 export type HostInput = FloatData | { readonly data: FloatData; readonly shape: readonly number[] };
 
-/** Truth values in the computer's memory: true or non-zero = attend. */
+/** Booleans in host memory. true or non-zero means attend. */
 export interface BooleanTensor {
   readonly data: Nested<boolean> | Int8Array | Uint8Array | Uint8ClampedArray;
   readonly shape: readonly number[];
 }
 
-/** Whole numbers, such as tokens: a list, nested arrays, or elements with their shape. */
+/** Whole numbers, such as tokens: a list, nested arrays, or { data, shape }. */
 export type Integers = IntegerData | { readonly data: IntegerData; readonly shape: readonly number[] };
 type IntegerData = IntegerArray | Nested<number> | Nested<bigint> | Nested<IntegerArray>;
 
-/** The bytes of host data as a buffer holds them, a multiple of 4 long, and what they are. The shape is the data's own where none is given. */
+/**
+ * Host data as a buffer holds it. The length of `bytes` is a multiple of 4.
+ * @param shape default: the shape of the data
+ * @param dtype default: the first of `typesOf` the data
+ * @throws AttentionError 'shape', 'dtype', 'option', 'limit'
+ */
 export function toBytes(
   data: unknown,
   shape: readonly number[] | undefined,
@@ -53,7 +58,7 @@ export function readFloats(what: string, value: unknown): HostTensor {
   return { data: isFloats ? (values as unknown as Float32Array) : Float64Array.from(values), shape };
 }
 
-/** A mask: truth values as 0 and 1, or numbers to add. @throws AttentionError 'shape', 'dtype' */
+/** A mask: booleans as 0 and 1, or numbers to add to the scores. @throws AttentionError 'shape', 'dtype' */
 export function readMask(what: string, value: unknown): { dtype: 'bool' | 'f32'; data: ArrayLike<number>; shape: readonly number[] } {
   const read = readTensor(what, value);
   const [natural] = typesOf(read);
@@ -63,7 +68,10 @@ export function readMask(what: string, value: unknown): { dtype: 'bool' | 'f32';
   return { dtype: 'f32', data: data.map((number) => (isLowest(number) ? Number.NEGATIVE_INFINITY : number)), shape };
 }
 
-/** Whole numbers and their shape; a negative one as its two's complement. @throws AttentionError 'shape', 'dtype', 'option' */
+/**
+ * Whole numbers from `least` to `most`, and their shape. A negative number is stored as its two's complement.
+ * @throws AttentionError 'shape', 'dtype', 'option'
+ */
 export function readIntegers(
   what: string,
   value: unknown,
@@ -83,7 +91,7 @@ interface Shaped extends HostArray {
   readonly shape: readonly number[];
 }
 
-/** An array, or one with its shape beside it. */
+/** Reads an array, or { data, shape }. */
 function readTensor(what: string, value: unknown): Shaped {
   if (isArray(value)) {
     const read = readArray(what, value);
@@ -94,7 +102,7 @@ function readTensor(what: string, value: unknown): Shaped {
   return withShape(what, readArray(what, data), shape, `${what}.shape`);
 }
 
-/** The array's elements in a given shape, which nested arrays must have already. `name` is the shape's in error messages. */
+/** Gives an array a shape. Nested arrays must have this shape already. `name` names the shape in error messages. */
 function withShape(what: string, array: HostArray, shape: unknown, name: string): Shaped {
   checkShape(name, shape);
   const count = array.values.length;
@@ -112,31 +120,31 @@ function wholeNumbers(what: string, array: HostArray, least = 0, most = 2 ** 32 
     const value = array.values[i]!;
     const number = Number(value);
     if (!Number.isInteger(number) || number < least || number > most)
-      throw new AttentionError('option', `${what}${placeOf(array, i)} is ${quote(value)}: need an integer from ${least} to ${most}`);
+      throw new AttentionError('option', `${what}${subscriptOf(array, i)} is ${quote(value)}: need an integer from ${least} to ${most}`);
     numbers[i] = number;
   }
   return numbers;
 }
 
-/** 1 and 0. Integers: anything but 0 is true. Plain numbers are 0 or 1: others look like a mask that is meant to be added. */
+/** Booleans as 1 and 0. In an array of integers everything but 0 is true. Plain numbers must be 0 or 1: others look like a mask to add to the scores. */
 function truthValues(what: string, array: HostArray): Uint8Array {
   const truth = new Uint8Array(array.values.length);
   for (let i = 0; i < truth.length; i++) {
     const value = array.values[i]!;
     if (array.kind === 'number' && value !== 0 && value !== 1)
-      throw new AttentionError('option', `${what}${placeOf(array, i)} is ${quote(value)}: need 0 or 1 for dtype 'bool'`);
+      throw new AttentionError('option', `${what}${subscriptOf(array, i)} is ${quote(value)}: need 0 or 1 for dtype 'bool'`);
     truth[i] = Number(Boolean(value));
   }
   return truth;
 }
 
-/** Where an element stands, as JavaScript says it: `[3]`, or `[1][0]` in nested arrays. */
-function placeOf({ nesting }: HostArray, i: number): string {
+/** The subscript of an element, for error messages: `[3]`, or `[1][0]` in nested arrays. */
+function subscriptOf({ nesting }: HostArray, i: number): string {
   const strides = rowMajor(nesting);
   return nesting.map((size, axis) => `[${Math.floor(i / strides[axis]!) % size}]`).join('');
 }
 
-/** The elements of a view, read from the bytes between its first and its last one, dense and row-major. */
+/** The elements of a view, dense and row-major. `bytes` begins at the view's first element and reaches to its last one. */
 export function gather(bytes: ArrayBuffer, { shape, strides, dtype }: Layout): Float32Array | Float64Array {
   const source = new { f32: Float32Array, f16: Uint16Array, bool: Uint8Array, u32: Uint32Array }[dtype](bytes);
   const decode = { f32: Number, f16: fromHalf, bool: (value: number) => Number(value !== 0), u32: Number }[dtype];

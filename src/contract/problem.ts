@@ -1,18 +1,17 @@
 /**
- * The contract of attention: options and shapes, checked and normalised once into one plain record that the kernels,
- * the reference and the plan read. Shapes are written in the same letters everywhere: B batch, H query heads,
- * Hk key/value heads, N queries, M keys, D head size of q and k, Dv head size of v.
+ * The contract of attention. Options and shapes are checked and normalised once, into one plain record. The kernels, the reference and the plan read it.
+ * Shapes have the same letters everywhere: B batch, H query heads, Hk key/value heads, N queries, M keys, D head size of q and k, Dv head size of v.
  */
 import { AttentionError, quote } from './errors.ts';
 import { ALGORITHMS, type Algorithm, type AttentionProblem, type Dropout, SCORES, type ScoresForm } from './options.ts';
 import { BYTES, checkLayout, type DType, describeLayout, type Layout, rowMajor, type TensorLayout } from './tensor.ts';
 
-/** No bound to the left or right: beyond every key, and small enough for i32 sums in the shaders. */
+/** The reach of a window without an end on this side. It lies beyond every key, and i32 sums in the shaders do not overflow with it. */
 export const UNLIMITED = 2 ** 30;
-/** Lengths and offsets end here: small enough for i32 sums in the shaders. */
+/** The largest N, M and |causalOffset|. i32 sums in the shaders do not overflow with it. */
 const FARTHEST = 2 ** 28;
 
-/** A checked problem with nothing left out. Plain data: its JSON is a key. */
+/** A checked problem with all defaults filled in. Plain data. */
 export interface Problem {
   readonly B: number;
   readonly H: number;
@@ -25,26 +24,26 @@ export interface Problem {
   readonly k: Layout;
   readonly v: Layout;
   readonly out: Layout;
-  readonly mask: Layout | undefined; // rank 4, stride 0 where it repeats
+  readonly mask: Layout | undefined; // rank 4, stride 0 along broadcast axes
   readonly keyLengths: Layout | undefined;
   readonly alibiSlopes: Layout | undefined;
   readonly sinks: Layout | undefined;
   readonly scale: number;
   readonly causalOffset: number | 'lower-right';
-  /** Keys that a query sees before and after its position; UNLIMITED: all. A causal mask is right 0. */
+  /** How many keys a query sees before its position (left) and after it (right). UNLIMITED: all. A causal mask is right = 0. */
   readonly left: number;
   readonly right: number;
   readonly softcap: number; // 0: off
   readonly dropout: Dropout | undefined; // undefined also for probability 0
   readonly returnLse: boolean;
   readonly returnScores: ScoresForm | undefined;
-  readonly returnWeights: boolean; // weights beside the scores: only selfAttention asks for both
+  readonly returnWeights: boolean; // also return the weights; with returnScores both are returned, which only selfAttention asks for
   readonly algorithm: Algorithm;
   readonly variant: Readonly<Record<string, unknown>>; // by kernel; what is in it is checked where the kernel's tiles are chosen
   readonly forcedBy: 'caller' | 'tuning'; // who chose algorithm and variant
 }
 
-/** Whether a query's position among the keys decides which of them it sees. */
+/** Whether a causal mask or a window limits which keys a query sees. */
 export const isBanded = ({ left, right }: Problem): boolean => left < UNLIMITED || right < UNLIMITED;
 
 export const OPTIONS = [
@@ -53,7 +52,7 @@ export const OPTIONS = [
 ];
 const PROBLEM_KEYS = [...OPTIONS, 'q', 'k', 'v', 'out', 'backward', 'maskGradient'];
 
-/** Throws unless `options` is an object whose every key is known: a misspelt option is an error, never ignored. */
+/** Checks that `options` is an object with known keys only: a misspelt option is an error, never ignored. @throws AttentionError 'option' */
 export function checkKeys(caller: string, options: unknown, known: readonly string[]): void {
   if (options === null || typeof options !== 'object' || Array.isArray(options)) {
     throw new AttentionError('option', `${caller}: options are ${quote(options)}: need an object`);
@@ -120,7 +119,7 @@ function checkTensors(caller: string, problem: AttentionProblem): Pick<Problem, 
   return { q, k, v, out };
 }
 
-/** Softcaps whose quotients and products stay normal numbers in f32. */
+/** The least and the largest softcap. Between them the quotients and products of softcap stay normal numbers in f32. */
 const SOFTCAPS = [1e-30, 1e30] as const;
 
 export const isFiniteF32 = (value: unknown): boolean => typeof value === 'number' && Number.isFinite(Math.fround(value));
@@ -205,7 +204,7 @@ export function requireDType(what: string, layout: Layout, allowed: readonly DTy
     throw new AttentionError('dtype', `${what} is ${describeLayout(layout)}: need ${allowed.join(' or ')}`);
 }
 
-/** Checks a mask and gives it rank 4, with stride 0 along what it repeats. */
+/** Checks a mask and gives it rank 4, with stride 0 along broadcast axes. */
 function checkMask(caller: string, tensor: TensorLayout, shape: readonly number[]): Layout {
   const mask = checkLayout(`${caller}: mask`, tensor, 'input');
   requireDType(`${caller}: mask`, mask, ['bool', 'f32', 'f16']);
@@ -219,14 +218,14 @@ function checkMask(caller: string, tensor: TensorLayout, shape: readonly number[
   return { ...mask, shape: padded, strides };
 }
 
-/** Key lengths as ONNX writes them, [B,1], are [B] too. */
+/** The layout [B] of key lengths [B,1], as ONNX has them. Other layouts stay. */
 export function withoutLastOne(layout: Layout): Layout {
   const { shape, strides } = layout;
   if (shape.length !== 2 || shape[1] !== 1) return layout;
   return { ...layout, shape: [shape[0]!], strides: [shape[0] === 1 ? 1 : strides[0]!] };
 }
 
-/** Checks a tensor of rank 1, or key lengths of [B,1]; `true` is a dense one. */
+/** Checks a tensor of rank 1, or key lengths of [B,1]. `true` stands for a dense tensor. */
 function checkVector(caller: string, name: string, tensor: true | TensorLayout, letter: string, length: number, dtype: DType): Layout {
   const dense: TensorLayout = { shape: [length], dtype, strides: rowMajor([length]) };
   const given = checkLayout(`${caller}: ${name}`, tensor === true ? dense : tensor, 'input');

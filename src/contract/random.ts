@@ -11,7 +11,7 @@ export function random(seed: number): () => number {
   };
 }
 
-/** Normal numbers of mean 0. Source: G. Box, M. Muller, A note on the generation of random normal deviates, 1958. */
+/** Random numbers from the normal distribution with mean 0. Source: G. Box, M. Muller, A note on the generation of random normal deviates, 1958. */
 export function normals(next: () => number, count: number, deviation: number): Float32Array<ArrayBuffer> {
   return Float32Array.from({ length: count }, () => {
     const radius = Math.sqrt(-2 * Math.log(1 - next())); // 1 − next() is never 0

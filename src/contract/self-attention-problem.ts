@@ -1,4 +1,4 @@
-/** The contract of selfAttention, for the GPU and the reference alike: rows and weight matrices checked and normalised once. */
+/** The contract of selfAttention, for the GPU and the reference. Rows and weight matrices are checked and normalised here once. */
 import { AttentionError, quote } from './errors.ts';
 import { isArray } from './host-array.ts';
 import { type HostInput, readFloats } from './host-data.ts';
@@ -17,21 +17,21 @@ export interface SelfAttentionOptions {
   keyWeights?: Rows;
   /** [in, H·Dv]; absent: the identity */
   valueWeights?: Rows;
-  /** [H·Dv, out]: applied to the heads' contexts side by side; absent: the identity */
+  /** [H·Dv, out]: multiplies the context vectors of all heads side by side; absent: the identity */
   outputWeights?: Rows;
-  /** [out], added to the context vectors, after outputWeights */
+  /** [out]: added to the context vectors after outputWeights. Default none. */
   outputBias?: HostInput;
-  /** How many heads share the width; must divide it. Default 1. */
+  /** How many heads the width is divided into. Must divide the width. Default 1. */
   heads?: number;
   /** Default 1 without query, key and value weights (the simplified self-attention), else 1/√(head size). */
   scale?: number;
   /** Word n sees only words m ≤ n. Default false. */
   isCausal?: boolean;
-  /** Drops weights on their way to the context vectors: those returned are the weights before it. Default none. */
+  /** Drops weights before they multiply the values. The weights returned are those before dropout. Default none. */
   dropout?: Dropout;
 }
 
-/** What `selfAttention` gives. A leading [B] when the inputs had one; without [H] when there is one head. */
+/** The result of `selfAttention`. A shape has B only where the inputs have it, and H only with more than one head. */
 export interface SelfAttentionResult {
   /** [B?,H?,N,N]: scale · q kᵀ, before any mask */
   readonly scores: HostTensor;
@@ -125,7 +125,7 @@ export function normalizeSelfAttention(inputs: Rows, options: SelfAttentionOptio
   };
 }
 
-/** The shapes of a result: [B,H,N,N] and [B,N,out] without the dimensions that the caller did not ask for. */
+/** The shapes of a result: [B,H,N,N] and [B,N,out], without B where the inputs have none and without H where there is one head. */
 export function resultShapes(
   { inputs, isBatched, heads }: SelfAttentionProblem,
   outputWidth: number,
@@ -140,7 +140,7 @@ const identity = (width: number): HostTensor => ({
   shape: [width, width],
 });
 
-/** What a caller gave as a host tensor of one of the ranks. */
+/** Reads a caller's numbers as a host tensor. Its rank must be one of `ranks`. */
 function toTensor(name: string, value: HostInput, ranks: readonly number[]): HostTensor {
   const what = `selfAttention: ${name}`;
   const tensor = readFloats(what, value);

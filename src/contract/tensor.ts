@@ -1,18 +1,21 @@
 import { AttentionError, quote } from './errors.ts';
 
-/** Element types in GPU memory. A `bool` is one byte: 0 or not. */
+/** Element types in GPU memory. A `bool` is one byte: 0 is false, every other value true. */
 export type DType = 'f32' | 'f16' | 'bool' | 'u32';
 
-/** A tensor in the computer's memory, as calls return it: row-major. The reference returns Float64Array, the GPU path Float32Array. Calls take any `HostInput`. */
+/**
+ * A tensor in host memory, row-major, as calls return it. The reference returns Float64Array, the GPU path Float32Array, or Float64Array for u32.
+ * As an argument, calls take any `HostInput`.
+ */
 export interface HostTensor {
   readonly data: Float32Array | Float64Array;
   readonly shape: readonly number[];
 }
 
 /**
- * How a tensor lies in a buffer. A size may be 0: then it has no elements.
- * `offset` is in bytes, a multiple of 4, default 0. `strides` are in elements, row-major if absent; the last is 1;
- * 0 repeats the same elements along a dimension (broadcast) and is for inputs only.
+ * How a tensor lies in a buffer. A size may be 0: the tensor then has no elements.
+ * `offset` is in bytes, a multiple of 4. Default 0.
+ * `strides` are in elements, and the last one is 1. A stride of 0 repeats the same elements along a dimension (broadcast), for inputs only. Default: row-major.
  */
 export interface TensorLayout {
   readonly shape: readonly number[];
@@ -21,18 +24,18 @@ export interface TensorLayout {
   readonly strides?: readonly number[];
 }
 
-/** A view of a GPUBuffer. The buffer reaches the view's end rounded up to 4 bytes. */
+/** A tensor in a GPUBuffer. The buffer must hold the tensor, its end rounded up to a multiple of 4 bytes. */
 export interface GpuTensor extends TensorLayout {
   readonly buffer: GPUBuffer;
 }
 
-/** A layout with nothing left out. */
+/** A TensorLayout with all defaults filled in. */
 export interface Layout {
   readonly shape: readonly number[];
   readonly dtype: DType;
   readonly offset: number; // bytes
   readonly strides: readonly number[]; // elements
-  readonly bytes: number; // from offset to the end of the last element, rounded up to 4; 0 where there is no element
+  readonly bytes: number; // from offset to the end of the last element, rounded up to a multiple of 4; 0 where there is no element
 }
 
 /** Bytes of an element. */
@@ -49,7 +52,7 @@ export function rowMajor(shape: readonly number[]): number[] {
   return strides;
 }
 
-/** A dense f32 tensor at the beginning of its binding. */
+/** The layout of a dense f32 tensor with offset 0. */
 export const dense = (shape: readonly number[]): Layout => ({
   shape,
   dtype: 'f32',
@@ -58,7 +61,7 @@ export const dense = (shape: readonly number[]): Layout => ({
   bytes: byteLength(shape, 'f32'),
 });
 
-/** Checks that every size is a whole number from 0 on. `what` opens the error message: `upload: shape`. */
+/** Checks that every size is an integer ≥ 0. `what` opens the error message: `upload: shape`. @throws AttentionError 'shape', 'limit' */
 export function checkShape(what: string, shape: unknown): asserts shape is readonly number[] {
   if (!Array.isArray(shape) || shape.length === 0) {
     throw new AttentionError('shape', `${what} is ${quote(shape)}: need an array of sizes, such as [1,8,256,64]`);
@@ -118,7 +121,7 @@ function checkStrides(
   const last = shape.length - 1;
   if (shape[last]! > 1 && strides[last] !== 1) return fail('the last one must be 1');
   if (use === 'input' || elementCount(shape) === 0) return;
-  // In an output no two elements may share a place: ordered by stride, each dimension must clear the ones inside it.
+  // In an output no two elements may overlap. In the order of strides, each dimension must step over the whole extent of the ones before it.
   let span = 1;
   const order = shape.map((size, i) => ({ size, stride: strides[i] as number })).filter(({ size }) => size > 1);
   for (const { size, stride } of order.sort((a, b) => a.stride - b.stride)) {
@@ -127,7 +130,10 @@ function checkStrides(
   }
 }
 
-/** Do two layouts describe the same elements, as far as a kernel's binding and indices can tell? */
+/**
+ * Whether a kernel can use one layout for the other. Type, shape, strides and the offset modulo the alignment must be equal. The stride of a dimension of
+ * size 1 does not count.
+ */
 export function sameLayout(a: Layout, b: Layout, offsetAlignment: number): boolean {
   return (
     a.dtype === b.dtype &&

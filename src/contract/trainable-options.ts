@@ -1,4 +1,4 @@
-/** The contract of trainable attention, for the GPU and the reference alike: options checked, and what a seed begins with. */
+/** The contract of trainable attention, for the GPU and the reference: checks of the options, and the initial parameters that a seed gives. */
 import { ADAM_KEYS, type AdamOptions, normalizeAdam } from './adam-options.ts';
 import { AttentionError, quote } from './errors.ts';
 import { type HostInput, type Integers, readFloats, readIntegers } from './host-data.ts';
@@ -7,46 +7,46 @@ import { normals, random } from './random.ts';
 import { elementCount, type HostTensor } from './tensor.ts';
 
 export interface TrainableOptions {
-  /** Numbers a word, of the inputs and of the outputs. */
+  /** Numbers in a word's vector, in the inputs and in the outputs. */
   width: number;
-  /** How many heads share the width; must divide it. Default 1. */
+  /** How many heads the width is divided into. Must divide the width. Default 1. */
   heads?: number;
   /** Word n sees only words m ≤ n. Default false. */
   isCausal?: boolean;
-  /** What the random weights begin with, an integer from 0 to 2³² − 1. Default 0. */
+  /** Seed of the random initial weights, an integer from 0 to 2³² − 1. Default 0. */
   seed?: number;
 }
 
 export interface WordModelOptions extends TrainableOptions {
-  /** How many words there are: tokens are from 0 to below it. */
+  /** How many words there are. Tokens are integers from 0 to vocabulary − 1. */
   vocabulary: number;
-  /** Words a sentence: shorter ones are filled up at their end. */
+  /** Words in a sentence. Shorter sentences must be padded at their end. */
   length: number;
-  /** Default true, so that the words a sentence was filled up with change nothing before them. */
+  /** Word n sees only words m ≤ n. Default true, so that padding at a sentence's end changes nothing before it. */
   isCausal?: boolean;
-  /** The standard deviation of the words' vectors at the beginning. Default 0.1: large ones make training overlook words. */
+  /** Standard deviation of the initial word vectors. Large values make training overlook words. Default 0.1. */
   tokenDeviation?: number;
-  /** That of the positions' vectors. Default 0.02. */
+  /** Standard deviation of the initial position vectors. Default 0.02. */
   positionDeviation?: number;
 }
 
 export interface WordAdamOptions extends AdamOptions {
-  /** The positions' learning rate as a multiple of `learningRate`. Default 1. */
+  /** Learning rate of the position vectors, as a multiple of `learningRate`. Default 1. */
   positionRate?: number;
 }
 
 export interface TrainablePlanOptions {
-  /** Sentences at a time. */
+  /** Sentences in a batch. */
   batch: number;
-  /** Words a sentence. */
+  /** Words in a sentence. */
   length: number;
   /** Also plan the backward pass. Default false. */
   backward?: boolean;
-  /** Also give the attention weights, which takes the explicit kernels. Not together with `backward`. Default false. */
+  /** Also return the attention weights. The explicit kernels then run. An error together with `backward`. Default false. */
   returnWeights?: boolean;
 }
 
-/** Weights [width, width], used as x · W and named as in `selfAttention`. */
+/** Weight matrices [width, width], applied as x · W. Their names are those of `selfAttention`. */
 export interface SelfAttentionParameters {
   readonly queryWeights: HostTensor;
   readonly keyWeights: HostTensor;
@@ -62,7 +62,7 @@ export interface WordModelParameters extends SelfAttentionParameters {
 }
 
 export const MATRICES = ['queryWeights', 'keyWeights', 'valueWeights', 'outputWeights'] as const;
-/** Positions are last, so that all others lie in one range. */
+/** `positions` is last, so that the other tables lie in one range: Adam takes a range with one learning rate at a time. */
 export const TABLES = ['tokens', 'classWeights', 'classBias', 'positions'] as const;
 
 const KEYS = ['width', 'heads', 'isCausal', 'seed'];
@@ -107,14 +107,14 @@ export function checkWhole(caller: string, name: string, value: unknown): void {
     throw new AttentionError('option', `${caller}: ${name} is ${quote(value)}: need an integer ≥ 1`);
 }
 
-/** What a layer's seed begins with: normal numbers of deviation 1/√width. */
+/** The initial weights of a layer: random numbers from the normal distribution with standard deviation 1/√width. */
 export function initialLayer({ width, seed }: Required<TrainableOptions>): SelfAttentionParameters {
   const next = random(seed);
   const matrix = (): HostTensor => ({ data: normals(next, width * width, 1 / Math.sqrt(width)), shape: [width, width] });
   return { queryWeights: matrix(), keyWeights: matrix(), valueWeights: matrix(), outputWeights: matrix() };
 }
 
-/** What a model's seed begins with beside its layer. */
+/** The initial tables of a word model. Its layer has `initialLayer`. */
 export function initialTables(options: Required<WordModelOptions>): Pick<WordModelParameters, (typeof TABLES)[number]> {
   const { vocabulary, length, width, seed, tokenDeviation, positionDeviation } = options;
   const next = random(seed + 0x9e3779b9); // another stream than the layer's
@@ -127,7 +127,7 @@ export function initialTables(options: Required<WordModelOptions>): Pick<WordMod
   };
 }
 
-/** Sentences' tokens, or their targets: whole numbers below `vocabulary`; among targets −1 stands for none. One list, or rows of `length`. */
+/** Checks tokens or targets of sentences: integers from 0 to vocabulary − 1, in one list or in rows of `length`. A target of −1 stands for none. */
 export function checkTokens(
   caller: string,
   name: 'tokens' | 'targets',
@@ -166,7 +166,7 @@ export function normalizePlan(caller: string, options: TrainablePlanOptions): Pl
   return { batch, length, backward, returnWeights };
 }
 
-/** The data of parameters that a caller gives. @throws AttentionError 'option', 'shape', 'dtype' */
+/** Checks a caller's parameters against their shapes, and returns their data. @throws AttentionError 'option', 'shape', 'dtype' */
 export function checkParameters(
   caller: string,
   parameters: Partial<Record<string, HostInput>>,

@@ -1,4 +1,4 @@
-/** GPU buffers of one Attention: tensors up and down, and a pool that hands released buffers out again. */
+/** The GPU buffers of one Attention: uploads, downloads, and a pool that reuses released buffers. */
 import { AttentionError, quote } from '../contract/errors.ts';
 import type { HostData } from '../contract/host-array.ts';
 import { gather, toBytes } from '../contract/host-data.ts';
@@ -16,31 +16,31 @@ import {
 } from '../contract/tensor.ts';
 import { destroyQuietly, hasten, type Lifeline, popErrorScope } from './device.ts';
 
-const POOL_BUFFERS = 32; // released buffers kept at most
-const POOL_BYTES = 2 ** 28; // and their bytes at most
+const POOL_BUFFERS = 32; // the most released buffers that a pool keeps
+const POOL_BYTES = 2 ** 28; // the most bytes of released buffers that a pool keeps
 
 interface Allocation {
   readonly buffer: GPUBuffer;
   readonly size: number;
   readonly usage: GPUBufferUsageFlags;
-  generation: number; // another each time that the pool hands the buffer out
-  issued?: Layout | undefined; // of the tensor that a caller has, and may release
-  error?: string; // why the device could not make it, once that is known
+  generation: number; // a new number each time that the pool hands the buffer out
+  issued?: Layout | undefined; // layout of the tensor that a caller has and may release; undefined for the library's own tensors
+  error?: string; // why the device could not allocate the buffer, once that is known
 }
 
-/** A tensor carries its buffer's generation; so do its copies, proxies and views. A view that was written by hand has none. */
+/** The property of a tensor that holds its buffer's generation. Copies, proxies and views of the tensor have it too. A view written by hand has none. */
 const GENERATION = Symbol('generation');
 
-/** Which pool a buffer came from: to tell a tensor of another Attention from a caller's own buffer. */
+/** The pool that made a buffer. Tensors of another Attention have another pool; callers' own buffers have none. */
 const owners = /* @__PURE__ */ new WeakMap<GPUBuffer, BufferPool>();
 
 export class BufferPool {
   readonly device: GPUDevice;
   private readonly live = new Map<GPUBuffer, Allocation>();
-  private readonly free: Allocation[] = []; // the longest unused first
+  private readonly free: Allocation[] = []; // the least recently used first
   private generations = 0;
   private readonly unsettled = new Set<Promise<unknown>>();
-  private readonly needed: GPUBuffer[] = []; // by every call
+  private readonly needed: GPUBuffer[] = []; // buffers that every call uses
 
   constructor(private readonly lifeline: Lifeline) {
     this.device = lifeline.device;
@@ -79,7 +79,7 @@ export class BufferPool {
     }
   }
 
-  /** Takes a mapped buffer back. One of a lost device may refuse to be unmapped. */
+  /** Unmaps a staging buffer and takes it back. On a lost device unmapping may throw; the buffer is then discarded. */
   private unmap(staging: GPUBuffer): void {
     try {
       staging.unmap();
@@ -97,7 +97,7 @@ export class BufferPool {
     return tensor;
   }
 
-  /** The same for the library's own use: only `recycle` takes its buffer back. */
+  /** A dense tensor with undefined content, for the library's own use. Callers cannot release it: only `recycle` takes its buffer back. */
   kept(what: string, shape: readonly number[], dtype: DType = 'f32'): GpuTensor {
     checkShape(`${what}: shape`, shape);
     checkDType(`${what}: dtype`, dtype);
@@ -122,12 +122,12 @@ export class BufferPool {
     return allocation.buffer;
   }
 
-  /** From now on every call needs these buffers: it says so when the device could not allocate one of them. */
+  /** Declares buffers that every call uses. From now on `submit` throws 'out-of-memory' where the device could not allocate one of them. */
   need(...buffers: GPUBuffer[]): void {
     this.needed.push(...buffers);
   }
 
-  /** Resolves when the device has made all buffers. @throws AttentionError 'out-of-memory' when this one is not among them */
+  /** Waits until pending allocations have succeeded or failed. @throws AttentionError 'out-of-memory' when this buffer's has failed */
   async allocated(caller: string, buffer: GPUBuffer): Promise<void> {
     if (this.unsettled.size > 0) await this.lifeline.wait(caller, Promise.all(this.unsettled));
     this.checkAllocated(caller, buffer);
@@ -144,14 +144,14 @@ export class BufferPool {
         const error = errors.find((found) => found !== null);
         if (error) allocation.error = error.message;
       })
-      .catch(() => {}) // the device is lost: every call says so
+      .catch(() => {}) // the device is lost, which every call reports
       .finally(() => this.unsettled.delete(settled));
     this.unsettled.add(settled);
     owners.set(buffer, this);
     return allocation;
   }
 
-  /** `lifeline.submit`, with an error that says so when one of the tensors' buffers could not be allocated. */
+  /** Like `lifeline.submit`. Also throws 'out-of-memory' when the buffer of a tensor, or one that every call uses, could not be allocated. */
   async submit(caller: string, tensors: Iterable<GpuTensor>, record: (encoder: GPUCommandEncoder) => void): Promise<void> {
     try {
       await this.lifeline.submit(caller, record);
@@ -162,7 +162,7 @@ export class BufferPool {
     }
   }
 
-  /** Takes a buffer back. What the queue has been given already still runs on it first. */
+  /** Takes a buffer back into the pool. Commands that were submitted before still run on it before its next use, in the queue's order. */
   recycle(buffer: GPUBuffer): void {
     const allocation = this.live.get(buffer);
     if (!allocation) return;
@@ -181,30 +181,30 @@ export class BufferPool {
     }
   }
 
-  /** Destroys a buffer that recorded commands may still use: submitting them then is an error, not a wrong result. */
+  /** Destroys a buffer that recorded commands may still use. To submit such commands is then an error, not a wrong result. */
   discard(buffer: GPUBuffer): void {
     this.live.delete(buffer);
     destroyQuietly(buffer);
   }
 
-  /** Gives tensors back that were made here; all of them or, when one cannot be, none. Buffer and layout tell which tensor it is: a copy is the tensor too. */
+  /** Takes tensors back. When one of them cannot be released, none is. A tensor is identified by its buffer and layout: a copy stands for the same tensor. */
   release(tensors: readonly GpuTensor[]): void {
     for (const tensor of tensors) {
       const what = 'release: tensor';
       const layout = checkLayout(what, tensor, 'input');
       this.check(what, tensor, layout);
       const allocation = this.live.get(tensor.buffer);
-      const own = `${what} ${describeLayout(layout)}`;
-      if (!allocation) throw new AttentionError('option', `${own} lies in a buffer that this Attention did not make`);
+      const described = `${what} ${describeLayout(layout)}`;
+      if (!allocation) throw new AttentionError('option', `${described} lies in a buffer that this Attention did not make`);
       const { issued } = allocation;
-      if (!issued) throw new AttentionError('option', `${own} belongs to a plan, a layer or a model: destroy that instead`);
+      if (!issued) throw new AttentionError('option', `${described} belongs to a plan, a layer or a model: destroy that instead`);
       if (!sameLayout(layout, issued, Number.POSITIVE_INFINITY))
-        throw new AttentionError('option', `${own} is a view of ${describeLayout(issued)}: release the tensor that it is a view of`);
+        throw new AttentionError('option', `${described} is a view of ${describeLayout(issued)}: release the tensor that it is a view of`);
     }
     for (const { buffer } of tensors) this.recycle(buffer);
   }
 
-  /** Writes to a buffer that may not exist: that it could not be allocated is told when it is used. */
+  /** Writes to a buffer. If the device could not allocate the buffer, the write has no effect, and the call that uses the buffer throws. */
   write(buffer: GPUBuffer, offset: number, bytes: ArrayBuffer | Uint8Array<ArrayBuffer>, caller = 'a pending call'): void {
     this.lifeline.now(caller, () => {
       this.device.pushErrorScope('validation');
@@ -214,8 +214,9 @@ export class BufferPool {
   }
 
   /**
-   * Throws unless the tensor's buffer can be used here: a GPUBuffer that holds the view and has the usage, not released, not another
-   * Attention's, not one that could not be allocated.
+   * Checks that a tensor's buffer can be used here. It must be a GPUBuffer, hold the tensor and have the usage. It must not be released, or belong to
+   * another Attention, or have failed to be allocated.
+   * @throws AttentionError 'option', 'shape' or 'out-of-memory'
    */
   check(what: string, tensor: GpuTensor, layout: Layout, usage?: 'STORAGE' | 'COPY_SRC'): void {
     const { buffer } = tensor;
@@ -256,7 +257,7 @@ export class BufferPool {
   }
 }
 
-/** Also of another realm. A proxy of a buffer has the buffer's class, but no engine takes it. */
+/** Whether a value is a GPUBuffer, also one of another realm. A proxy of a buffer has the buffer's class, but engines do not accept it. */
 function isBuffer(value: unknown): value is GPUBuffer {
   try {
     const isNamed = value instanceof GPUBuffer || Object.prototype.toString.call(value) === '[object GPUBuffer]';
@@ -266,7 +267,10 @@ function isBuffer(value: unknown): value is GPUBuffer {
   }
 }
 
-/** Sizes that a pool can reuse: a power of 2 up to 64 KiB, then eighths of the power of 2 below, so that at most 1/8 is wasted. */
+/**
+ * Rounds up to a size that a pool can reuse. Up to 64 KiB it is a power of 2, at least 256 bytes. Above, it is a multiple of an eighth of the power of 2
+ * below, so that at most 1/8 is wasted.
+ */
 function roundUp(bytes: number): number {
   const power = 2 ** Math.ceil(Math.log2(Math.max(bytes, 256)));
   if (power <= 65536) return power;

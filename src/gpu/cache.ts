@@ -1,4 +1,4 @@
-/** Keeps what is costly to make and has to be destroyed: at most `capacity` of them, the longest unused goes first, none while in use. */
+/** Keeps up to `capacity` objects that are costly to make. Beyond that it destroys the least recently used ones, but none while it is in use. */
 export class Cache<T extends { destroy(): void }> {
   private readonly entries = new Map<string, { value: Promise<T>; users: number }>();
 
@@ -8,7 +8,7 @@ export class Cache<T extends { destroy(): void }> {
   async use<R>(key: string, make: () => Promise<T>, use: (value: T) => R | Promise<R>): Promise<R> {
     const entry = this.entries.get(key) ?? { value: make(), users: 0 };
     this.entries.delete(key);
-    this.entries.set(key, entry); // the last in order is the latest used
+    this.entries.set(key, entry); // to the end: the order of the entries is from least to most recently used
     entry.users++;
     try {
       const value = await entry.value.catch((error) => {
@@ -27,7 +27,7 @@ export class Cache<T extends { destroy(): void }> {
       if (this.entries.size <= this.capacity) return;
       if (users > 0) continue;
       this.entries.delete(key);
-      value.then((made) => made.destroy()).catch(() => {}); // one that could not be made needs no end
+      value.then((made) => made.destroy()).catch(() => {}); // a value that could not be made is not destroyed
     }
   }
 }

@@ -1,4 +1,4 @@
-/** The device of an Attention: asked for, or the caller's; and every wait on it, which ends when the device is lost. */
+/** The device of an Attention, requested or the caller's, and the waits on it. Every wait ends when the device is lost. */
 import { AttentionError, quote } from '../contract/errors.ts';
 
 const FEATURES = ['shader-f16', 'subgroups', 'subgroup-size-control', 'timestamp-query'] as readonly GPUFeatureName[];
@@ -14,7 +14,7 @@ const LIMITS = [
   'maxComputeWorkgroupsPerDimension',
 ] as const satisfies readonly (keyof GPUSupportedLimits)[];
 
-/** A device with every feature the library can use and the adapter's limits. */
+/** Requests a device with every feature that the library can use, and with the adapter's limits. @throws AttentionError 'no-webgpu' */
 export async function requestDevice(powerPreference: GPUPowerPreference | undefined): Promise<GPUDevice> {
   const gpu = globalThis.navigator?.gpu;
   if (!gpu) {
@@ -41,17 +41,19 @@ export function checkDevice(device: unknown): asserts device is GPUDevice {
 }
 
 /**
- * The outcome of a mapping, or of waiting for the queue, as soon as there is one. Firefox looks for finished work at every submit, and else each
- * 100 ms: empty submits, at intervals that grow, make it look. Firefox ESR 153 then maps 4 KB in 2 ms instead of 81; Chromium 143 takes 0.5 ms
- * either way, mostly before the first (24 Nov 2026). There are at most 12, within a quarter of a second; with a growth of 1.1 at most 49, within a
- * second: what takes longer may wait for Firefox's next look.
+ * Waits for a mapping or for the queue, and makes Firefox report the outcome soon. Firefox polls for finished work at every submit, and otherwise every
+ * 100 ms. Empty submits at growing intervals make it poll. Firefox ESR 153 then maps 4 KB in 2 ms instead of 81. Chromium 143 takes 0.5 ms either way,
+ * mostly before the first empty submit (24 Nov 2026).
+ * There are at most 12 empty submits, within a quarter of a second; with a growth of 1.1 at most 49, within a second. Longer waits are left to Firefox's
+ * own polling.
+ * @param growth the factor from one interval to the next; the first interval is 1 ms
  */
 export async function hasten(device: GPUDevice, outcome: Promise<undefined>, growth = 1.5): Promise<void> {
   let isSettled = false;
   const settled = outcome.finally(() => {
     isSettled = true;
   });
-  settled.catch(() => {}); // when a submit throws, nobody waits for it
+  settled.catch(() => {}); // when a submit throws, nobody awaits `settled`: its rejection is ignored
   for (let ms = 1; ms < 100; ms *= growth) {
     await Promise.race([settled, new Promise((resolve) => setTimeout(resolve, ms))]);
     if (isSettled) break;
@@ -60,24 +62,24 @@ export async function hasten(device: GPUDevice, outcome: Promise<undefined>, gro
   return settled;
 }
 
-/** `device.popErrorScope()` as a promise in any case: on a lost device it may throw at once. When nobody waits for it, its failure is no news. */
+/** `device.popErrorScope()`, always as a promise: on a lost device the call itself may throw. A rejection that nobody awaits is ignored. */
 export function popErrorScope(device: GPUDevice): Promise<GPUError | null> {
   const scope = (async () => device.popErrorScope())();
   scope.catch(() => {});
   return scope;
 }
 
-/** Destroys what may be gone already: on a lost device the call may throw. */
+/** Destroys an object and ignores errors: on a lost device the call may throw. */
 export function destroyQuietly(object: { destroy(): void }): void {
   try {
     object.destroy();
-  } catch {} // nothing is left of it
+  } catch {} // the object is gone already
 }
 
-/** How long after a failure a lost device may take to say that it is lost. */
-const LOSS_MS = 2000; // a busy Firefox took longer than 200 (1 Dec 2026)
+/** Milliseconds to wait, after a failure, for `device.lost` to resolve. */
+const LOSS_MS = 2000; // a busy Firefox took longer than 200 ms (1 Dec 2026)
 
-/** A device that may end: every wait on it ends then too. */
+/** The lifetime of a device. It ends when the device is lost or the Attention is destroyed. Every wait on the device then rejects. */
 export class Lifeline {
   private reason: string | undefined;
   private readonly pending = new Set<(error: AttentionError) => void>();
@@ -98,9 +100,9 @@ export class Lifeline {
     if (this.reason !== undefined) throw this.error(caller);
   }
 
-  /** The promise's outcome, or 'device-lost' as soon as the device is. Whatever else fails on a lost device is 'device-lost' too. */
+  /** The promise's outcome. Rejects with 'device-lost' as soon as the device is lost. Any other failure on a lost device becomes 'device-lost' too. */
   async wait<T>(caller: string, promise: Promise<T>): Promise<T> {
-    promise.catch(() => {}); // where nobody waits for it any more, its failure is no news
+    promise.catch(() => {}); // after 'device-lost' nobody awaits the promise: its rejection is ignored
     this.check(caller);
     let end: (error: AttentionError) => void = () => {};
     const ended = new Promise<never>((_, reject) => {
@@ -110,7 +112,7 @@ export class Lifeline {
     try {
       return await Promise.race([promise, ended]);
     } catch (error) {
-      // What fails first on a lost device may fail before `device.lost` says so.
+      // On a lost device a call may fail before `device.lost` resolves.
       if (!(error instanceof AttentionError) || error.code === 'compile')
         await Promise.race([this.device.lost, new Promise((resolve) => setTimeout(resolve, LOSS_MS))]);
       this.check(caller);
@@ -121,8 +123,8 @@ export class Lifeline {
   }
 
   /**
-   * What the engine does at once, without a promise. Some engines throw on a lost device, and before `device.lost` says so: such a failure is 'device-lost' too.
-   * A TypeError or a RangeError is about the arguments.
+   * Runs a synchronous WebGPU call. On a lost device some engines throw, even before `device.lost` resolves. Such an error becomes 'device-lost'.
+   * A TypeError or a RangeError is about the arguments and is thrown on.
    */
   now<T>(caller: string, body: () => T): T {
     try {
@@ -136,7 +138,7 @@ export class Lifeline {
   }
 
   /**
-   * Records and submits commands at once, within an error scope of its own; resolves when the device has accepted them.
+   * Records and submits commands synchronously, within an error scope. Resolves when the device has accepted them.
    * @throws AttentionError 'option' with WebGPU's message, such as for a buffer of another device
    */
   async submit(caller: string, record: (encoder: GPUCommandEncoder) => void): Promise<void> {

@@ -1,4 +1,4 @@
-/** Compute pipelines by device, kernel and variant: each is compiled once. */
+/** Compute pipelines by device, kernel and variant. Each is compiled once. */
 import { AttentionError } from '../contract/errors.ts';
 import { popErrorScope } from './device.ts';
 import { type Binding, describeVariant, type Kernel, type Variant } from './kernel.ts';
@@ -40,7 +40,7 @@ export function specialized(kernel: Kernel, variant: Variant, source: string): s
   return specialize(source, variant, enabled(kernel, variant), [...vec4, ...(kernel.lines?.(variant) ?? []), ...width]);
 }
 
-/** The file and line of a line of a whole shader: of the part whose mark, `//! parts/x.wgsl`, is the nearest above it, or of the kernel. */
+/** The file and line that a line of a shader's text comes from. The nearest mark `//! parts/x.wgsl` above it names a part; without one it is the kernel's. */
 function lineOf({ name }: Kernel, code: string, line: number): string {
   const lines = code.split('\n').slice(0, line);
   const mark = lines.findLastIndex((text) => text.startsWith('//! parts/'));

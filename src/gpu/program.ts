@@ -1,53 +1,53 @@
-/** Dispatches compiled for one device: their pipelines and one uniform buffer. What a plan, or a single kernel's call, encodes. */
+/** Programs: dispatches compiled for one device, with their pipelines and one uniform buffer. Plans and calls of single kernels encode them. */
 import { AttentionError, quote } from '../contract/errors.ts';
 import type { Layout } from '../contract/tensor.ts';
 import type { BufferPool } from './buffers.ts';
 import { type Dispatch, describeVariant, type Grid, type Param, packParams } from './kernel.ts';
 import { getPipeline } from './pipelines.ts';
 
-/** A dispatch, and the resources that its shader's bindings stand for where the names differ. */
+/** A dispatch. `resources` maps binding names of its shader to resource names, where the two differ. */
 export interface Step extends Dispatch {
   readonly reason: string;
   readonly resources?: Readonly<Record<string, string>>;
 }
 
-/** What to bind, by resource name. */
+/** Bindings by resource name. */
 export type Resources = Readonly<Record<string, GPUBufferBinding | undefined>>;
 
-/** Bytes from one absent output of a dispatch to the next, which WebGPU forbids to share a place; 256 is the largest alignment of an offset. */
+/** Bytes from one absent output of a dispatch to the next: WebGPU forbids outputs that overlap. 256 is the largest alignment of an offset. */
 const ABSENT_STRIDE = 256;
-/** Bytes of the buffer for absent outputs: no kernel that may lack one writes more than three. */
+/** Bytes of the buffer for absent outputs. No kernel with optional outputs has more than three outputs. */
 export const ABSENT_OUTPUT_BYTES = 3 * ABSENT_STRIDE;
 
-/** What is bound for a tensor that is absent, or has no elements: zeros for an input; for an output a buffer that nobody reads. */
+/** The buffers to bind for tensors that are absent or have no elements. An input reads zeros. An output is written to a buffer that nobody reads. */
 export interface Absent {
   readonly input: GPUBuffer;
   readonly output: GPUBuffer;
 }
 
-const KEPT = 4; // sets of bind groups a program keeps: the buffers of a caller who alternates between a few
+const KEPT = 4; // sets of bind groups that a program keeps, for callers who alternate between a few sets of buffers
 
-/** Steps with the same key can share a program: their kernels are compiled alike. */
+/** Steps with the same key can share a program: they have the same kernels and variants. */
 export const programKey = (steps: readonly Step[]): string => JSON.stringify(steps.map(({ kernel, variant }) => [kernel.name, variant]));
 
-/** A uniform buffer with a place for each step. Its content changes in the order of the queue. */
+/** A uniform buffer with a slot for each step. Its content changes in the order of the queue. */
 export class Uniforms {
   readonly buffer: GPUBuffer;
   readonly stride: number;
-  private readonly written: (readonly Param[])[] = []; // by place
+  private readonly written: (readonly Param[])[] = []; // by slot
 
   constructor(
     private readonly caller: string,
     private readonly pool: BufferPool,
-    private readonly places: number,
+    private readonly slots: number,
   ) {
     this.stride = Math.max(pool.device.limits.minUniformBufferOffsetAlignment, 256); // every kernel's uniforms are below 256 bytes
-    this.buffer = pool.allocate(`${caller}: uniforms`, this.stride * places, GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST);
+    this.buffer = pool.allocate(`${caller}: uniforms`, this.stride * slots, GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST);
   }
 
-  /** Writes what differs from before. Commands that were submitted already still run with what was there. */
+  /** Writes the uniforms that differ from the last ones. Commands that were submitted before still run with the last ones. */
   write(steps: readonly Step[]): void {
-    if (steps.length > this.places) throw new Error(`${this.caller}: ${steps.length} steps in uniforms for ${this.places}`);
+    if (steps.length > this.slots) throw new Error(`${this.caller}: ${steps.length} steps in uniforms for ${this.slots}`);
     for (const [i, { params }] of steps.entries()) {
       const before = this.written[i];
       if (before?.length === params.length && params.every(([, type, value], at) => before[at]![1] === type && before[at]![2] === value))
@@ -62,7 +62,7 @@ export class Uniforms {
   }
 }
 
-/** Compiled steps. `shared` ones write their uniforms when they are recorded, so what is recorded has to be submitted before anything else is. */
+/** Compiled steps. A program with shared uniforms writes them while it records. Its commands must be submitted before another program with them records. */
 export class Program {
   private readonly layouts: readonly GPUBindGroupLayout[];
   private readonly recent: { bound: readonly GPUBufferBinding[]; groups: readonly GPUBindGroup[] }[] = [];
@@ -77,7 +77,7 @@ export class Program {
   }
 
   /**
-   * @param shared uniforms that other programs use too; absent: the program has its own, with the steps' values
+   * @param shared uniforms that other programs use too. Default: the program makes a buffer for itself, with the steps' values
    * @throws AttentionError 'limit' when a grid has more workgroups than can be numbered, 'compile', 'out-of-memory'
    */
   static async create(caller: string, pool: BufferPool, steps: readonly Step[], shared?: Uniforms): Promise<Program> {
@@ -85,18 +85,18 @@ export class Program {
     for (const step of steps) foldGrid(caller, step, device.limits.maxComputeWorkgroupsPerDimension);
     const pipelines = await Promise.all(steps.map(({ kernel, variant }) => getPipeline(device, kernel, variant)));
     if (shared) return new Program(pool, pipelines, shared, true);
-    const own = new Uniforms(caller, pool, steps.length);
-    own.write(steps);
+    const uniforms = new Uniforms(caller, pool, steps.length);
+    uniforms.write(steps);
     try {
-      await pool.allocated(caller, own.buffer);
+      await pool.allocated(caller, uniforms.buffer);
     } catch (error) {
-      own.destroy();
+      uniforms.destroy();
       throw error;
     }
-    return new Program(pool, pipelines, own, false);
+    return new Program(pool, pipelines, uniforms, false);
   }
 
-  /** Records the dispatches: nothing else. `steps` are those that the program was made for or, with shared uniforms, others of the same key. */
+  /** Records the dispatches, and nothing else. `steps` are those of `create`; with shared uniforms they may be others of the same key. */
   encode(caller: string, pass: GPUComputePassEncoder, steps: readonly Step[], resources: Resources, absent: Absent): void {
     const { maxComputeWorkgroupsPerDimension: limit } = this.pool.device.limits;
     const grids = steps.map((step) => foldGrid(caller, step, limit));
@@ -119,7 +119,7 @@ export class Program {
     }
   }
 
-  /** The steps' bind groups for these bindings: those of the last few calls are kept. */
+  /** The steps' bind groups for these bindings. The bind groups of the last few calls are kept. */
   private bindGroups(steps: readonly Step[], bound: readonly GPUBufferBinding[]): readonly GPUBindGroup[] {
     const isSame = (a: GPUBufferBinding, b: GPUBufferBinding) => a.buffer === b.buffer && a.offset === b.offset && a.size === b.size;
     const known = this.recent.find((entry) => entry.bound.every((binding, i) => isSame(binding, bound[i]!)));
@@ -142,8 +142,8 @@ export class Program {
 }
 
 /**
- * A grid as a device can dispatch it: in rows of at most `limit` workgroups where a dimension is longer. Workgroup (x, y, z) of a dispatch of X × Y × Z
- * then has the number x + X · (y + Y · z) in the long grid; numbers beyond its end have no work.
+ * Folds a grid with a dimension longer than `limit` into one that the device can dispatch. Other grids stay. Workgroup (x, y, z) of the folded grid
+ * X × Y × Z has the number x + X · (y + Y · z) in the long grid. Numbers beyond the long grid's end have no work.
  * @throws AttentionError 'limit' when there are more workgroups than 32 bits can number
  */
 export function foldGrid(caller: string, { kernel, grid }: Dispatch, limit: number): Grid {
@@ -151,19 +151,19 @@ export function foldGrid(caller: string, { kernel, grid }: Dispatch, limit: numb
   if (count === 0 || grid.every((size) => size <= limit)) return grid;
   const z = Math.ceil(count / limit ** 2);
   const y = Math.ceil(count / (z * limit));
-  const x = Math.ceil(count / (z * y)); // so that few are left over
+  const x = Math.ceil(count / (z * y)); // so that few workgroups are left without work
   if (x * y * z >= 2 ** 32 || z > limit)
     throw new AttentionError('limit', `${caller}: ${kernel.name} needs ${grid.join(' × ')} workgroups: at most 2^32 can be numbered`);
   return [x, y, z];
 }
 
-/** Where a tensor is bound: at the multiple of the alignment below its offset. One without elements has size 0, and is bound as one that is absent. */
+/** The binding of a tensor. It starts at the last multiple of the alignment up to the tensor's offset. Size 0 marks a tensor without elements as absent. */
 export function bindingOf(buffer: GPUBuffer, { offset, bytes }: Layout, alignment: number): Required<GPUBufferBinding> {
   const rest = offset % alignment;
   return { buffer, offset: offset - rest, size: bytes === 0 ? 0 : rest + bytes };
 }
 
-/** Throws unless a tensor fits one storage binding. */
+/** Checks that a tensor fits one storage binding. @throws AttentionError 'limit' */
 export function checkBinding(what: string, layout: Layout, limits: GPUSupportedLimits): void {
   const bytes = (layout.offset % limits.minStorageBufferOffsetAlignment) + layout.bytes;
   const max = limits.maxStorageBufferBindingSize;

@@ -1,4 +1,4 @@
-/** What plans and training need of an Attention: its device, its buffers, its compiled programs, and how a pass is run on checked tensors. */
+/** The state of an Attention that plans and training use: its device, its buffers and its compiled programs. It runs passes on checked tensors. */
 import type { Tuning } from '../contract/api.ts';
 import { AttentionError, quote } from '../contract/errors.ts';
 import { checkLayout, type DType, type GpuTensor, type HostTensor } from '../contract/tensor.ts';
@@ -7,10 +7,10 @@ import { Cache } from './cache.ts';
 import { Lifeline } from './device.ts';
 import { ABSENT_OUTPUT_BYTES, type Absent, bindingOf, checkBinding, Program, programKey, type Step, Uniforms } from './program.ts';
 
-const PROGRAMS = 64; // compiled sequences of kernels that calls keep, with the bind groups of their last few tensors
-const MOST_STEPS = 8; // of a call
+const PROGRAMS = 64; // programs that are kept for calls, with the bind groups of their last few sets of tensors
+const MOST_STEPS = 8; // the most steps of a call
 
-/** What new tensors shall be, by name. */
+/** Shapes and types of tensors to make, by name. */
 export type Outputs = Readonly<Record<string, { readonly shape: readonly number[]; readonly dtype: DType }>>;
 /** New tensors by name. */
 export type Made = Partial<Record<string, GpuTensor>>;
@@ -44,7 +44,7 @@ export class Session {
     return this.pool.download(tensor);
   }
 
-  /** @throws AttentionError for what cannot be bound here */
+  /** Checks that a tensor can be bound as an input. @throws AttentionError where it cannot */
   checkInput(what: string, tensor: GpuTensor): void {
     const layout = checkLayout(what, tensor, 'input');
     this.pool.check(what, tensor, layout, 'STORAGE');
@@ -52,8 +52,8 @@ export class Session {
   }
 
   /**
-   * Runs `use` with a program that fits the steps, compiled by the first who needs it. All programs of calls have the same uniform buffer: a call writes
-   * and submits at once, and the queue keeps the order.
+   * Runs `use` with a program for the steps, which is compiled at its first use and cached. All these programs share one uniform buffer: a call writes its
+   * uniforms and submits its commands without a wait in between, and the queue keeps the order.
    */
   withProgram<R>(caller: string, steps: readonly Step[], use: (program: Program) => Promise<R>): Promise<R> {
     return this.lifeline.wait(
@@ -62,14 +62,15 @@ export class Session {
     );
   }
 
-  /** Runs one kernel on checked inputs and new outputs, by binding name; its program comes from the cache. */
+  /** Runs one kernel. Inputs and new outputs are by binding name. The program comes from the cache. */
   async runStep(caller: string, step: Step, inputs: Record<string, GpuTensor>, outputs: Outputs): Promise<Made> {
     const { limits } = this.device;
     for (const [name, output] of Object.entries(outputs))
       checkBinding(`${caller}: ${name}`, checkLayout(`${caller}: ${name}`, output, 'output'), limits);
     const steps = [step];
     return this.withProgram(caller, steps, (program) => {
-      for (const [name, tensor] of Object.entries(inputs)) this.checkInput(`${caller}: ${name}`, tensor); // still there after the compilation?
+      // An input may have been released during the compilation.
+      for (const [name, tensor] of Object.entries(inputs)) this.checkInput(`${caller}: ${name}`, tensor);
       return this.compute(caller, inputs, outputs, (pass, made) => {
         const tensors = Object.entries({ ...inputs, ...made }) as [string, GpuTensor][];
         const resources = tensors.map(([name, tensor]) => [
@@ -81,7 +82,7 @@ export class Session {
     });
   }
 
-  /** Records one pass on new dense tensors, and submits it. When that fails the tensors are released again. */
+  /** Records one pass with new dense tensors as outputs, and submits it. When this fails, the new tensors are released. */
   async compute(
     caller: string,
     inputs: object,
@@ -99,7 +100,7 @@ export class Session {
     }
   }
 
-  /** Records one pass and submits it. An error says so when one of the tensors could not be allocated. */
+  /** Records one pass and submits it. @throws AttentionError 'out-of-memory' when one of the tensors could not be allocated, 'option', 'device-lost' */
   submit(caller: string, tensors: readonly GpuTensor[], record: (pass: GPUComputePassEncoder) => void): Promise<void> {
     return this.pool.submit(caller, tensors, (encoder) => {
       const pass = encoder.beginComputePass({ label: caller });
@@ -108,7 +109,7 @@ export class Session {
     });
   }
 
-  /** Frees the buffers. Waits end, and later checks throw. */
+  /** Frees the buffers. Pending waits reject, and later checks throw. */
   destroy(): void {
     this.lifeline.end('this Attention was destroyed');
     this.pool.destroy();
@@ -116,14 +117,14 @@ export class Session {
 }
 
 /**
- * The property of an Attention that holds its session. A symbol keeps it out of callers' sight. Unlike the entry of a WeakMap, a property is found
- * through a proxy of the Attention, as reactive stores make them.
+ * The property of an Attention that holds its session. A symbol keeps it out of callers' sight. A property is also found through a proxy of the Attention,
+ * as reactive stores make them. The entry of a WeakMap is not.
  */
 export const SESSION: unique symbol = Symbol('session');
 
 /**
  * The session of an Attention that a caller gave.
- * @throws AttentionError 'option' for what is no Attention, 'device-lost'
+ * @throws AttentionError 'option' for a value that is no Attention, 'device-lost'
  */
 export function sessionOf(caller: string, attention: unknown): Session {
   const session = (attention as { [SESSION]?: Session } | null | undefined)?.[SESSION];

@@ -1,8 +1,10 @@
 /**
- * Sets the `const` and `alias` lines of a shader, and its first line, where `enable` stands. Then replaces whole lines: `fn load_q(…` among `lines`
- * replaces the shader's line that begins with `fn load_q(`. At last writes out loops that end in `//! unroll`. No line moves, so the compiler's line
- * numbers are those of the files.
- * @throws Error when the shader has no such line, or a number would not print as a WGSL literal: a defect of the caller
+ * The text of a shader for a variant, in three steps:
+ *   1. Sets the first line, which is for `enable`, and the `const` and `alias` lines in `values`.
+ *   2. Replaces whole lines: `fn load_q(…` in `lines` replaces the shader's line that begins with `fn load_q(`.
+ *   3. Writes out the loops that end in `//! unroll`.
+ * No line moves, so the compiler's line numbers are those of the files.
+ * @throws Error when the shader lacks a line that is to be set, or when a value is no WGSL literal or type: a defect of the caller
  */
 export function specialize(
   source: string,
@@ -29,8 +31,9 @@ export function specialize(
 }
 
 /**
- * Writes out loops of one line that end in `//! unroll`, each turn with a literal in place of the index: compilers for the CPU keep an array in memory
- * where a variable indexes it. The loop stays one line. Its bound is a number, or a `const` that is a product of numbers and of such `const`s.
+ * Writes out loops of one line that end in `//! unroll`. Each turn has a literal in place of the index: compilers for the CPU keep an array in memory
+ * where a variable indexes it. The written-out loop stays one line. The loop's bound is a number, or a `const` that is a product of numbers and of such
+ * `const`s.
  */
 function unrolled(text: string): string {
   const loop = /for \(var (\w+) = 0u; \1 < (\w+); \1\+\+\) (\{.*\}) \/\/! unroll$/gm;

@@ -8,13 +8,13 @@ export const adam: Kernel = {
   bindings: [read('gradients'), write('parameters'), write('moments'), uniform('params')],
 };
 
-/** Elements of a flat list. */
+/** `count` elements of a flat list, from element `first` on. */
 export interface Range {
   readonly first: number;
   readonly count: number;
 }
 
-/** The uniforms of step `step`, which is 1 for the first. */
+/** The uniforms of a step. @param total elements of the whole list @param step 1 for the first step */
 export function adamParams({ first, count }: Range, total: number, step: number, options: Required<AdamOptions>): Param[] {
   const { learningRate, beta1, beta2, epsilon } = options;
   return [

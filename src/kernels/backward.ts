@@ -3,13 +3,13 @@ import { type Binding, type Param, read, viewParams } from '../gpu/kernel.ts';
 import { bandParams, dropoutParams, maskKind } from './band.ts';
 import { scaleParams } from './scale.ts';
 
-/** Bytes of a row's entry in the table `rows`: lse, delta, keys that exist, ALiBi's slope. */
+/** Bytes of a row's entry in the table `rows`. Its four numbers are lse, delta, how many keys exist, and ALiBi's slope. */
 export const ROW_BYTES = 16;
 
-/** What every kernel that makes the weights again reads, in this order. */
+/** The inputs of every kernel that recomputes the weights, in the order of the bindings. */
 export const BACKWARD_INPUTS: readonly Binding[] = ['q', 'k', 'v', 'gradient', 'rows', 'mask'].map(read);
 
-/** The uniforms that those kernels share: the struct of shaders/parts/backward.wgsl. */
+/** The uniforms of the kernels that recompute the weights: the struct of shaders/parts/backward.wgsl. */
 export function backwardParams(problem: BackwardProblem, alignment: number): readonly Param[] {
   const { B, H, Hk, N, M, D, Dv, q, k, v, mask, gradient, dq, dk, dv, dMask } = problem;
   const repeats = (axis: number): number => Number(dMask?.shape[axis] === 1);

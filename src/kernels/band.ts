@@ -1,7 +1,7 @@
 import type { Problem } from '../contract/problem.ts';
 import type { Param } from '../gpu/kernel.ts';
 
-/** The uniforms that say which keys a query sees by its position. */
+/** The uniforms of the band: causal mask and window, which decide by a query's position which keys it sees. */
 export function bandParams({ left, right, causalOffset }: Problem): readonly Param[] {
   const isLowerRight = causalOffset === 'lower-right';
   return [
@@ -12,17 +12,17 @@ export function bandParams({ left, right, causalOffset }: Problem): readonly Par
   ];
 }
 
-/** 0: no mask, 1: boolean, 2: f32 added, 3: f16 added. */
+/** The mask's kind as the shaders number it. 0: no mask, 1: boolean, 2: f32 added, 3: f16 added. */
 export const maskKind = ({ mask }: Problem): number => (mask ? { bool: 1, f32: 2, f16: 3, u32: 0 }[mask.dtype] : 0);
 
-/** What a kernel does to scores after their scale, where its constants say so. */
+/** The constants of a kernel that say what happens to scores after the scale. */
 export const scoreFlags = (problem: Problem) => ({
   MASK: maskKind(problem),
   SOFTCAP: problem.softcap > 0,
   ALIBI: problem.alibiSlopes !== undefined,
 });
 
-/** The uniforms of dropout: the key of Philox, the words that drop, and the factor of what is kept. */
+/** The uniforms of dropout: the key of Philox (64 bits), the bound below which a random word drops its weight, and the factor of kept weights. */
 export function dropoutParams({ dropout }: Problem): readonly Param[] {
   const { probability, seed } = dropout ?? { probability: 0, seed: 0 };
   return [

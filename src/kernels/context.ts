@@ -27,7 +27,7 @@ export function contextDispatch(problem: Problem, variant: Variant, alignment: n
   );
 }
 
-/** Can a weight be exactly 0 because its key is excluded, within a tile that is computed? */
+/** Whether a tile that is computed may contain excluded keys, by a mask or by the band. Their weights are exactly 0. */
 export const skipsZeros = (problem: Problem): boolean => problem.mask !== undefined || isBanded(problem);
 
 /** Whether M may be no multiple of a step of `keys` keys. Past the last key kernels load a key that exists, and give it weight 0. */

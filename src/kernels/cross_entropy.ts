@@ -1,20 +1,20 @@
 import type { Layout } from '../contract/tensor.ts';
 import { type Dispatch, elementOffset, gridDispatch, type Kernel, numbers, read, uniform, type Variant, write } from '../gpu/kernel.ts';
 
-/** The loss of each row of logits, and the gradient. */
+/** The cross-entropy loss of each row of logits, and the gradient of the logits. */
 export const crossEntropy: Kernel = {
   name: 'cross_entropy',
   source: () => import('../../shaders/cross_entropy.wgsl?raw'),
   bindings: [read('logits'), read('targets'), write('losses'), write('gradient'), uniform('params')],
 };
 
-/** Dense tensors: logits [..., classes], targets and losses one number a row, gradient as the logits or absent. */
+/** Dense tensors. logits are [..., classes]. targets and losses have one number a row. gradient has the shape of logits, or is absent. */
 export interface CrossEntropy {
   readonly logits: Layout;
   readonly targets: Layout;
   readonly losses: Layout;
   readonly gradient: Layout | undefined;
-  readonly divisor: number; // of the losses' sum: how many rows count, for their mean
+  readonly divisor: number; // the gradient is that of the losses' sum divided by this; for a mean, the number of rows that have a target
 }
 
 export function crossEntropyDispatch(

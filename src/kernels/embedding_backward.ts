@@ -1,14 +1,17 @@
 import type { Layout } from '../contract/tensor.ts';
 import { type Dispatch, elementOffset, type Kernel, linearGrid, read, uniform, write } from '../gpu/kernel.ts';
 
-/** The gradients of the table and of the positions, from that of x. */
+/** The gradients of the table and of the positions, from the gradient of x. */
 export const embeddingBackward: Kernel = {
   name: 'embedding_backward',
   source: () => import('../../shaders/embedding_backward.wgsl?raw'),
   bindings: [read('tokens'), read('dx'), write('gradient'), uniform('params')],
 };
 
-/** Dense tensors: tokens [B,N], dx [B,N,width]; table [vocabulary, width] and positions [N, width] lie in the buffer that is bound as `gradient`, from its beginning. */
+/**
+ * Dense tensors: tokens [B,N], dx [B,N,width], table [vocabulary, width], positions [N, width]. `table` and `positions` are the outputs. Both lie in the
+ * buffer that is bound as `gradient`, and their offsets count from its beginning.
+ */
 export interface EmbeddingGradients {
   readonly tokens: Layout;
   readonly dx: Layout;

@@ -1,7 +1,7 @@
 import type { BackwardProblem } from '../contract/backward-problem.ts';
 import { type Dispatch, elementOffset, type Kernel, read, uniform, viewParams, write } from '../gpu/kernel.ts';
 
-/** delta = Σ dO ∘ out, in one table with what else a row has. */
+/** Fills the table `rows` [B,H,N]: lse, delta = Σ dO ∘ out, how many keys exist, and ALiBi's slope. */
 export const flashBackwardDelta: Kernel = {
   name: 'flash_backward_delta',
   source: () => import('../../shaders/flash_backward_delta.wgsl?raw'),

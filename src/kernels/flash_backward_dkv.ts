@@ -2,7 +2,7 @@ import type { BackwardProblem } from '../contract/backward-problem.ts';
 import { type Dispatch, gridDispatch, numbers, tunable, uniform, type Variant, write } from '../gpu/kernel.ts';
 import { BACKWARD_INPUTS, backwardParams } from './backward.ts';
 
-/** The gradients of k and v: the baseline tier. */
+/** The gradients of k and v: the baseline tier, which needs no feature. */
 export const flashBackwardDkv = tunable({
   name: 'flash_backward_dkv',
   constants: {

@@ -2,7 +2,7 @@ import type { BackwardProblem } from '../contract/backward-problem.ts';
 import { type Dispatch, gridDispatch, numbers, tunable, uniform, type Variant, write } from '../gpu/kernel.ts';
 import { BACKWARD_INPUTS, backwardParams } from './backward.ts';
 
-/** The gradient of q: the baseline tier. */
+/** The gradient of q: the baseline tier, which needs no feature. */
 export const flashBackwardDq = tunable({
   name: 'flash_backward_dq',
   constants: {

@@ -3,13 +3,13 @@ import { type Dispatch, gridDispatch, numbers, tunable, type Variant } from '../
 import { flashForward } from './flash_forward.ts';
 import { forwardParams } from './forward.ts';
 
-/** Where several invocations share a key's elements. */
+/** Replacements of the shader's lines where LANES is above 1: several invocations share a key's elements. */
 const LINES_OF_LANES = [
   'fn lead(slot: u32) -> u32 { return 0; }',
   'fn sum_lanes(dots: array<vec4f, ROWS>, index: u32) -> array<vec4f, ROWS> { return sum_over_lanes(dots, index); }',
 ];
 
-/** Attention of few queries over many keys, split over workgroups. Its bindings and its uniforms are those of flash_forward. */
+/** Attention of few queries over many keys. The keys are split over workgroups. Bindings and uniforms are those of flash_forward. */
 export const flashDecode = tunable({
   name: 'flash_decode',
   constants: {
@@ -29,17 +29,17 @@ export const flashDecode = tunable({
   lines: ({ LANES }) => (LANES === 1 ? [] : LINES_OF_LANES),
 });
 
-/** Rows that share a key head: the queries of its query heads. */
+/** How many rows share a key head: the queries of all query heads that read it. */
 export const rowsOf = ({ H, Hk, N }: Problem): number => (Hk === 0 ? 0 : (H / Hk) * N);
 
-/** @param variant its SPLITS is no `const` of the shader: one pipeline serves every number of keys */
+/** @param variant SPLITS is a uniform, not a `const` of the shader: one pipeline serves every number of keys */
 export function flashDecodeDispatch(problem: Problem, { SPLITS, ...variant }: Variant, alignment: number): Dispatch {
   const { B, Hk } = problem;
   const rowBlocks = Math.ceil(rowsOf(problem) / numbers<'ROWS'>(variant).ROWS);
   const splits = numbers<'SPLITS'>({ SPLITS: SPLITS! }).SPLITS;
-  // Over several splits slopes and sinks do not meet here: flash_merge counts the sinks.
-  const own = splits > 1 ? { ...problem, sinks: undefined, returnLse: true } : problem;
-  const params = forwardParams(own, alignment, { splits, rowBlocks });
+  // With several splits flash_merge counts the sinks. So this kernel never needs slopes and sinks in one table.
+  const counted = splits > 1 ? { ...problem, sinks: undefined, returnLse: true } : problem;
+  const params = forwardParams(counted, alignment, { splits, rowBlocks });
   const launch = gridDispatch(flashDecode, variant, [splits, B * Hk * rowBlocks, 1], params);
   return { ...launch, settings: { SPLITS: splits } };
 }
@@ -53,9 +53,9 @@ export function flashDecodeBytes(variant: Variant): number {
   );
 }
 
-/** Where the splits' parts lie in the workspace, in bytes: out [splits,B,H,N,Dv], then maxima and sums, [splits,2,B,H,N]. */
+/** Where the splits' parts lie in the workspace, in bytes: first out [splits,B,H,N,Dv], then maxima and sums [splits,2,B,H,N], all f32. */
 export function splitsLayout({ B, H, N, Dv }: Problem, splits: number): { outBytes: number; statsOffset: number; statsBytes: number } {
   const rows = B * H * N;
   const outBytes = 4 * splits * rows * Dv;
-  return { outBytes, statsOffset: Math.ceil(outBytes / 256) * 256, statsBytes: 8 * splits * rows }; // bindings start at multiples of 256
+  return { outBytes, statsOffset: Math.ceil(outBytes / 256) * 256, statsBytes: 8 * splits * rows }; // a binding's offset is a multiple of 256
 }

@@ -2,7 +2,7 @@ import type { Problem } from '../contract/problem.ts';
 import { type Dispatch, gridDispatch, numbers, read, tunable, uniform, type Variant, write } from '../gpu/kernel.ts';
 import { forwardParams } from './forward.ts';
 
-/** Attention in one pass over the keys: the baseline tier. */
+/** Attention in one pass over the keys: the baseline tier, which needs no feature. */
 export const flashForward = tunable({
   name: 'flash_forward',
   constants: {

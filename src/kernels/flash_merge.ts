@@ -3,20 +3,20 @@ import { type Problem, requireDType } from '../contract/problem.ts';
 import { checkLayout, type DType, describeLayout, elementCount, type Layout, rowMajor, type TensorLayout } from '../contract/tensor.ts';
 import { type Dispatch, elementOffset, type Kernel, read, uniform, viewParams, write } from '../gpu/kernel.ts';
 
-/** Attention over the union of parts' keys: of two parts, or of those that flash_decode left. */
+/** Merges attention over parts of the keys into attention over all of them. The parts are two tensors, or the splits of flash_decode. */
 export const flashMerge: Kernel = {
   name: 'flash_merge',
   source: () => import('../../shaders/flash_merge.wgsl?raw'),
   bindings: [read('a_out'), read('a_lse'), read('b_out'), read('b_lse'), read('sinks'), write('out'), write('lse'), uniform('params')],
 };
 
-/** Attention over some of the keys. */
+/** The layouts of attention over some of the keys. */
 export interface Part {
   readonly out: Layout; // [B,H,N,Dv]
   readonly lse: Layout; // [B,H,N], dense
 }
 
-/** Checks the parts of a merge: all of the same shape and type. */
+/** Checks the parts of a merge. All must have the same shape and type. @throws AttentionError 'shape' or 'dtype' */
 export function normalizeParts(parts: readonly { out: TensorLayout; lse: TensorLayout }[]): Part[] {
   if (!Array.isArray(parts) || parts.length === 0)
     throw new AttentionError('shape', `merge: parts is ${quote(parts)}: need at least one { out, lse }`);
@@ -51,14 +51,14 @@ export function normalizeParts(parts: readonly { out: TensorLayout; lse: TensorL
 
 const SIZE = 64;
 
-/** @param b absent: the result is a alone @param dtype of out */
+/** Merges two parts. @param b absent: the result is `a` alone @param dtype the type of the result's out; its lse is f32 */
 export function flashMergeDispatch(a: Part, b: Part | undefined, dtype: DType, alignment: number, maxWorkgroups: number): Dispatch {
   const out = checkLayout('merge: out', { shape: a.out.shape, dtype }, 'output');
   const parts = { count: 1, out: a.out, lse: a.lse, outStride: 0, lseStride: 0, hasSums: false };
   return mergeDispatch(parts, b, out, { hasLse: true }, alignment, maxWorkgroups);
 }
 
-/** Merges the parts that flash_decode left in the workspace, and counts the sinks. */
+/** Merges the parts that flash_decode left in the workspace. Counts the sinks, which flash_decode left out. */
 export function mergeSplitsDispatch(problem: Problem, splits: number, alignment: number, maxWorkgroups: number): Dispatch {
   const { B, H, N, Dv, out, sinks, returnLse } = problem;
   const parts = {
@@ -72,12 +72,12 @@ export function mergeSplitsDispatch(problem: Problem, splits: number, alignment:
   return mergeDispatch(parts, undefined, out, { sinks, hasLse: returnLse }, alignment, maxWorkgroups);
 }
 
-/** Parts that lie in one buffer, equally far apart. */
+/** Parts that lie in one buffer at equal distances. */
 interface Parts extends Part {
   readonly count: number;
   readonly outStride: number; // elements from one part to the next
   readonly lseStride: number;
-  readonly hasSums: boolean; // not normalised: maxima and sums in place of log-sum-exps
+  readonly hasSums: boolean; // out is not normalised, and lse holds maxima and sums in place of log-sum-exps
 }
 
 function mergeDispatch(

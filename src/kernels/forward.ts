@@ -3,10 +3,10 @@ import { elementOffset, type Param, viewParams } from '../gpu/kernel.ts';
 import { bandParams, dropoutParams, maskKind } from './band.ts';
 import { scaleParams } from './scale.ts';
 
-/** What some of the forward kernels have in their uniforms, and others leave 0. */
-interface OwnParams {
-  readonly splits?: number; // of the keys
-  readonly rowBlocks?: number; // a key head
+/** Uniforms that only some of the forward kernels use. The others leave them 0. */
+interface OptionalParams {
+  readonly splits?: number; // splits of the keys
+  readonly rowBlocks?: number; // blocks of rows a key head
   readonly tileHeads?: number; // query heads a workgroup
 }
 
@@ -14,7 +14,7 @@ interface OwnParams {
 export function forwardParams(
   problem: Problem,
   alignment: number,
-  { splits = 0, rowBlocks = 0, tileHeads = 0 }: OwnParams = {},
+  { splits = 0, rowBlocks = 0, tileHeads = 0 }: OptionalParams = {},
 ): readonly Param[] {
   const { B, H, Hk, N, M, D, Dv, q, k, v, mask, keyLengths, alibiSlopes, sinks, out } = problem;
   const hasTable = needsHeadsTable(problem);
@@ -49,5 +49,5 @@ export function forwardParams(
   ];
 }
 
-/** The fused kernels have one binding for slopes and sinks: both together come in a table that a dispatch before them writes. */
+/** Whether slopes and sinks need one table. The fused kernels have one binding for them: where there are both, the kernel `heads` writes the table first. */
 export const needsHeadsTable = ({ alibiSlopes, sinks }: Problem): boolean => alibiSlopes !== undefined && sinks !== undefined;

@@ -1,7 +1,7 @@
 import type { Problem } from '../contract/problem.ts';
 import { type Dispatch, elementOffset, type Kernel, linearGrid, read, uniform, write } from '../gpu/kernel.ts';
 
-/** ALiBi's slopes and the sinks in one table, [H,2]. */
+/** Puts ALiBi's slopes and the sinks into one table, [H,2]. */
 export const heads: Kernel = {
   name: 'heads',
   source: () => import('../../shaders/heads.wgsl?raw'),

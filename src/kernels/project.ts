@@ -10,7 +10,7 @@ export const project: Kernel = {
   bindings: [read('x'), read('w'), read('bias'), write('y'), uniform('params')],
 };
 
-/** A checked projection: `rows` rows of `width` numbers to `outWidth` numbers each. */
+/** A checked projection. It maps `rows` rows of `width` numbers to as many rows of `outWidth` numbers. */
 export interface Projection {
   readonly rows: number;
   readonly width: number;
@@ -41,7 +41,7 @@ export function normalizeProjection(x: TensorLayout, w: TensorLayout, bias: Tens
   return { ...checked, rows: elementCount(shape.slice(0, -1)), width, outWidth, outShape: [...shape.slice(0, -1), outWidth] };
 }
 
-/** How far apart the rows of a tensor are. Dimensions of size 1 have no say. @throws AttentionError 'shape' unless all are equally far apart */
+/** Elements from one row of a tensor to the next. Dimensions of size 1 do not count. @throws AttentionError 'shape' unless all rows are equally far apart */
 export function rowStride(what: string, { shape, strides }: Layout): number {
   const rows = shape.slice(0, -1).map((size, i) => ({ size, stride: strides[i]! }));
   const [inner, ...outer] = rows.filter(({ size }) => size > 1).reverse();
@@ -58,7 +58,7 @@ export function rowStride(what: string, { shape, strides }: Layout): number {
   return inner.stride;
 }
 
-/** A matrix in a tensor's buffer: how many elements its rows and its columns are apart. */
+/** A matrix in a tensor's buffer. `row` and `col` are its strides: elements from one row to the next, and from one column to the next. */
 export interface Matrix {
   readonly layout: Layout;
   readonly row: number;
@@ -70,13 +70,13 @@ export function projectDispatch({ rows, width, outWidth, x, w, bias }: Projectio
   return productDispatch([rows, width, outWidth], left, { layout: w, row: w.strides[0]!, col: 1 }, variant, alignment, bias);
 }
 
-/** Where a product goes, when not to the beginning of its own buffer. */
+/** Where a product is stored. Default: at the beginning of the bound buffer, which it overwrites. */
 export interface ProductTarget {
   readonly y?: Layout; // dense
-  readonly accumulates?: boolean; // added to what is there
+  readonly accumulates?: boolean; // the product is added to y's content
 }
 
-/** x [rows, width] · w [width, outWidth] */
+/** y = x [rows, width] · w [width, outWidth], plus bias [outWidth] where there is one. */
 export function productDispatch(
   [rows, width, outWidth]: readonly [number, number, number],
   x: Matrix,

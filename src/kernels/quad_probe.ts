@@ -1,6 +1,6 @@
 import { type Kernel, write } from '../gpu/kernel.ts';
 
-/** Counts the invocations whose quad is not in the order of local_invocation_index. */
+/** Counts the invocations whose quad, or whose 8 or 16 lanes of a wider subgroup, do not follow local_invocation_index. */
 export const quadProbe: Kernel = {
   name: 'quad_probe',
   source: () => import('../../shaders/quad_probe.wgsl?raw'),

@@ -16,7 +16,7 @@ export const scores = tunable({
   bindings: [read('q'), read('k'), read('mask'), read('key_lengths'), read('heads'), write('scores'), uniform('params')],
 });
 
-/** @param form how far to go: `'masked'` is what the softmax takes */
+/** @param form the last step to apply: `'masked'` gives the softmax's input */
 export function scoresDispatch(problem: Problem, variant: Variant, alignment: number, form: Exclude<ScoresForm, 'weights'>): Dispatch {
   const { TILE_N, TILE_M, TILES } = numbers<'TILE_N' | 'TILE_M' | 'TILES'>(variant);
   const { B, H, N, M } = problem;
@@ -29,7 +29,7 @@ export function scoresDispatch(problem: Problem, variant: Variant, alignment: nu
   );
 }
 
-/** The problem without the steps that come after `form`, and without sinks, which the softmax counts. */
+/** The problem without the steps that come after `form`. It has no sinks either: the softmax counts them. */
 function scoresProblem(problem: Problem, form: Exclude<ScoresForm, 'weights'>): Problem {
   if (form === 'masked') return { ...problem, sinks: undefined };
   const unbound = { mask: undefined, alibiSlopes: undefined, sinks: undefined, left: UNLIMITED, right: UNLIMITED };

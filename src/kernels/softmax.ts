@@ -1,7 +1,7 @@
 import type { Problem } from '../contract/problem.ts';
 import { type Dispatch, elementOffset, gridDispatch, numbers, read, tunable, uniform, type Variant, write } from '../gpu/kernel.ts';
 
-/** weights = softmax(scores), row by row, in place; log-sum-exp beside it. */
+/** weights = softmax(scores) of each row, in place. Also writes the log-sum-exp of each row. */
 export const softmax = tunable({
   name: 'softmax',
   constants: {

@@ -2,8 +2,8 @@ import type { Problem } from '../contract/problem.ts';
 import { numbers, type Variant } from '../gpu/kernel.ts';
 
 /**
- * Query heads that share a workgroup of `scores` or `context`: with GROUPED as many as fill TILE_N rows with their N queries, and all of them read one
- * key head. A number in the uniforms and not in the shader, so that a decoder compiles the same kernels whatever its numbers of heads and queries.
+ * Query heads that share a workgroup of `scores` or `context`, all of one key head. Without GROUPED it is 1; with GROUPED, as many as fill TILE_N rows with
+ * their N queries. The number is a uniform, not a `const`, so that a decoder compiles the same kernels for every number of heads and queries.
  * @returns a divisor of H / Hk
  */
 export function tileHeads({ N, H, Hk }: Pick<Problem, 'N' | 'H' | 'Hk'>, variant: Variant): number {

@@ -1,10 +1,10 @@
-/** What WebGPU forbids: one buffer as input and output of a dispatch, even in disjoint ranges. */
+/** WebGPU forbids one buffer as input and output of the same dispatch, even in disjoint ranges. */
 import { AttentionError } from '../contract/errors.ts';
 import type { Bound } from './bind.ts';
 
 /**
- * @param areApart whether two outputs may lie in one buffer where they do not overlap: no kernel reads one of them and writes the other
- * @throws AttentionError 'option' when an output shares its buffer with an input, or with an output that it is not apart from
+ * @param areApart whether two outputs may share a buffer when their ranges do not overlap: true where no kernel reads one and writes the other
+ * @throws AttentionError 'option' when an output shares its buffer with an input, or with an output where `areApart` is false or the ranges overlap
  */
 export function checkAliasing(
   caller: string,

@@ -1,4 +1,4 @@
-/** The backward pass: its steps, its workspace, and the calls that need them. Loaded when it is first used. */
+/** The backward pass: its steps, its workspace, `Attention.backward`, and plans of both passes. Loaded when it is first used. */
 import type {
   AttentionGradients,
   AttentionPlan,
@@ -35,7 +35,7 @@ import { checkFeatures, Plan } from './plan.ts';
 const INPUTS = ['gradient', 'q', 'k', 'v', 'out', 'lse', 'mask', 'keyLengths', 'alibiSlopes', 'sinks'] as const;
 const OUTPUTS = ['dq', 'dk', 'dv', 'dMask', 'dSinks'] as const;
 
-/** No kernel reads a gradient. The workspace is read by all kernels but its own. */
+/** Gradients may share a buffer, because no kernel reads one. The workspace may not: every kernel but the one that writes it reads it. */
 const areApart = (output: string, other: string): boolean => output !== 'workspace' && other !== 'workspace';
 
 const DISPATCH: Readonly<Record<BackwardKernel, (problem: BackwardProblem, variant: Variant, alignment: number) => Dispatch>> = {
@@ -63,7 +63,7 @@ async function prepareBackward(caller: string, device: GPUDevice, problem: Backw
   return { problem, steps: naming(caller, () => backwardSteps(problem, device, facts)) };
 }
 
-/** A prepared backward pass with a program that fits its steps. */
+/** A prepared backward pass with a program compiled for its steps. */
 export class BackwardPlan {
   readonly kernels: AttentionPlan['kernels'];
   readonly workspaceBytes: number;
@@ -83,7 +83,7 @@ export class BackwardPlan {
     this.expected = { ...Object.fromEntries(tensors), workspace: this.workspaceBytes > 0 ? workspaceOf(problem) : undefined };
   }
 
-  /** With a program of its own. @throws AttentionError as `prepareBackward`; 'compile' */
+  /** A plan with a new program. @throws AttentionError as `prepareBackward`; 'compile' */
   static async create(caller: string, session: Session, problem: BackwardProblem): Promise<BackwardPlan> {
     const prepared = await prepareBackward(caller, session.device, problem);
     return new BackwardPlan(session, prepared, await Program.create(caller, session.pool, prepared.steps));
@@ -105,10 +105,10 @@ export class BackwardPlan {
   }
 }
 
-/** The table `rows`, as many f32. */
+/** The layout of the table `rows`, [B,H,N] entries of ROW_BYTES, as dense f32. */
 const workspaceOf = ({ B, H, N }: Problem) => dense([(B * H * N * ROW_BYTES) / 4]);
 
-/** The rows' table, which every other kernel reads; then one kernel for each gradient. */
+/** First the kernel that fills the table `rows`, which every other kernel reads. Then the kernels of the gradients. */
 function backwardSteps(problem: BackwardProblem, device: GPUDevice, facts: DeviceFacts): Step[] {
   const { minStorageBufferOffsetAlignment: alignment, maxComputeWorkgroupsPerDimension: maxWorkgroups } = device.limits;
   const tiles = Object.values(chooseBackwardTiles(problem, facts));
@@ -119,7 +119,7 @@ function backwardSteps(problem: BackwardProblem, device: GPUDevice, facts: Devic
   ];
 }
 
-/** A plan of both directions. */
+/** A plan of the forward and the backward pass. */
 class TrainingPlan implements AttentionPlan {
   readonly kernels: AttentionPlan['kernels'];
   readonly workspaceBytes: number;
@@ -146,7 +146,7 @@ class TrainingPlan implements AttentionPlan {
   }
 }
 
-/** `plan` of a problem with `backward`. @param adapted puts tuned values where the caller forces none */
+/** `Attention.plan` of a problem with `backward`. @param adapted gives the problem the tuned variant where the caller forces none */
 export async function planBothWays(
   session: Session,
   given: AttentionProblem,
@@ -160,13 +160,17 @@ export async function planBothWays(
   checkKeys(`${caller}: backward`, layouts, ['gradient', 'dq', 'dk', 'dv', 'dMask']);
   const checked = normalize(caller, problem);
   const normal = { ...checked, returnLse: true };
-  const { forward, backward: own } = splitVariant(normal.variant);
-  const backwards = normalizeBackward(caller, { ...normal, variant: own, forcedBy: 'caller' }, { ...layouts, maskGradient });
-  const ahead = await Plan.create(caller, session, adapted({ ...normal, variant: forward }));
+  const variants = splitVariant(normal.variant);
+  const backwardProblem = normalizeBackward(
+    caller,
+    { ...normal, variant: variants.backward, forcedBy: 'caller' },
+    { ...layouts, maskGradient },
+  );
+  const forwardPlan = await Plan.create(caller, session, adapted({ ...normal, variant: variants.forward }));
   try {
-    return new TrainingPlan(ahead, await BackwardPlan.create(caller, session, backwards));
+    return new TrainingPlan(forwardPlan, await BackwardPlan.create(caller, session, backwardProblem));
   } catch (error) {
-    ahead.destroy();
+    forwardPlan.destroy();
     throw error;
   }
 }
@@ -175,14 +179,14 @@ export async function planBothWays(
 interface BackwardCall {
   readonly problem: BackwardProblem;
   readonly inputs: Readonly<Record<string, GpuTensor>>;
-  /** By the plan's names. */
+  /** By the names that the plan has for them. */
   readonly outputs: Readonly<Record<string, { readonly shape: readonly number[]; readonly dtype: DType }>>;
 }
 
 const caller = 'backward';
 const FORWARD = ['q', 'k', 'v', 'out', 'lse'] as const;
 
-/** @throws AttentionError of what can be known without the device */
+/** Checks everything that needs no device. @throws AttentionError 'option', 'shape', 'dtype', 'limit' */
 function checkBackwardCall(gradient: GpuTensor, forward: ForwardResult, options: BackwardOptions): BackwardCall {
   checkKeys(caller, options, [...OPTIONS, 'maskGradient']);
   if (forward === null || typeof forward !== 'object')
@@ -208,7 +212,7 @@ function checkBackwardCall(gradient: GpuTensor, forward: ForwardResult, options:
   };
 }
 
-/** `Attention.backward`: new gradients, from a plan that is kept. */
+/** `Attention.backward`. The gradients are new tensors; the compiled program is kept for later calls. */
 export async function attentionGradients(
   session: Session,
   gradient: GpuTensor,

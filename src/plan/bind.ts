@@ -1,17 +1,17 @@
-/** A caller's tensors against the layouts that a plan was made for, and what to bind for them. */
+/** Checks a caller's tensors against the layouts that a plan was made for, and makes their bindings. */
 import { AttentionError, quote } from '../contract/errors.ts';
 import { withoutLastOne } from '../contract/problem.ts';
 import { checkLayout, dense, describeLayout, type GpuTensor, type Layout, sameLayout } from '../contract/tensor.ts';
 import { bindingOf } from '../gpu/program.ts';
 import type { Session } from '../gpu/session.ts';
 
-/** Layouts by the tensors' names; undefined: known, but the plan was made without it. */
+/** Layouts by tensor name. undefined: a tensor that the plan was made without. */
 export type Expected = Readonly<Record<string, Layout | undefined>>;
-/** What to bind, by the tensors' names. */
+/** Bindings by tensor name. */
 export type Bound = Record<string, Required<GPUBufferBinding>>;
 
 /**
- * Checks every tensor against the plan's layout of its name. `workspace` is a buffer.
+ * Checks every tensor against the plan's layout of the same name. `workspace` is a GPUBuffer, not a tensor.
  * @throws AttentionError 'shape', 'dtype' or 'option', as AttentionPlan says
  */
 export function bindTensors(caller: string, { device, pool }: Session, expected: Expected, tensors: object): Bound {
@@ -33,9 +33,9 @@ export function bindTensors(caller: string, { device, pool }: Session, expected:
       throw new AttentionError('option', `${caller}: got ${name} ${quote(tensor.shape)}, but the plan was made without it`);
     if (!layout || !tensor) continue;
     const what = `${caller}: ${name}`;
-    const own = checkTensor(what, tensor, layout, alignment);
-    pool.check(what, tensor, own, 'STORAGE');
-    bound[name] = bindingOf(tensor.buffer, own, alignment);
+    const checked = checkTensor(what, tensor, layout, alignment);
+    pool.check(what, tensor, checked, 'STORAGE');
+    bound[name] = bindingOf(tensor.buffer, checked, alignment);
   }
   return bound;
 }
@@ -52,7 +52,7 @@ function checkTensor(what: string, tensor: GpuTensor, expected: Layout, alignmen
   return layout;
 }
 
-/** A mask's layout with as many dimensions as the problem's. */
+/** A mask's layout with leading dimensions of size 1, up to the rank of the expected layout. */
 function padRank(layout: Layout, expected: Layout): Layout {
   const missing = Math.max(0, expected.shape.length - layout.shape.length);
   return {

@@ -1,4 +1,4 @@
-/** Runs one problem, or plans it for a caller, with the variant that `tune` measured for its class. */
+/** Runs a problem, or plans it for a caller. Both use the variant that `tune` measured for the problem's class, where there is one. */
 import type { AttentionOutput, AttentionPlan, AttentionTensors } from '../contract/api.ts';
 import type { AttentionProblem } from '../contract/options.ts';
 import { normalize, type Problem } from '../contract/problem.ts';
@@ -11,7 +11,7 @@ import type { Prepared } from './workspace.ts';
 
 export type Inputs = Omit<AttentionTensors, 'out' | 'lse' | 'scores' | 'workspace'>;
 
-/** Runs a checked problem on new outputs, with its program from the cache. */
+/** Runs a checked problem. The outputs are new tensors; the program comes from the cache. */
 export async function attend(
   session: Session,
   caller: string,
@@ -24,7 +24,8 @@ export async function attend(
   const { B, H, N, M, out } = problem;
   const run = async (prepared: Prepared, program: Program) => {
     const plan = new Plan(session, prepared, program);
-    const workspaceBytes = Math.max(plan.workspaceBytes, prepared.longer?.workspace.bytes ?? 0); // of the pool, and the same at the next call
+    // As large as later calls with more keys need, so that the pool gives the same buffer to them.
+    const workspaceBytes = Math.max(plan.workspaceBytes, prepared.longer?.workspace.bytes ?? 0);
     const f32 = (...shape: number[]) => ({ shape, dtype: 'f32' as const });
     const outputs = {
       out: { shape: out.shape, dtype: out.dtype },
@@ -43,11 +44,12 @@ export async function attend(
     return { ...results, out: made.out! };
   };
   const prepared = await session.lifeline.wait(caller, prepare(caller, session.device, problem));
-  if (prepared.longer) void session.withProgram(caller, prepared.longer.steps, async () => {}).catch(() => {}); // who needs it will be told
+  // Compiled ahead of need. A failure is ignored here: a later call that needs the program reports it.
+  if (prepared.longer) void session.withProgram(caller, prepared.longer.steps, async () => {}).catch(() => {});
   return session.withProgram(caller, prepared.steps, (program) => run(prepared, program));
 }
 
-/** `Attention.plan`. The backward pass's code is loaded with the first plan of both directions. */
+/** `Attention.plan`. The code of the backward pass is loaded with the first plan that has `backward`. */
 export async function planProblem(session: Session, problem: AttentionProblem): Promise<AttentionPlan> {
   const { lifeline, device } = session;
   lifeline.check('plan');

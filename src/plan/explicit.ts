@@ -1,4 +1,4 @@
-/** The three explicit kernels: their steps and their workspace. Loaded when the first problem takes them. */
+/** The steps and the workspace of the three explicit kernels. Loaded with the first problem that takes them. */
 import { naming } from '../contract/errors.ts';
 import type { Problem } from '../contract/problem.ts';
 import { dense } from '../contract/tensor.ts';
@@ -15,14 +15,14 @@ export function planExplicit(caller: string, problem: Problem, device: GPUDevice
   return { steps: naming(caller, () => explicitSteps(problem, device, why)), workspace: explicitWorkspace(problem) };
 }
 
-/** Scores become weights in a tensor that is returned, or in the workspace. */
+/** The softmax turns the N×M scores into weights in place. They lie in a tensor that is returned, or else in the workspace. */
 function explicitWorkspace(problem: Problem): Workspace {
   const { B, H, N, M } = problem;
   if (problem.returnWeights || problem.returnScores === 'weights') return { resource: undefined, bytes: 0 };
   return { resource: 'weights', bytes: dense([B, H, N, M]).bytes };
 }
 
-/** Scores, softmax in place, context. Scores that are returned are computed into a tensor of their own first. */
+/** The steps: scores, softmax in place, context. Scores to return are computed into another tensor before them. */
 function explicitSteps(problem: Problem, device: GPUDevice, why: string): Step[] {
   const tiles = chooseExplicitTiles(problem, basicFacts(device));
   const alignment = device.limits.minStorageBufferOffsetAlignment;

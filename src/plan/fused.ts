@@ -1,4 +1,4 @@
-/** The fused pass: its steps and its workspace. Loaded when the first problem takes it. */
+/** The steps and the workspace of the fused pass. Loaded with the first problem that takes it. */
 import { naming } from '../contract/errors.ts';
 import type { Problem } from '../contract/problem.ts';
 import type { Step } from '../gpu/program.ts';
@@ -13,7 +13,7 @@ import { type DeviceFacts, deviceFacts } from '../tiles/facts.ts';
 import { chooseFusedTiles } from '../tiles/fused.ts';
 import type { Prepared, Workspace } from './workspace.ts';
 
-/** Keys of a problem that is as long as any. */
+/** The largest number of keys that a problem may have. */
 const MOST_KEYS = 2 ** 28;
 
 /** @throws AttentionError 'option' or 'limit' for a wrong `variant`, 'unsupported' */
@@ -24,11 +24,11 @@ export async function planFused(caller: string, problem: Problem, device: GPUDev
     return { steps, workspace: fusedWorkspace(of, steps) };
   };
   return naming(caller, () => {
-    const own = plan(problem);
-    // A decoder's keys grow by one at each call: what it will need once they are split is got ready at its first.
-    return problem.N === 1 && own.steps.some(({ kernel }) => kernel === flashDecode)
-      ? { ...own, longer: plan({ ...problem, M: MOST_KEYS }) }
-      : own;
+    const planned = plan(problem);
+    // A decoder has one key more at each call. The steps for many keys, in splits, are prepared at its first call, so that no later call has to compile them.
+    return problem.N === 1 && planned.steps.some(({ kernel }) => kernel === flashDecode)
+      ? { ...planned, longer: plan({ ...problem, M: MOST_KEYS }) }
+      : planned;
   });
 }
 
@@ -41,7 +41,10 @@ const FUSED_DISPATCH = {
 
 const splitsOf = (steps: readonly Step[]): number => Math.max(1, ...steps.map(({ settings }) => Number(settings?.SPLITS ?? 1)));
 
-/** One pass over the keys; before it, slopes and sinks in one table where there are both; after it, where the keys were split, the parts' merge. */
+/**
+ * The steps: one pass over the keys. Where the keys are split, flash_merge follows and merges the splits' parts. Where there are slopes and sinks, and
+ * no split, the kernel `heads` runs first and puts both into one table.
+ */
 function fusedSteps(problem: Problem, device: GPUDevice, why: string, facts: DeviceFacts): Step[] {
   const { kernel, variant, reason } = chooseFusedTiles(problem, facts);
   const { minStorageBufferOffsetAlignment: alignment, maxComputeWorkgroupsPerDimension: maxWorkgroups } = device.limits;
@@ -58,7 +61,7 @@ function fusedSteps(problem: Problem, device: GPUDevice, why: string, facts: Dev
   return [{ ...headsDispatch(problem, alignment), reason: 'alibiSlopes and sinks in one table' }, flash];
 }
 
-/** The parts of flash_decode's splits; or one row a head, where slopes and sinks have to share a binding. */
+/** The workspace holds the parts of flash_decode's splits, or the table [H,2] of slopes and sinks, or nothing. */
 function fusedWorkspace(problem: Problem, steps: readonly Step[]): Workspace {
   const splits = splitsOf(steps);
   if (splits > 1) {

@@ -1,4 +1,4 @@
-/** Attention over the union of several parts' keys. Loaded when it is first used. */
+/** Merges attention over parts of the keys into attention over all of them. Loaded when it is first used. */
 import type { MergePart } from '../contract/api.ts';
 import { AttentionError } from '../contract/errors.ts';
 import type { Session } from '../gpu/session.ts';
@@ -16,7 +16,7 @@ export async function mergeParts(session: Session, parts: readonly MergePart[]):
   }
   if (first.out.dtype === 'f16' && !features.has('shader-f16'))
     throw new AttentionError('unsupported', `${caller}: parts are f16: this device lacks the feature shader-f16`);
-  // Two parts at a time; what is merged so far stays f32 until the last.
+  // Parts are merged two at a time. Intermediate results are f32; the last one has the parts' type.
   let merged = { layout: first, tensors: parts[0]! };
   for (const [i, part] of (others.length > 0 ? others : [undefined]).entries()) {
     const isLast = i + 1 >= others.length;

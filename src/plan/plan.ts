@@ -1,4 +1,4 @@
-/** A problem compiled for one device, for callers who record into their own passes, on their own buffers. */
+/** A problem compiled for one device. Callers record it into their own passes, on their own buffers. */
 import type { AttentionPlan, AttentionTensors } from '../contract/api.ts';
 import { AttentionError, naming } from '../contract/errors.ts';
 import type { Problem } from '../contract/problem.ts';
@@ -25,7 +25,7 @@ export async function prepare(caller: string, device: GPUDevice, problem: Proble
   return { problem, ...(await (await import('./fused.ts')).planFused(caller, problem, device, reason)) };
 }
 
-/** A prepared problem with a program that fits its steps. */
+/** A prepared problem with a program compiled for its steps. */
 export class Plan implements AttentionPlan {
   readonly kernels: AttentionPlan['kernels'];
   readonly workspaceBytes: number;
@@ -57,7 +57,7 @@ export class Plan implements AttentionPlan {
     };
   }
 
-  /** With a program of its own. @throws AttentionError as `prepare`; 'limit' for too large a grid, 'compile' */
+  /** A plan with a new program. @throws AttentionError as `prepare`; 'limit' for too large a grid, 'compile' */
   static async create(caller: string, session: Session, problem: Problem): Promise<Plan> {
     const prepared = await prepare(caller, session.device, problem);
     return new Plan(session, prepared, await Program.create(caller, session.pool, prepared.steps));
@@ -112,9 +112,9 @@ const OUTPUTS = ['out', 'lse', 'scores', 'weights', 'workspace'];
 /** Outputs that a later kernel reads. */
 const READ_BACK = ['scores', 'weights', 'workspace'];
 
-/** Whether no kernel reads one of two outputs and writes the other. */
+/** Whether two outputs may share a buffer: true where no kernel reads one and writes the other. */
 function areApart(output: string, other: string, { resource }: Workspace): boolean {
   if (output === 'out') return !READ_BACK.includes(other);
-  const isReadBesideLse = resource === 'heads' || resource === 'splits'; // by the kernel that writes lse
-  return !(isReadBesideLse && output === 'lse' && other === 'workspace');
+  const lseReadsWorkspace = resource === 'heads' || resource === 'splits'; // the kernel that writes lse reads the workspace
+  return !(lseReadsWorkspace && output === 'lse' && other === 'workspace');
 }

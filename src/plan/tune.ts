@@ -1,4 +1,4 @@
-/** Measures the variants that fit a problem on the device at hand. Loaded when somebody tunes. */
+/** Measures the variants that fit a problem on this device. Loaded with the first call of `tune`. */
 import type { AttentionTensors, TunedVariant } from '../contract/api.ts';
 import { AttentionError } from '../contract/errors.ts';
 import type { Problem } from '../contract/problem.ts';
@@ -11,23 +11,28 @@ import { type Candidate, candidates } from '../tiles/candidates.ts';
 import { deviceFacts } from '../tiles/facts.ts';
 import { Plan } from './plan.ts';
 
-/** A candidate that does not fit the device, or that its driver does not compile, is none. */
+/** Errors of a candidate that does not fit the device, or that the driver does not compile. The candidate is then skipped. */
 const REFUSED = ['limit', 'out-of-memory', 'compile'];
 
-/** A sample lasts this long at least: by the GPU's own clock, or until a browser says that the queue is done. */
+/** The least duration of a sample, in milliseconds: by the GPU's timestamps, or else until the browser reports that the queue is done. */
 const SAMPLE_MS = { gpu: 10, queue: 20 };
-const MOST_CALLS = 4096; // of a sample
+const MOST_CALLS = 4096; // calls a sample
 const ROUNDS = 5;
-/** Times the fastest's time: a candidate whose first run takes longer is measured no further, a kernel's other shapes are not tried, a round passes it by. */
+/**
+ * Limits as multiples of the fastest candidate's time. Above `first`, a candidate is not measured after its first run. Above `kernel`, a kernel's other
+ * shapes are not tried. Above `round`, a candidate is left out of a round.
+ */
 const FAR_BEHIND = { first: 3, kernel: 2, round: 1.5 };
-/** How far the measurement is after each of its parts. */
+/** Progress, as a fraction of the whole, after the first two of the three parts of the measurement. */
 const SHARES = { kernels: 0.3, shapes: 0.7 };
 
 /**
- * Compiles candidates side by side, and times them one by one. First one of each kernel; then other shapes of the kernels that are not far behind; then, of
- * the candidates that are not far behind, as many samples as there are rounds: round by round, so that a disturbance hits all alike.
+ * Compiles candidates in parallel, and times them one at a time, in three parts:
+ *   1. One candidate of each kernel.
+ *   2. Other shapes of the kernels that are not far behind.
+ *   3. ROUNDS rounds of one sample each of the candidates that are not far behind. Rounds spread a disturbance over all candidates.
  * @param onProgress takes the fraction that is done, which never falls
- * @returns the library's own choice, unless another's median is below each of its times
+ * @returns the candidate with the least median; but the library's default choice unless that median is below every sample of the default
  */
 export async function measure(
   session: Session,
@@ -47,10 +52,10 @@ export async function measure(
     await start(bench, inputs, others, part(SHARES.kernels, SHARES.shapes));
     const ready = runs.filter(({ times }) => times.length > 0);
     if (ready.length === 0) throw bench.refusal ?? new AttentionError('limit', 'tune: this problem does not fit the device');
-    const own = ready.find(({ candidate }) => candidate === choices[0]);
-    await compare(session, ready, own, part(SHARES.shapes, 1));
+    const byDefault = ready.find(({ candidate }) => candidate === choices[0]);
+    await compare(session, ready, byDefault, part(SHARES.shapes, 1));
     const fastest = ready.reduce((best, run) => (median(run) < median(best) ? run : best));
-    const winner = own && median(fastest) >= Math.min(...own.times) ? own : fastest;
+    const winner = byDefault && median(fastest) >= Math.min(...byDefault.times) ? byDefault : fastest;
     return { ...winner.candidate, milliseconds: median(winner) };
   } finally {
     for (const { plan } of runs) plan.destroy();
@@ -63,19 +68,19 @@ interface Bench {
   readonly problem: Problem;
   readonly buffers: GPUBuffer[];
   readonly runs: Run[];
-  refusal: AttentionError | undefined; // of a candidate that does not fit
+  refusal: AttentionError | undefined; // the error of the last candidate that does not fit
 }
 
 interface Run {
   readonly candidate: Candidate;
   readonly plan: Plan;
   tensors: AttentionTensors;
-  first: number; // milliseconds of one call by itself
-  times: number[]; // milliseconds a call; none where it was far behind
-  calls: number; // a sample's
+  first: number; // milliseconds of the first timed call
+  times: number[]; // samples, in milliseconds a call; empty where the candidate was far behind
+  calls: number; // calls a sample
 }
 
-/** Compiles candidates side by side and runs each. @returns those that are not far behind */
+/** Compiles candidates in parallel, and calibrates one after the other. @returns the candidates whose first run was not far behind */
 async function start(
   bench: Bench,
   inputs: AttentionTensors,
@@ -84,7 +89,7 @@ async function start(
 ): Promise<Run[]> {
   const { session, problem, runs } = bench;
   let done = 0;
-  const step = () => onProgress(++done / (2 * list.length)); // compilations and runs
+  const step = () => onProgress(++done / (2 * list.length)); // each candidate is compiled and calibrated
   const compiled = await Promise.allSettled(
     list.map(async (candidate) => {
       const plan = await Plan.create('tune', session, { ...problem, ...candidate, forcedBy: 'tuning' });
@@ -109,7 +114,7 @@ async function start(
   return started.filter(({ times }) => times.length > 0);
 }
 
-/** One call by itself; then, unless it is far behind, as often as it takes to know how many calls make a sample. */
+/** Times one call. Unless the candidate is far behind, goes on with more calls until a sample is long enough. */
 async function calibrate({ session, buffers, runs }: Bench, run: Run): Promise<void> {
   const { plan, tensors } = run;
   if (plan.workspaceBytes > 0) {
@@ -117,23 +122,28 @@ async function calibrate({ session, buffers, runs }: Bench, run: Run): Promise<v
     buffers.push(workspace);
     run.tensors = { ...tensors, workspace };
   }
-  await sample(session, run); // the first call is no measure
+  await sample(session, run); // a warm-up, which does not count
   run.first = await sample(session, run);
   if (run.first > FAR_BEHIND.first * Math.min(...runs.map(({ first }) => first))) return;
   const least = session.device.features.has('timestamp-query') ? SAMPLE_MS.gpu : SAMPLE_MS.queue;
-  for (let own = run.first; ; own = await sample(session, run)) {
-    run.times = [own];
-    const lasted = run.calls * own;
+  for (let perCall = run.first; ; perCall = await sample(session, run)) {
+    run.times = [perCall];
+    const lasted = run.calls * perCall;
     if (lasted >= least || run.calls >= MOST_CALLS) return;
     run.calls = Math.min(MOST_CALLS, Math.ceil(run.calls * Math.max(1.5, Math.min(8, least / lasted))));
   }
 }
 
-/** Samples the candidates that are not far behind, and the library's own choice, round by round. */
-async function compare(session: Session, runs: readonly Run[], own: Run | undefined, onProgress: (share: number) => void): Promise<void> {
+/** Samples the candidates that are not far behind, and the library's default choice, round by round. */
+async function compare(
+  session: Session,
+  runs: readonly Run[],
+  byDefault: Run | undefined,
+  onProgress: (share: number) => void,
+): Promise<void> {
   for (let round = 0; round < ROUNDS; round++) {
     const near = nearOf(runs, FAR_BEHIND.round);
-    for (const run of new Set(own ? [own, ...near] : near)) run.times.push(await sample(session, run));
+    for (const run of new Set(byDefault ? [byDefault, ...near] : near)) run.times.push(await sample(session, run));
     onProgress((round + 1) / ROUNDS);
   }
 }
@@ -145,7 +155,7 @@ const nearOf = (runs: readonly Run[], times: number): readonly Run[] => {
 
 const median = ({ times }: Run): number => [...times].sort((a, b) => a - b)[times.length >> 1] ?? Number.POSITIVE_INFINITY;
 
-/** Milliseconds a call: by the GPU's own clock where it has one and it ticks finely enough, else until the queue is done. */
+/** Milliseconds a call. The GPU's timestamps are used where there are some and they are fine enough; else the time until the queue is done. */
 async function sample({ device, lifeline, pool }: Session, { plan, tensors, calls }: Run): Promise<number> {
   const { workspace, ...rest } = tensors;
   const scratch = workspace && { buffer: workspace, shape: [plan.workspaceBytes / 4], dtype: 'f32' as const };
@@ -160,19 +170,19 @@ async function sample({ device, lifeline, pool }: Session, { plan, tensors, call
     });
     await lifeline.wait('tune', hasten(device, device.queue.onSubmittedWorkDone(), 1.1));
     const elapsed = performance.now() - start;
-    const own = clock && (await clock.milliseconds());
-    return (own !== undefined && own > 1 && own < elapsed ? own : elapsed) / calls; // browsers round stamps to 0.1 ms
+    const onGpu = clock && (await clock.milliseconds());
+    return (onGpu !== undefined && onGpu > 1 && onGpu < elapsed ? onGpu : elapsed) / calls; // browsers round timestamps to 0.1 ms
   } finally {
     clock?.destroy();
   }
 }
 
-/** The GPU's own time of one pass. */
+/** Times one pass by the GPU's timestamps. */
 class Clock {
   readonly writes: GPUComputePassTimestampWrites;
   private readonly querySet: GPUQuerySet;
   private readonly resolved: GPUBuffer;
-  private readonly stamps: GpuTensor; // the low and the high half of the begin, and of the end, in nanoseconds
+  private readonly stamps: GpuTensor; // two timestamps in nanoseconds, the pass's begin and end, each as its low and its high u32
 
   constructor(private readonly pool: BufferPool) {
     const { device } = pool;
@@ -198,7 +208,7 @@ class Clock {
   }
 }
 
-/** Tensors of the problem's layouts: zeros, masks of ones, every key there. */
+/** Tensors of the problem's layouts: zeros, but boolean masks are ones and key lengths M, so that no key is excluded by them. */
 function makeTensors({ pool }: Session, problem: Problem, buffers: GPUBuffer[]): AttentionTensors {
   const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST;
   const make = (name: string, layout: Layout, value = 0): GpuTensor => {

@@ -1,4 +1,4 @@
-/** What tune measured: by class of problems, as plain JSON, for the problems that come after. */
+/** The results of `tune`, plain JSON by class of problems, and how later problems use them. */
 import type { TunedVariant, Tuning } from '../contract/api.ts';
 import { AttentionError, quote } from '../contract/errors.ts';
 import { isVec4, type Problem, UNLIMITED } from '../contract/problem.ts';
@@ -11,8 +11,9 @@ export function describeAdapter({ adapterInfo, features }: GPUDevice): string {
 }
 
 /**
- * Problems that one measurement stands for: the same head sizes, types and options that cost, and lengths within the same power of two.
- * Offsets and strides count as far as they allow access to whole vec4.
+ * The class of a problem, as text. One measurement serves all problems of a class. They have the same head counts, head sizes and types, the same options
+ * that change the time, and batch sizes and lengths that round up to the same power of two. Of offsets and strides only one fact counts: whether they allow
+ * access to whole vec4.
  */
 export function tuningClass(problem: Problem): string {
   const { B, H, Hk, N, M, D, Dv, q, k, mask, keyLengths, alibiSlopes, sinks, left, right, softcap, dropout, returnScores } = problem;
@@ -28,8 +29,8 @@ export function tuningClass(problem: Problem): string {
 }
 
 /**
- * The problem with what was measured for its class; unchanged where nothing was, where the caller chose, or where explicit was fastest and this problem's
- * N×M scores are more than a binding holds.
+ * The problem with the variant that was measured for its class. The problem stays unchanged where nothing was measured, where the caller forces an algorithm
+ * or a variant, and where explicit was fastest but this problem's N×M scores do not fit a binding.
  */
 export function withTuning(problem: Problem, fastest: Tuning['fastest'], limits: GPUSupportedLimits): Problem {
   if (problem.algorithm !== 'auto' || Object.keys(problem.variant).length > 0) return problem;
@@ -41,7 +42,7 @@ export function withTuning(problem: Problem, fastest: Tuning['fastest'], limits:
   return { ...problem, algorithm: tuned.algorithm, variant: tuned.variant, forcedBy: 'tuning' };
 }
 
-/** @throws AttentionError 'option' for what is no Tuning, or one of another adapter or other features */
+/** @throws AttentionError 'option' for a value that is no Tuning, and for a Tuning of another adapter or of other features */
 export function checkTuning(tuning: unknown, device: GPUDevice): asserts tuning is Tuning {
   const { adapter, fastest } = (tuning ?? {}) as Partial<Tuning>;
   const isRecord = (value: unknown) => typeof value === 'object' && value !== null;
@@ -51,10 +52,10 @@ export function checkTuning(tuning: unknown, device: GPUDevice): asserts tuning 
     Object.values(entry.variant!).every(isRecord);
   if (typeof adapter !== 'string' || typeof fastest !== 'object' || fastest === null || !Object.values(fastest).every(isTuned))
     throw new AttentionError('option', `createAttention: tuning is ${quote(tuning)}: need what tune() gave`);
-  const own = describeAdapter(device);
-  if (adapter !== own)
+  const here = describeAdapter(device);
+  if (adapter !== here)
     throw new AttentionError(
       'option',
-      `createAttention: tuning was measured on ${quote(adapter)}, this device is ${quote(own)}: tune again`,
+      `createAttention: tuning was measured on ${quote(adapter)}, this device is ${quote(here)}: tune again`,
     );
 }

@@ -11,11 +11,11 @@ import { softmax } from './softmax.ts';
 
 /** The options of `scaledDotProductAttention`, with host tensors. */
 export interface ReferenceOptions extends Omit<AttentionOptions<HostInput>, 'mask' | 'keyLengths' | 'variant'> {
-  /** Rank 1 to 4, broadcast to [B,H,N,M]: booleans or bytes, true = attend; or numbers, added to the scores. */
+  /** Rank 1 to 4, broadcast to [B,H,N,M]. Booleans or bytes: true = attend. Numbers: added to the scores. */
   mask?: HostInput | Nested<boolean> | BooleanTensor;
-  /** [B] or [B,1], or one number where B is 1: keys from this index on do not exist. */
+  /** [B] or [B,1], or one number where B is 1: how many keys exist. */
   keyLengths?: Integers | number | bigint;
-  /** [B,H,N,M]: which weights `dropout` keeps, in place of what its seed draws. */
+  /** [B,H,N,M]: which weights `dropout` keeps. Default: those that its seed keeps. */
   keep?: BooleanTensor | Nested<boolean>;
 }
 
@@ -39,7 +39,7 @@ export function scaledDotProductAttention(q: HostInput, k: HostInput, v: HostInp
   const { B, H, N, M, Dv, returnScores } = problem;
   const masked = scores(problem, data);
   const rowSinks = rest.sinks && Float64Array.from({ length: B * H * N }, (_, row) => rest.sinks![Math.floor(row / N) % H]!);
-  // A row of no keys is as one of a single key that is excluded.
+  // Without keys the log-sum-exp of a row is that of a row whose one key is excluded.
   const noKeys = () => ({ weights: masked, lse: softmax(new Float64Array(B * H * N).fill(LOWEST), 1, rowSinks).lse });
   const { weights, lse } = M > 0 ? softmax(masked, M, rowSinks) : noKeys();
   const factors = rest.factors();
@@ -56,17 +56,17 @@ export function scaledDotProductAttention(q: HostInput, k: HostInput, v: HostInp
   };
 }
 
-/** A checked problem with its numbers. */
+/** A checked problem and the data of its tensors. */
 export interface Prepared {
   readonly problem: Problem;
   readonly data: ScoresInputs & { readonly v: ArrayLike<number> };
   readonly maskShape: readonly number[] | undefined; // as the caller gave it
   readonly sinks: ArrayLike<number> | undefined; // [H]
-  /** [B,H,N,M]: what dropout multiplies weights by, 0 or 1 / (1 − probability); undefined without dropout. */
+  /** [B,H,N,M]: the factors by which dropout multiplies the weights, 0 or 1 / (1 − probability). undefined without dropout. */
   factors(): Float64Array | undefined;
 }
 
-/** @throws AttentionError that names `caller` */
+/** Checks a problem of host tensors. @throws AttentionError 'shape', 'dtype', 'option' or 'limit', which names `caller` */
 export function prepare(caller: string, q: HostInput, k: HostInput, v: HostInput, options: ReferenceOptions): Prepared {
   checkKeys(caller, options, [...OPTIONS, 'keep']);
   const { mask: maskOption, keyLengths: lengthsOption, alibiSlopes: slopesOption, sinks: sinksOption, keep: keepOption, ...rest } = options;

@@ -5,7 +5,7 @@ import { elementCount, type HostTensor } from '../contract/tensor.ts';
 import { prepare, type ReferenceOptions } from './attention.ts';
 import { isExcluded, LOWEST, scores } from './scores.ts';
 
-/** What the forward pass read and wrote. */
+/** The inputs and outputs of a forward pass. */
 export interface ReferenceForward {
   readonly q: HostInput; // [B,H,N,D]
   readonly k: HostInput; // [B,Hk,M,D]
@@ -14,13 +14,13 @@ export interface ReferenceForward {
   readonly lse: HostInput; // [B,H,N]
 }
 
-/** The options of the forward pass, and which gradients to make beside those of q, k and v. */
+/** The options of the forward pass, and which gradients to compute beside those of q, k and v. */
 export interface ReferenceBackwardOptions extends ReferenceOptions {
-  /** Also the gradient of an additive mask, in its own shape: summed over the axes that it repeats. Default false. */
+  /** Also compute the gradient of an additive mask. It has the mask's shape: it is summed over the axes along which the mask is broadcast. Default false. */
   maskGradient?: boolean;
 }
 
-/** Each tensor's data is a Float64Array, and its shape that of what it is the gradient of. */
+/** Each tensor's data is a Float64Array. Its shape is that of the tensor that it is the gradient of. */
 export interface ReferenceGradients {
   readonly q: HostTensor;
   readonly k: HostTensor;
@@ -31,7 +31,7 @@ export interface ReferenceGradients {
 
 /**
  * Gradients of scaled dot-product attention on the CPU, in f64 and in plain loops: the twin of `shaders/flash_backward_*.wgsl`.
- * From out and the log-sum-exp, with P the weights, R what dropout multiplies them by, dO the gradient of out:
+ * It computes from out and the log-sum-exp. P are the weights, R the factors by which dropout multiplies them, dO the gradient of out:
  *
  *     delta = Σ dO ∘ out      dV = (P ∘ R)ᵀ dO      dS = P ∘ (R ∘ (dO vᵀ) − delta)      dsinks = −Σ exp(sink − lse) · delta
  *     dmask = dS              dA = dS · (1 − (s / cap)²) with a softcap      dq = scale · dA k      dk = scale · dAᵀ q
@@ -39,8 +39,8 @@ export interface ReferenceGradients {
  * A row that sees no key has gradients of 0.
  * @param gradient [B,H,N,Dv], of out
  * @param forward q [B,H,N,D], k [B,Hk,M,D], v [B,Hk,M,Dv], and out and lse as `scaledDotProductAttention` with `returnLse` gives them
- * @param options those of the forward pass; `maskGradient`: also of an additive mask
- * @returns q, k and v; mask if asked for; sinks if there are some
+ * @param options those of the forward pass, and `maskGradient`
+ * @returns the gradients of q, k and v; of the mask with `maskGradient`; of the sinks if there are some
  * @throws AttentionError 'shape', 'dtype' or 'option', as on the GPU
  */
 export function backward(gradient: HostInput, forward: ReferenceForward, options: ReferenceBackwardOptions = {}): ReferenceGradients {
@@ -94,7 +94,7 @@ function rowSums(a: ArrayLike<number>, b: ArrayLike<number>, width: number): Flo
   return sums;
 }
 
-/** Calls `each` for every query row and key: row of [B,H,N], the key's row of [B,Hk,M], their element of [B,H,N,M]. */
+/** Calls `each` for every query and key, with three indices: the query's row in [B,H,N], the key's row in [B,Hk,M], the pair's element in [B,H,N,M]. */
 function forEachPair({ B, H, Hk, N, M }: Problem, each: (row: number, key: number, pair: number) => void): void {
   for (let row = 0; row < B * H * N; row++) {
     const [b, h] = [Math.floor(row / (H * N)), Math.floor(row / N) % H];
@@ -153,7 +153,7 @@ function queryAndKeyGradients(
   return [dQ, dK];
 }
 
-/** The mask's gradient: dS summed over the axes that the mask repeats. */
+/** The mask's gradient: dS summed over the axes along which the mask is broadcast. */
 function maskSum({ B, H, N, M, mask }: Problem, dScores: Float64Array, shape: readonly number[]): Float64Array {
   const [sb, sh, sn, sm] = mask!.strides as [number, number, number, number];
   const gradient = new Float64Array(elementCount(shape));

@@ -1,8 +1,8 @@
 import type { Problem } from '../contract/problem.ts';
 
 /**
- * Context vectors, the sum of the values by their weights, in f64: the twin of `shaders/context.wgsl`.
- * A value with weight 0 is skipped, not multiplied: what lies there does not matter.
+ * Context vectors, the weighted sums of the values, in f64: the twin of `shaders/context.wgsl`.
+ * A value with weight 0 is skipped, not multiplied, so that its content does not matter.
  * @param weights [B,H,N,M]
  * @param v       [B,Hk,M,Dv]
  * @returns [B,H,N,Dv]

@@ -1,10 +1,10 @@
 import { softmax } from './softmax.ts';
 
 /**
- * What rows of logits lose for their targets, and the gradient, in f64: the twin of `shaders/cross_entropy.wgsl`.
+ * The cross-entropy loss of rows of logits, and its gradient, in f64: the twin of `shaders/cross_entropy.wgsl`.
  * @param logits  rows of `classes`
- * @param targets the right class of each row; a row whose target is `classes` or more has loss and gradient 0
- * @param divisor of the losses' sum, whose gradient it is: how many rows count, for their mean
+ * @param targets the correct class of each row; a row whose target is `classes` or more has loss and gradient 0
+ * @param divisor the gradient is that of the losses' sum divided by this number; for a mean, the number of rows that have a target
  * @returns losses, −ln softmax(logits)[target]; gradient, (softmax(logits) − one-hot(target)) / divisor
  */
 export function crossEntropy(

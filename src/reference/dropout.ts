@@ -6,7 +6,7 @@ function multiply(a: number, b: number): [low: number, high: number] {
   return [Number(product & 0xffffffffn), Number(product >> 32n)];
 }
 
-/** Philox4x32-10: four random u32 for a counter of four and a key of two. J. Salmon et al., Parallel random numbers: as easy as 1, 2, 3, SC11. */
+/** Philox4x32-10: four random u32 for a counter of four u32 and a key of two. Source: J. Salmon et al., Parallel random numbers: as easy as 1, 2, 3, SC11. */
 export function philox(
   counter: readonly [number, number, number, number],
   key: readonly [number, number],

@@ -1,6 +1,6 @@
 /**
- * Words as vectors, in f64: the twin of `shaders/embedding.wgsl`.
- * @param tokens    [B,N]: rows of the table; one beyond the last has a vector of 0
+ * The vectors of words, in f64: the twin of `shaders/embedding.wgsl`.
+ * @param tokens    [B,N]: indices of rows of the table; a token ≥ vocabulary has a vector of zeros
  * @param table     [vocabulary, width]
  * @param positions [N, width]
  * @returns [B,N,width]: table[tokens[b,n]] + positions[n]
@@ -16,7 +16,7 @@ export function embedding(tokens: ArrayLike<number>, table: ArrayLike<number>, p
 
 /**
  * The gradients of `embedding`, in f64: the twin of `shaders/embedding_backward.wgsl`.
- * @param gradient   [B,N,width], of what `embedding` gave
+ * @param gradient   [B,N,width], the gradient of the result of `embedding`
  * @param vocabulary rows of the table
  * @param length     N
  */

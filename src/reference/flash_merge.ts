@@ -4,10 +4,10 @@ import type { HostTensor } from '../contract/tensor.ts';
 import { isExcluded, LOWEST } from './scores.ts';
 
 /**
- * Attention over the union of the parts' keys, in f64, from attention over each part and its log-sum-exp: the twin of `shaders/flash_merge.wgsl`.
- * A part whose row saw no key (log-sum-exp the lowest finite f32) has no share.
+ * Attention over the union of the parts' keys, in f64, from attention over each part and its log-sum-exp. The twin of `shaders/flash_merge.wgsl`.
+ * A row of a part without a visible key has the lowest finite f32 as log-sum-exp. It has no share in the result.
  * @param parts out [B,H,N,Dv] and lse [B,H,N], all of the same shape
- * @returns the same for all keys together
+ * @returns out and lse for all keys together
  * @throws AttentionError 'shape', 'dtype'
  */
 export function merge(parts: readonly { out: HostInput; lse: HostInput }[]): { out: HostTensor; lse: HostTensor } {

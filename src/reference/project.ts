@@ -3,7 +3,7 @@
  * @param x      rows of `width` numbers
  * @param w      [width, outWidth]
  * @param bias   [outWidth], or absent
- * @returns as many rows of `outWidth`
+ * @returns as many rows of `outWidth` numbers
  */
 export function project(
   x: ArrayLike<number>,
@@ -25,7 +25,7 @@ export function project(
 }
 
 /**
- * The gradients of a linear projection, in f64: of x, gradient · wᵀ; of w, xᵀ · gradient; of the bias, the sum of gradient's rows.
+ * The gradients of a linear projection, in f64. For x it is gradient · wᵀ, for w xᵀ · gradient, for the bias the sum of gradient's rows.
  * @param gradient rows of `outWidth` numbers
  * @param x        as many rows of `width` numbers
  * @param w        [width, outWidth]

@@ -1,28 +1,28 @@
 import type { ScoresForm } from '../contract/options.ts';
 import type { Problem } from '../contract/problem.ts';
 
-/** What an excluded element holds: the lowest finite f32. */
+/** The score of an excluded key: the lowest finite f32. */
 export const LOWEST = -3.4028234663852886e38;
-/** From here down an additive mask, or a score, excludes the key. */
+/** An element of an additive mask excludes the key from this value down. A score from this value down counts as excluded. */
 const EXCLUDES = -3e38;
 
 export interface ScoresInputs {
   readonly q: ArrayLike<number>; // [B,H,N,D]
   readonly k: ArrayLike<number>; // [B,Hk,M,D]
-  readonly mask?: ArrayLike<number> | undefined; // as problem.mask: strides of 0 where it repeats
+  readonly mask?: ArrayLike<number> | undefined; // laid out as problem.mask, with strides of 0 along broadcast axes
   readonly keyLengths?: ArrayLike<number> | undefined; // [B]
   readonly alibiSlopes?: ArrayLike<number> | undefined; // [H]
 }
 
 export const isExcluded = (score: number): boolean => score <= EXCLUDES;
 
-/** Keys that exist for batch element b. */
+/** How many keys exist for batch element b. */
 export const keyLength = ({ M }: Problem, b: number, keyLengths: ArrayLike<number> | undefined): number =>
   keyLengths ? Math.min(keyLengths[b]!, M) : M;
 
 /**
  * Scores of every query against every key, in f64: the twin of `shaders/scores.wgsl`.
- * scale · q kᵀ, then softcap, then ALiBi, mask, band and key lengths, as far as `form` goes.
+ * The steps are scale · q kᵀ, then softcap, then ALiBi, mask, band and key lengths. `form` names the last step to apply; key lengths apply to all forms.
  * @returns [B,H,N,M]
  */
 export function scores(

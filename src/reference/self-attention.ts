@@ -11,7 +11,7 @@ import { project } from './project.ts';
 
 /**
  * Self-attention on the CPU, in f64: the synchronous twin of the package's `selfAttention`, with the same options and result.
- * @param inputs [N,in] or [B,N,in]: one row a word
+ * @param inputs [N,in] or [B,N,in]: each row is one word's vector
  * @throws AttentionError 'shape', 'dtype', 'option', as on the GPU
  */
 export function selfAttention(inputs: Rows, options: SelfAttentionOptions = {}): SelfAttentionResult {

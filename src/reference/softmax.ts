@@ -1,16 +1,16 @@
 import { AttentionError, quote } from '../contract/errors.ts';
 import { isExcluded, LOWEST } from './scores.ts';
 
-/** Precision of the naive normalisations: f64, or every intermediate rounded to f32, as a GPU without care would. */
+/** Precision of the naive normalisations. f32: every intermediate result is rounded to f32, as in a naive GPU kernel. */
 export type Precision = 'f64' | 'f32';
 
 /**
  * Row-wise softmax that does not overflow, in f64: the twin of `shaders/softmax.wgsl`.
- * exp(s − max) / Σ exp(s − max): the maximum cancels, and no exponent is above 0. Excluded elements weigh 0.
+ * It is exp(s − max) / Σ exp(s − max). The maximum cancels, and no exponent is above 0. Excluded elements have weight 0.
  * @param scores rows of `length`, masked
- * @param sinks  one more score for each row, in the denominator alone; default none
- * @returns weights, rows that sum to 1 (to less with a sink, to 0 where every element is excluded), and the natural log of each row's denominator
- * @throws AttentionError 'shape' where `scores` are no whole rows, or `sinks` not one for each
+ * @param sinks  one more score for each row, only in the denominator; default none
+ * @returns weights: rows that sum to 1, to less with a sink, to 0 where every element is excluded; lse: the natural log of each row's denominator
+ * @throws AttentionError 'shape' where `scores` are no whole rows, or where there is not one sink for each row
  */
 export function softmax(
   scores: ArrayLike<number>,
@@ -40,7 +40,7 @@ export function softmax(
 }
 
 /**
- * For teaching: each score divided by its row's sum. Not a distribution when scores are negative, and NaN or infinite when they sum to 0.
+ * For teaching: each score divided by its row's sum. The result is no distribution when scores are negative, and is NaN or infinite when they sum to 0.
  * @param scores rows of `length`
  * @param precision default f64
  * @returns rows of `length`
@@ -51,8 +51,8 @@ export function normalizeBySum(scores: ArrayLike<number>, length: number, precis
 }
 
 /**
- * For teaching: exp(s) / Σ exp(s) without subtracting the maximum. In f32 exp overflows above 88.7 (∞ / ∞ is NaN)
- * and underflows below −103.9 (0 / 0 is NaN when the whole row does).
+ * For teaching: exp(s) / Σ exp(s) without subtracting the maximum. In f32 exp overflows above 88.7, and ∞ / ∞ is NaN. It underflows to 0 below −103.9,
+ * and 0 / 0 is NaN when the whole row underflows.
  * @param scores rows of `length`
  * @param precision default f64
  * @returns rows of `length`

@@ -16,7 +16,7 @@ import { backward } from './attention_backward.ts';
 import { project, projectBackward } from './project.ts';
 import { swapMiddle } from './self-attention.ts';
 
-/** Named matrices in f64, their gradients and Adam's memory of them. */
+/** Named matrices in f64, with their gradients and Adam's moments. */
 export class ReferenceParameters<Name extends string> {
   readonly gradients: Readonly<Record<Name, Float64Array>>;
   private readonly moments: Readonly<Record<Name, Moments>>;
@@ -42,7 +42,7 @@ export class ReferenceParameters<Name extends string> {
     return mapValues(this.shapes, (name) => ({ data: this[of][name].slice(), shape: this.shapes[name] }));
   }
 
-  /** Adam begins anew. @throws AttentionError 'option', 'shape', 'dtype' */
+  /** Sets some or all matrices, and resets Adam. @throws AttentionError 'option', 'shape', 'dtype' */
   load(tensors: Partial<Record<Name, HostInput>>): void {
     for (const [name, data] of checkParameters('load', tensors, this.shapes)) this.values[name as Name].set(data);
     for (const { mean, square } of Object.values<Moments>(this.moments)) {
@@ -52,7 +52,7 @@ export class ReferenceParameters<Name extends string> {
     this.step = 0;
   }
 
-  /** @param options of each matrix */
+  /** One step of Adam. @param options the options for each matrix */
   update(options: (name: Name) => Required<AdamOptions>): void {
     this.step++;
     for (const name of Object.keys(this.values) as Name[])
@@ -64,7 +64,7 @@ function mapValues<Name extends string, T>(record: Readonly<Record<Name, unknown
   return Object.fromEntries((Object.keys(record) as Name[]).map((name) => [name, make(name)])) as Record<Name, T>;
 }
 
-/** What a forward pass leaves for the backward pass. */
+/** The tensors of a forward pass that the backward pass reads. */
 interface Pass {
   readonly x: HostTensor; // [B,N,width]
   readonly q: HostTensor; // [B,H,N,D]
@@ -92,12 +92,12 @@ export class TrainableReference {
     return this.weights.tensors('values');
   }
 
-  /** Of the last backward pass; 0 before the first. */
+  /** Copies of the gradients of the last backward pass. They are 0 before the first. */
   gradients(): SelfAttentionParameters {
     return this.weights.tensors('gradients');
   }
 
-  /** Sets some or all parameters; Adam begins anew. @throws AttentionError 'option', 'shape', 'dtype' */
+  /** Sets some or all parameters, and resets Adam. @throws AttentionError 'option', 'shape', 'dtype' */
   load(parameters: Partial<Record<keyof SelfAttentionParameters, HostInput>>): void {
     this.weights.load(parameters);
   }
@@ -123,7 +123,11 @@ export class TrainableReference {
     return { y: { data: project(context, outputWeights, undefined, width, width), shape: x.shape }, weights: scores! };
   }
 
-  /** @param given dY, the gradient of what the last `forward` gave; @returns that of its x. @throws AttentionError 'option' before a forward pass, 'shape', 'dtype' */
+  /**
+   * @param given dY [B,N,width], the gradient of y of the last `forward`
+   * @returns dX, the gradient of x of the last `forward`
+   * @throws AttentionError 'option' before a forward pass, 'shape', 'dtype'
+   */
   backward(given: HostInput): HostTensor {
     if (!this.pass) throw new AttentionError('option', 'backward: there was no forward pass yet');
     const { width, heads, isCausal } = this.options;

@@ -18,7 +18,7 @@ import { embedding, embeddingBackward } from './embedding.ts';
 import { project, projectBackward } from './project.ts';
 import { ReferenceParameters, TrainableReference } from './trainable.ts';
 
-/** What the model computes of a batch of sentences. */
+/** The results of the model for a batch of sentences. */
 export interface ReferenceWordOutput {
   readonly logits: HostTensor; // [batch, length, vocabulary]
   readonly losses: HostTensor; // [batch, length], 0 where there is no target
@@ -44,16 +44,16 @@ export class WordModelReference {
     return { ...this.layer.parameters(), ...this.tables.tensors('values') };
   }
 
-  /** Of the last step of training; 0 before the first. */
+  /** Copies of the gradients of the last step of training. They are 0 before the first. */
   gradients(): WordModelParameters {
     return { ...this.layer.gradients(), ...this.tables.tensors('gradients') };
   }
 
-  /** Sets some or all parameters; Adam begins anew. @throws AttentionError 'option', 'shape', 'dtype' */
+  /** Sets some or all parameters, and resets Adam. @throws AttentionError 'option', 'shape', 'dtype' */
   load(parameters: Partial<Record<keyof WordModelParameters, HostInput>>): void {
     const { width } = this.options;
-    const own = this.tables.tensors('values');
-    const shapes = { ...mapShapes(own), ...Object.fromEntries(MATRICES.map((name) => [name, [width, width]])) };
+    const tables = this.tables.tensors('values');
+    const shapes = { ...mapShapes(tables), ...Object.fromEntries(MATRICES.map((name) => [name, [width, width]])) };
     checkParameters('load', parameters, shapes);
     const some = (names: readonly string[]) => Object.fromEntries(Object.entries(parameters).filter(([name]) => names.includes(name)));
     this.tables.load(some(TABLES));
@@ -61,8 +61,8 @@ export class WordModelReference {
   }
 
   /**
-   * @param tokens  batch · length integers from 0 to below `vocabulary`
-   * @param targets as many, −1 where there is none. Default: none at all
+   * @param tokens  batch · length integers from 0 to vocabulary − 1
+   * @param targets as many integers, −1 where a word has no target. Default: no targets
    * @throws AttentionError 'shape', 'option'
    */
   forward(tokens: Integers, targets?: Integers): ReferenceWordOutput {
@@ -75,7 +75,11 @@ export class WordModelReference {
     };
   }
 
-  /** One step of training: forward, backward, Adam. @returns the losses' sum divided by the batch, before the step. @throws AttentionError 'shape', 'option' */
+  /**
+   * One step of training: forward, backward, Adam.
+   * @returns the losses' sum divided by the batch size, computed before the update
+   * @throws AttentionError 'shape', 'option'
+   */
   train(tokens: Integers, targets: Integers, options: WordAdamOptions = {}): number {
     const { positionRate, ...adam } = normalizeWordAdam('train', options);
     const { batch, read, y, losses, dLogits } = this.run('train', tokens, targets);

@@ -2,9 +2,9 @@
 import { AttentionError, quote } from '../contract/errors.ts';
 import type { Problem } from '../contract/problem.ts';
 
-const MAX_FUSED_HEAD = 256; // elements of a head that the fused kernels take
+const MAX_FUSED_HEAD = 256; // the largest D and Dv of the fused kernels
 
-/** Fused wherever it can. @throws AttentionError 'unsupported' when fused was asked for and cannot be */
+/** Chooses fused wherever the fused kernels can compute the problem. @throws AttentionError 'unsupported' when fused was asked for and they cannot */
 export function chooseAlgorithm(problem: Problem): { algorithm: 'explicit' | 'fused'; reason: string } {
   const { D, Dv, returnScores, returnWeights, algorithm, forcedBy } = problem;
   const obstacle =

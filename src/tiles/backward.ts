@@ -19,10 +19,10 @@ import { type Choice, checkFits, checkKernels, force, forcedOf, rowsAtATime, sto
 import type { DeviceFacts } from './facts.ts';
 import { leastShape, type QuadShape, quadClassOf, quadShape } from './quad-classes.ts';
 
-/** What has to be computed; each has one kernel a tier. */
+/** The gradients to compute. For each role there is one kernel a tier. */
 type Role = 'dq' | 'dkv' | 'mask';
 
-/** A kernel that can take a role: on which devices, with which tiles, and which it cannot have. */
+/** A kernel for a role: the problems and devices that it fits, the choice of its tiles, and the check of tiles that were forced. */
 interface Tier<Name extends BackwardKernel> {
   readonly role: Role;
   readonly kernel: TunableKernel<Name>;
@@ -31,7 +31,7 @@ interface Tier<Name extends BackwardKernel> {
   readonly check: (variant: Variant, facts: DeviceFacts, problem: BackwardProblem) => void;
 }
 
-/** Of the tiers of a role the first that fits the device is taken. */
+/** The kernels of each role, the preferred ones first. The first one that fits is taken. */
 const TIERS: { readonly [Name in BackwardKernel]: Tier<Name> } = {
   flash_backward_dq_row: { role: 'dq', kernel: flashBackwardDqRow, fits: isForRows, tiles: dqRowTiles, check: checkDqRowTiles },
   flash_backward_dkv_row: { role: 'dkv', kernel: flashBackwardDkvRow, fits: isForRows, tiles: dkvRowTiles, check: checkDkvRowTiles },
@@ -67,13 +67,13 @@ export function chooseBackwardTiles(problem: BackwardProblem, facts: DeviceFacts
 
 const STEP = 16;
 /**
- * Blocks of 4 × 4 sums an invocation keeps beside those of the scores and of dO · v. Mesa 26.1's compilers spill none of 4 blocks (64 numbers) for
- * AMD and NVIDIA, and 2 registers for Adreno; for Apple's GPUs 87 to 98 of 4 and none of 2; for Intel's 175 to 225 of 2 (27 Nov 2026).
- * Fewer cost half as many multiply-adds more: every slice of the sums makes the scores again. Apple's GPUs on Linux call themselves mesa.
+ * The most blocks of 4 × 4 sums that an invocation keeps, beside those of the scores and of dO · v. Registers that Mesa 26.1's compilers spill (27 Nov 2026):
+ * with 4 blocks (64 numbers) none for AMD and NVIDIA, 2 for Adreno, 87 to 98 for Apple's GPUs; with 2 blocks none for Apple's GPUs, 175 to 225 for Intel's.
+ * 2 blocks cost half as many multiply-adds more than 4, because every slice of the sums makes the scores again. The vendor of Apple's GPUs on Linux is 'mesa'.
  */
 const mostBlocks = ({ vendor, isSoftware }: DeviceFacts): number => (!isSoftware && ['apple', 'intel', 'mesa'].includes(vendor) ? 2 : 4);
 
-/** As few workgroups as `most` blocks allow share a head, and share it evenly. */
+/** Blocks of an invocation. As few workgroups share a head as `most` blocks allow, and they share it evenly. */
 function blocksOf(width: number, blockWidth: number, most: number): number {
   const blocks = Math.ceil(width / blockWidth);
   return Math.ceil(blocks / Math.ceil(blocks / most));
@@ -84,7 +84,7 @@ const common = (problem: BackwardProblem) => ({
   ...{ SKIP_ZEROS: skipsZeros(problem), DROPOUT: problem.dropout !== undefined },
 });
 
-const MOST_HEAD = 256; // elements of a head that invocations with subgroups hold
+const MOST_HEAD = 256; // the largest D and Dv of the quad kernels
 
 function isForRows({ D, Dv }: BackwardProblem, { isSoftware, hasQuads }: DeviceFacts): boolean {
   return isSoftware && hasQuads && Math.max(D, Dv) <= 16 * MOST_BLOCKS;
@@ -101,7 +101,7 @@ function dqQuadTiles(problem: BackwardProblem, facts: DeviceFacts): Choice<Varia
   return quadTiles(problem, facts, shape, 'queries', [dq]);
 }
 
-/** Where not even one key's row fits, with its sums, several workgroups share the sums. */
+/** Where a lane cannot hold even its part of one key's row and sums, several workgroups (PARTS) share the sums. */
 function dkvQuadTiles(problem: BackwardProblem, facts: DeviceFacts): Choice<Variants['flash_backward_dkv_quad']> {
   const { M, D, Dv, dk, dv } = problem;
   const { dkv: most } = quadClassOf(facts);
@@ -136,7 +136,7 @@ function dkvRowTiles(problem: BackwardProblem, facts: DeviceFacts): Choice<Varia
   return rowTiles(problem, facts, 'flash_backward_dkv_row');
 }
 
-/** As many rows an invocation as its compiler bears: it holds rows of two inputs and of one or two sums. */
+/** As many rows an invocation as compilers for the CPU can handle. An invocation holds rows of two inputs and of one or two sums. */
 function rowTiles(problem: BackwardProblem, facts: DeviceFacts, kernel: 'flash_backward_dq_row' | 'flash_backward_dkv_row') {
   const { N, M, D, Dv, dq, dk, dv } = problem;
   const isDq = kernel === 'flash_backward_dq_row';
@@ -148,13 +148,17 @@ function rowTiles(problem: BackwardProblem, facts: DeviceFacts, kernel: 'flash_b
   const tails = rowTails(problem, { ...shape, ...forcedOf(kernel, problem) });
   const tiles = { VEC4: isVec4(problem, isDq ? [dq] : [dk, dv]), SIZE: size, ROWS: rows, ...shape, ...tails };
   const reason = `a software device with subgroups; ${rows} ${isDq ? 'queries' : 'keys'} an invocation`;
-  // The last step may go beyond the last key, or query. A key of dkv's own rows that does not exist spoils no other: its gradients are stored as 0.
+  // The last step may go beyond the last key (dq) or the last query (dkv). The keys that an invocation of dkv holds need no flag: one that does not exist
+  // changes no other key, and its gradients are stored as 0.
   const isTail = isDq ? hasTail(problem, 4) : N % 4 !== 0;
   return { variant: { ...common(problem), ...tiles, ...scoreFlags(problem), SKIP_ZEROS: skipsZeros(problem) || isTail }, reason };
 }
 
 const MOST_ROWS = 4;
-/** SwiftShader compiled heads of 128 in 3 s, of 256 in 12 (24 Nov 2026, before their loads were in loops): longer ones are the baseline's. */
+/**
+ * The most blocks of 16 elements of a head in the row kernels. Longer heads take the baseline tier: SwiftShader compiled heads of 128 in 3 s, and heads of 256
+ * in 12 s (24 Nov 2026, before the kernels' loads were in loops).
+ */
 const MOST_BLOCKS = 8;
 const isVec4 = ({ D, Dv, q, k, v, gradient }: BackwardProblem, outputs: readonly Layout[]) =>
   isWholeVec4(D, Dv, [q, k, v, gradient, ...outputs]);

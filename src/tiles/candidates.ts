@@ -1,4 +1,4 @@
-/** What tune measures: whatever the device and the problem allow, by kernel. Loaded when somebody tunes. */
+/** The candidates that `tune` measures: shapes of each kernel that the device and the problem allow. Loaded with the first call of `tune`. */
 import { AttentionError } from '../contract/errors.ts';
 import type { Problem } from '../contract/problem.ts';
 import { describeVariant, numbers } from '../gpu/kernel.ts';
@@ -18,24 +18,27 @@ type Shape = Readonly<Record<string, number>>;
 
 const KERNELS = ['explicit', 'flash_forward', 'flash_forward_quad', 'flash_forward_row', 'flash_decode'] as const;
 
-/** A list for each kernel, or for the three explicit ones: what the library would choose for it comes first. The library's own choice is the very first. */
+/**
+ * A list of candidates for each fused kernel, and one for the three explicit kernels together. A list begins with the library's shape for its kernel. The
+ * first list begins with the library's choice for the problem.
+ */
 export function candidates(problem: Problem, facts: DeviceFacts): readonly (readonly [Candidate, ...Candidate[]])[] {
   const { algorithm } = chooseAlgorithm(problem);
-  const own = algorithm === 'explicit' ? algorithm : chooseFusedTiles(problem, facts).kernel;
-  const seen = new Set<string>();
+  const chosen = algorithm === 'explicit' ? algorithm : chooseFusedTiles(problem, facts).kernel;
+  const labels = new Set<string>();
   const isNew = (candidate: Candidate) => {
     const label = labelOf({ ...problem, ...candidate }, facts);
-    return label !== undefined && !seen.has(label) && seen.add(label) !== undefined;
+    return label !== undefined && !labels.has(label) && labels.add(label) !== undefined;
   };
-  const kernels = [own, ...KERNELS.filter((kernel) => kernel !== own)];
+  const kernels = [chosen, ...KERNELS.filter((kernel) => kernel !== chosen)];
   const lists = kernels.map((kernel) => [
-    ...(kernel === own ? [{ algorithm, variant: {} }] : []),
+    ...(kernel === chosen ? [{ algorithm, variant: {} }] : []),
     ...(kernel === 'explicit' ? explicitCandidates(problem) : fusedCandidates(kernel, problem, facts)),
   ]);
   return lists.map((list) => list.filter(isNew)).filter((list): list is [Candidate, ...Candidate[]] => list.length > 0);
 }
 
-/** The kernels of a problem and their tiles; undefined where they do not fit. */
+/** The kernels of a problem and their tiles, as text. undefined where they do not fit. */
 function labelOf(problem: Problem, facts: DeviceFacts): string | undefined {
   try {
     if (chooseAlgorithm(problem).algorithm === 'fused') {
@@ -62,7 +65,7 @@ function fusedCandidates(kernel: FusedKernel, problem: Problem, facts: DeviceFac
 
 const each = (name: string, values: readonly number[]): Shape[] => values.map((value) => ({ [name]: value }));
 
-/** The kernel's own shape, by one of its constants, and others. */
+/** Shapes to try. The first is the library's shape for the kernel: it forces one constant to the value that the library chooses. */
 function shapesOf(kernel: FusedKernel, problem: Problem, facts: DeviceFacts): readonly Shape[] {
   if (kernel === 'flash_decode' && !isDecode(problem, facts)) return [];
   const { TILE_N, ROWS, SIZE, SPLITS } = numbers<'TILE_N' | 'ROWS' | 'SIZE' | 'SPLITS'>(ownShape(kernel, problem, facts));

@@ -1,4 +1,4 @@
-/** What the tiles of the fused kernels must keep to. Loaded with them. */
+/** Checks of the tiles of the fused kernels and of the backward kernels that use subgroups. Loaded with these kernels' tiles. */
 import { AttentionError } from '../contract/errors.ts';
 import { isVec4, type Problem } from '../contract/problem.ts';
 import { describeVariant, numbers, type Variant } from '../gpu/kernel.ts';
@@ -22,7 +22,7 @@ export function checkRowTiles(variant: Variant, problem: Problem, facts: DeviceF
   checkRows('flash_forward_row', [8, 16], variant, problem, isVec4(problem), facts);
 }
 
-/** @param most rows, and blocks of 16 elements, that the kernel may hold; @param isWhole whether the problem allows VEC4 */
+/** Checks a row kernel that holds at most `mostRows` rows and `mostBlocks` blocks of 16 elements. @param isWhole whether the problem allows VEC4 */
 export function checkRows(
   kernel: string,
   [mostRows, mostBlocks]: readonly [number, number],
@@ -45,13 +45,13 @@ export function checkRows(
   checkFits(kernel, SIZE, 0, facts);
 }
 
-/** Whether rows end before their blocks do. */
+/** Whether rows of q and k (D), and of v and out (Dv), are shorter than the blocks that hold them. */
 export function rowTails({ D, Dv }: Pick<Problem, 'D' | 'Dv'>, shape: Variant) {
   const { D_BLOCKS, DV_BLOCKS } = numbers<'D_BLOCKS' | 'DV_BLOCKS'>(shape);
   return { D_TAIL: D < 16 * D_BLOCKS, DV_TAIL: Dv < 16 * DV_BLOCKS };
 }
 
-/** What the problem needs must be true, or the mask's kind. */
+/** Checks flags: one that the problem needs must be true, and MASK must be the mask's kind. @throws AttentionError 'option' */
 function checkFlags(kernel: string, variant: Variant, flags: Readonly<Record<string, boolean | number>>): void {
   const wrong = Object.entries(flags).find(([name, need]) => variant[name] !== need && (need || name === 'MASK'));
   if (wrong) throw new AttentionError('option', `variant: ${kernel} has ${describeVariant(variant)}: ${wrong[0]} must be ${wrong[1]} here`);
@@ -59,7 +59,7 @@ function checkFlags(kernel: string, variant: Variant, flags: Readonly<Record<str
 
 const isPower = (value: number, most: number): boolean => Number.isInteger(Math.log2(value)) && value <= most;
 
-/** @throws AttentionError 'option' for a shape that the kernel cannot have, or a flag that does not fit the problem */
+/** @throws AttentionError 'option' for a shape that the kernel cannot have, or a flag that does not suit the problem; 'limit' */
 export function checkDecodeTiles(variant: Variant, problem: Problem, facts: DeviceFacts): void {
   const { D, Dv } = problem;
   const v = numbers<'SPLITS' | 'SIZE' | 'LANES' | 'ROWS' | 'KEYS' | 'COLS' | 'D_BLOCKS' | 'DV_BLOCKS'>(variant);
@@ -98,7 +98,7 @@ export function checkQuadTiles(variant: Variant, problem: Problem, facts: Device
   checkLanes('flash_forward_quad', variant, isRight, `D = ${D}, DV = ${Dv}`, isVec4(problem), facts);
 }
 
-/** @param isRight whether the variant keeps to `need`, the kernel's own; @param isWhole whether the problem allows VEC4 */
+/** @param need the condition of this kernel, in words @param isRight whether the variant meets it @param isWhole whether the problem allows VEC4 */
 export function checkLanes(kernel: string, variant: Variant, isRight: boolean, need: string, isWhole: boolean, facts: DeviceFacts): void {
   checkQuads(kernel, facts);
   const got = `variant: ${kernel} has ${describeVariant(variant)}`;

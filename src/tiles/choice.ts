@@ -1,4 +1,4 @@
-/** A choice of tiles, how a caller forces it, and whether it fits into a workgroup. */
+/** Choices of tiles: their type, values that a caller forces, and the check that tiles fit a workgroup. */
 import { AttentionError, quote } from '../contract/errors.ts';
 import type { Problem } from '../contract/problem.ts';
 import type { FloatType, TunableKernel, Variant } from '../gpu/kernel.ts';
@@ -16,7 +16,7 @@ export type Tiles<Name extends keyof Variants> = { readonly [Kernel in Name]: Ch
 /** The types of q and k, which the contract has found to be floats. */
 export const storageOf = ({ q, k }: Problem) => ({ Q: q.dtype, K: k.dtype }) as Readonly<Record<'Q' | 'K', FloatType>>;
 
-/** Flags that change the answer, and not only the speed. Where the problem needs one, a caller cannot force it off. */
+/** Flags that change the answer, not only the speed. Where the problem needs one, a caller cannot force it off. */
 const ANSWER = ['DROPOUT', 'SKIP_ZEROS'];
 
 /**
@@ -51,21 +51,21 @@ export function force<Own extends Variant>(kernel: TunableKernel, choice: Choice
   };
 }
 
-/** @param own what would be taken by itself: it always fits */
-function checkValue({ name, constants }: TunableKernel, constant: string, value: unknown, own: unknown): void {
+/** @param byDefault the value that the library chooses, which always fits */
+function checkValue({ name, constants }: TunableKernel, constant: string, value: unknown, byDefault: unknown): void {
   const what = `variant: ${name}.${constant} is ${quote(value)}`;
   const least = constant === 'MASK' ? 0 : 1; // 0 is the kind of no mask
   const [isRight, need] = constants.alias.includes(constant)
-    ? [value === own, `${quote(own)}, the tensors' type`]
+    ? [value === byDefault, `${quote(byDefault)}, the tensors' type`]
     : constants.bool.includes(constant)
       ? [typeof value === 'boolean', 'true or false']
-      : [value === own || (Number.isSafeInteger(value) && (value as number) >= least), `an integer ≥ ${least}`];
+      : [value === byDefault || (Number.isSafeInteger(value) && (value as number) >= least), `an integer ≥ ${least}`];
   if (!isRight) throw new AttentionError('option', `${what}: need ${need}`);
-  if (value === false && own === true && ANSWER.includes(constant))
+  if (value === false && byDefault === true && ANSWER.includes(constant))
     throw new AttentionError('option', `${what}: need true, the answer would be wrong`);
 }
 
-/** The numbers that the caller forces of a kernel, which `force` has not checked yet: other constants follow from them. */
+/** The numbers that the caller forces for a kernel. `force` has not checked them yet. Other constants follow from them. */
 export const forcedOf = (kernel: keyof Variants, { variant }: Pick<Problem, 'variant'>): Readonly<Record<string, number>> =>
   Object.fromEntries(Object.entries(variant[kernel] ?? {}).filter(([, value]) => typeof value === 'number'));
 
@@ -84,7 +84,10 @@ export function checkFits(name: string, invocations: number, bytes: number, fact
   }
 }
 
-/** Rows of `width` elements, at most 32, a power of 2, that fit into workgroup memory where `step` elements of the rows of both tiles lay before. */
+/**
+ * How many rows of `width` elements fit into the workgroup memory that held `step` elements of each row of two tiles, of `tileN` and `tileM` rows, before.
+ * A power of 2, at most 32.
+ */
 export function rowsAtATime(step: number, tileN: number, tileM: number, width: number): number {
   return 2 ** Math.floor(Math.log2(Math.min(32, (step * (tileN + tileM)) / width)));
 }

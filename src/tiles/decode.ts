@@ -6,16 +6,17 @@ import type { Variants } from '../kernels/variants.ts';
 import { type Choice, forcedOf, storageOf } from './choice.ts';
 import type { DeviceFacts } from './facts.ts';
 
-const MOST_ROWS = 16; // of a key head
+const MOST_ROWS = 16; // the most rows a key head
 const LEAST_KEYS = 128;
-/** Workgroups to aim at, and keys a split at least: a software device has as many cores as a CPU. */
+/** Workgroups to aim at, and the least keys a split. A software device has only as many cores as the CPU. */
 const SOFTWARE = { groups: 8, keys: 256 };
 const GPU = { groups: 512, keys: 128 };
 
 /**
- * Is flash_decode the kernel for it? flash_forward_row, on a software device with subgroups, shares keys between the queries of a head already: of
- * 4096 keys with D 64 and 8 key heads it took 20 ms for one query of 8 heads (flash_decode 15), 80 for one of 32 (28), 21 for four of 8 (30)
- * (CPU time, SwiftShader, Chrome 143, 24 Nov 2026).
+ * Whether flash_decode is the kernel for a problem. On a software device with subgroups flash_forward_row is the other candidate: it shares keys between the
+ * queries of a head already. CPU time of flash_forward_row and of flash_decode with 4096 keys, D 64 and 8 key heads (SwiftShader, Chrome 143, 24 Nov 2026):
+ *
+ *     one query of 8 heads 20 and 15 ms     one query of 32 heads 80 and 28 ms     four queries of 8 heads 21 and 30 ms
  */
 export function isDecode(problem: Problem, { isSoftware, hasQuads }: DeviceFacts): boolean {
   if (rowsOf(problem) > MOST_ROWS || (problem.M < LEAST_KEYS && problem.N > 1)) return false;
@@ -41,12 +42,12 @@ export function decodeTiles(problem: Problem, facts: DeviceFacts): Choice<Varian
 type Shape = Readonly<Record<'LANES' | 'KEYS' | 'COLS' | 'D_BLOCKS' | 'DV_BLOCKS', number>>;
 
 /**
- * What the kernel must do for a problem. Nothing here depends on the number of keys, so that a step of a decoder compiles nothing that the step before it
- * did not have.
+ * The flags of flash_decode for a problem. None depends on the number of keys, so that no step of a decoder compiles a kernel that the step before did not
+ * have.
  */
 export function decodeFlags(problem: Problem, { LANES, KEYS, COLS, D_BLOCKS, DV_BLOCKS }: Shape) {
   const { dropout, D, Dv, N } = problem;
-  // One query sees the keys from the first to the last of the kernel's loop, unless dropout rounds the first one down.
+  // The kernel's loop goes from the first to the last key that its rows see. One query sees all of them, unless dropout rounds the first key down.
   const isBandOfRows = isBanded(problem) && (N > 1 || dropout !== undefined);
   return {
     ...scoreFlags(problem),
@@ -59,14 +60,14 @@ export function decodeFlags(problem: Problem, { LANES, KEYS, COLS, D_BLOCKS, DV_
 
 const powerOf2 = (value: number): number => 2 ** Math.max(0, Math.ceil(Math.log2(value)));
 
-/** Shapes that tune tries: as many rows as there are at most, and on a GPU each number of lanes that a key can be shared between. */
+/** Shapes for `tune` to try: each number of rows up to the problem's, and on a GPU with each number of lanes that can share a key. */
 export function decodeShapes(problem: Problem, facts: DeviceFacts): Omit<Shape, 'SIZE'>[] {
   const rows = [8, 4, 2, 1].filter((count) => count <= powerOf2(rowsOf(problem)));
   if (facts.isSoftware) return rows.map((ROWS) => ({ ...softwareShape(problem, facts), ROWS }));
   return rows.flatMap((ROWS) => GPU_LANES.map((LANES) => sharedShape(problem, ROWS, LANES)));
 }
 
-/** A key a lane, whole rows in one lane: no barrier, and loads that a compiler for the CPU likes. */
+/** One invocation takes a key and holds whole rows. There is no barrier, and the loads are ones that compilers for the CPU make fast. */
 function softwareShape(problem: Problem, { subgroupSizes }: DeviceFacts) {
   const { D, Dv } = problem;
   const [dBlocks, dvBlocks] = [powerOf2(D / 16), powerOf2(Dv / 16)];
@@ -78,15 +79,15 @@ function softwareShape(problem: Problem, { subgroupSizes }: DeviceFacts) {
 }
 
 /**
- * Numbers that a lane may hold: its parts of ROWS queries and rows of out, of KEYS keys, and their dot products. Up to 72 none of the lab's
- * compilers for AMD, NVIDIA and Apple spills, with 112 those for Apple do; those for Intel from 40 on (Mesa 26.1, f32, D 64 to 256, 24 Nov 2026).
+ * Numbers that a lane holds: its parts of ROWS queries, of ROWS rows of out and of KEYS keys, and the dot products. Which compilers spill registers
+ * (Mesa 26.1, f32, D 64 to 256, 24 Nov 2026): up to 72 numbers none for AMD, NVIDIA and Apple; with 112 those for Apple; from 40 on those for Intel.
  */
 const held = (rows: number, width: number, lanes: number): number => ((2 * rows + KEYS) * width) / lanes + KEYS * rows;
 const MOST_HELD = { intel: 32, others: 72 };
 const KEYS = 4;
 const GPU_LANES = [8, 16, 32];
 
-/** Lanes side by side load a key side by side, four keys at once; as many rows, over as few lanes, as they can hold. */
+/** Neighbouring lanes load neighbouring elements of a key, four keys at once. As many rows as lanes can hold, over as few lanes as possible. */
 function gpuShape(problem: Problem, { vendor }: DeviceFacts) {
   const width = Math.max(problem.D, problem.Dv);
   const most = vendor === 'intel' ? MOST_HELD.intel : MOST_HELD.others;
@@ -96,7 +97,7 @@ function gpuShape(problem: Problem, { vendor }: DeviceFacts) {
   return { SIZE: 64, ...sharedShape(problem, ROWS, LANES) };
 }
 
-/** Keys that LANES neighbours share. */
+/** The shape in which LANES neighbouring invocations share a key. */
 function sharedShape({ D, Dv }: Problem, ROWS: number, LANES: number) {
   const cols = Math.min(4, powerOf2(Math.max(D, Dv) / (4 * LANES)));
   const blocks = (size: number) => powerOf2(size / (4 * LANES * cols));

@@ -9,7 +9,7 @@ import type { ExplicitKernel, Variants } from '../kernels/variants.ts';
 import { type Choice, checkFits, checkKernels, force, storageOf, type Tiles } from './choice.ts';
 import type { BasicFacts } from './facts.ts';
 
-/** Of keys, a workgroup of scores on a software device, where zeroing its memory takes as long as a tile. */
+/** The most tiles of keys that a workgroup of `scores` computes on a software device. There, zeroing a workgroup's memory takes as long as a tile. */
 const MOST_TILES = 8;
 
 const KERNELS: readonly ExplicitKernel[] = ['scores', 'softmax', 'context'];
@@ -79,14 +79,15 @@ function manyRowsTiles({ N, M, Dv }: Problem, facts: BasicFacts): OwnTiles {
   };
 }
 
-/** Of a tile for few queries. */
+/** The most queries that take tiles for few rows, and the most rows of such a tile. */
 const FEW_ROWS = 16;
 
 /**
- * Tiles as low as the queries are few; the queries of heads that read one key head share a tile, and so each key and value that it loads. A device on
- * the CPU loads them when it needs them, into 4 × 2 blocks: for one query of 32 heads on 8, M 512 and D 64, scores and context take SwiftShader 2.4 and
- * 1.8 ms, in place of 57 and 40 with tiles of 16 × 16, and lavapipe 0.5 and 0.35 in place of 12 and 14 (30 Nov 2026). On a GPU a few warps share what
- * scores loads, and in context they take keys side by side, or one warp would walk over all of them.
+ * Tiles with few rows for few queries. The queries of all heads that read one key head share a tile, and each key and value that the tile loads.
+ * A device on the CPU loads keys and values where it needs them, into 4 × 2 blocks. For one query of 32 heads on 8 key heads, M 512 and D 64, SwiftShader
+ * takes 2.4 ms for scores and 1.8 ms for context, in place of 57 and 40 ms with tiles of 16 × 16. lavapipe takes 0.5 and 0.35 ms in place of 12 and 14 ms
+ * (30 Nov 2026).
+ * On a GPU a few warps share the elements that `scores` loads. In `context` the warps take different keys: else one warp would walk over all keys.
  */
 function fewRowsTiles({ N, H, Hk, Dv }: Problem, facts: BasicFacts): OwnTiles {
   const rows = (N * H) / Math.max(1, Hk) <= 4 ? 4 : FEW_ROWS; // two heights, so that few variants are compiled
@@ -108,10 +109,10 @@ function fewRowsTiles({ N, H, Hk, Dv }: Problem, facts: BasicFacts): OwnTiles {
   };
 }
 
-/** Whatever the number of keys, so that a decoder that returns scores compiles nothing as its keys grow. */
+/** Invocations a row where there is one query. They do not depend on the number of keys: a decoder that returns scores compiles nothing as its keys grow. */
 const LANES_OF_ONE_QUERY = { software: 16, gpu: 64 };
 
-/** Lanes and rows a workgroup, for a kernel whose invocations share rows of `length`, of which there are `count`. */
+/** Invocations a row and rows a workgroup, for a kernel whose invocations share rows. @param length elements of a row @param count rows that there are */
 export function chooseRowTiles(length: number, facts: BasicFacts, count = Number.POSITIVE_INFINITY): Choice<Variants['softmax']> {
   const lanes = count === 1 ? LANES_OF_ONE_QUERY[facts.isSoftware ? 'software' : 'gpu'] : rowLanes(length, facts);
   const reason = `${lanes} invocations a row of ${length}${facts.isSoftware ? ', for a software device' : ''}`;
@@ -119,9 +120,10 @@ export function chooseRowTiles(length: number, facts: BasicFacts, count = Number
 }
 
 /**
- * Square tiles of a matrix product, and blocks of 4 × 4 sums an invocation: large ones reuse each loaded value more, small tiles waste less on small
- * matrices. A device on the CPU loads slowly, and keeps sums in memory in any case: with 4 × 2 blocks SwiftShader takes 13% less time than with 2 × 2
- * (N = M = 512, 24 Nov 2026), with 4 × 4 as long. Intel's compiler spills 44 to 116 registers with two blocks and more, none with one (Mesa 26.1).
+ * Square tiles of a matrix product, and blocks of 4 × 4 sums an invocation. Large ones reuse each loaded value more. Small tiles waste less on small
+ * matrices.
+ * A device on the CPU loads slowly, and keeps sums in memory in any case. With 4 × 2 blocks SwiftShader takes 13% less time than with 2 × 2
+ * (N = M = 512, 24 Nov 2026), with 4 × 4 as long. Intel's compiler spills 44 to 116 registers with two blocks and more, and none with one (Mesa 26.1).
  */
 export function matmulTile(height: number, width: number, facts: BasicFacts): { size: number; rows: number; cols: number; reason: string } {
   const [size, rows, cols] =
@@ -130,9 +132,9 @@ export function matmulTile(height: number, width: number, facts: BasicFacts): { 
 }
 
 /**
- * Invocations that share a row: about 8 elements each, 4 at least, a workgroup's default limit at most. A software device walks over
- * long rows faster than it meets at barriers: with N = M = 512 and H = 8, softmax in SwiftShader took 4 lanes 130 ms less than 64 lanes
- * (24 Nov 2026); 16 lanes keep the sum of a long row accurate.
+ * Invocations that share a row. Each has about 8 elements; they are at least 4, and at most the default limit of a workgroup.
+ * On a software device a barrier costs more than a long loop. With N = M = 512 and H = 8, softmax in SwiftShader took 130 ms less with 4 invocations a row
+ * than with 64 (24 Nov 2026). Long rows have 16, which keep the sum of a row accurate.
  */
 function rowLanes(length: number, facts: BasicFacts): number {
   if (facts.isSoftware) return length <= 1024 ? 4 : 16;

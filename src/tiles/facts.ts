@@ -1,14 +1,14 @@
-/** What tile sizes depend on: what a device says of itself, and what it does that no limit or feature tells. */
+/** The facts about a device that tile sizes depend on: those that it reports, and the order of its quads, which no limit or feature tells. */
 import { destroyQuietly } from '../gpu/device.ts';
 import { getPipeline } from '../gpu/pipelines.ts';
 import { quadProbe } from '../kernels/quad_probe.ts';
 
-/** What a device says of itself: all that kernels without quads need. */
+/** The facts that a device reports. Kernels without quads need no others. */
 export interface BasicFacts {
   readonly maxComputeInvocationsPerWorkgroup: number;
   readonly maxComputeWorkgroupStorageSize: number; // bytes
   readonly isSoftware: boolean; // the device runs on the CPU
-  readonly vendor: string; // as the adapter spells it, '' where it does not tell
+  readonly vendor: string; // as the adapter spells it; '' where it reports none
   readonly architecture: string;
   readonly subgroupSizes: readonly [number, number]; // least and largest
   readonly canFixSubgroupSize: boolean; // feature subgroup-size-control
@@ -38,10 +38,10 @@ export async function deviceFacts(device: GPUDevice): Promise<DeviceFacts> {
 
 const devices = /* @__PURE__ */ new WeakMap<GPUDevice, Promise<boolean>>();
 
-/** Whether quads, and 8 or 16 lanes of wider subgroups, have neighbouring local_invocation_index, as flash_forward_quad needs it. Tried once a device. */
+/** Whether the lanes of a quad, and 8 or 16 lanes of wider subgroups, follow local_invocation_index. The quad kernels need it. Probed once a device. */
 export function hasOrderedQuads(device: GPUDevice): Promise<boolean> {
   if (!device.features.has('subgroups')) return Promise.resolve(false);
-  const known = devices.get(device) ?? probe(device).catch(() => false); // a device that cannot even be asked takes the baseline tier
+  const known = devices.get(device) ?? probe(device).catch(() => false); // a device on which the probe fails takes the baseline tier
   devices.set(device, known);
   return known;
 }

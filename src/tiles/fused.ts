@@ -59,8 +59,9 @@ function baselineTiles(problem: Problem, facts: DeviceFacts): Choice<Variants['f
 }
 
 /**
- * Queries and keys a tile, and blocks of 4 × 4 elements of out an invocation: the wider the tile, the fewer. Tiles of 128 keys have few queries and short
- * steps, so that weights and elements fit into 16 KiB.
+ * Queries and keys a tile, and blocks of 4 × 4 elements of out an invocation. A wider tile has fewer blocks. Tiles of 128 keys have few queries and short
+ * steps, so that weights and elements fit into 16 KiB of workgroup memory.
+ * @param isMany whether an invocation may have 4 blocks
  */
 export function baselineShape({ N, Dv }: Problem, isMany: boolean) {
   const cols = isMany ? (Dv <= 128 ? 32 : 64) : Dv <= 32 ? 32 : Dv <= 64 ? 64 : 128;
@@ -71,12 +72,12 @@ export function baselineShape({ N, Dv }: Problem, isMany: boolean) {
 }
 
 /**
- * Whether an invocation has registers for 4 blocks beside what it works on. Mesa 26.1 spills none of 4 for AMD, NVIDIA and Adreno; for Apple's GPUs none of
- * 1 and of 2, 15 registers of 4; for Intel's about 90 of 1, 160 of 2 and 720 of 4 (27 Nov 2026). Any other GPU is taken for one that has not.
+ * Whether an invocation has registers for 4 blocks beside the numbers that it works on. Registers that Mesa 26.1 spills with 1, 2 and 4 blocks (27 Nov 2026):
+ * Apple's GPUs none, none and 15; Intel's about 90, 160 and 720; AMD, NVIDIA and Adreno none with 4. Any other GPU counts as one without the registers.
  */
 const holdsManyBlocks = ({ vendor, isSoftware }: DeviceFacts): boolean => isSoftware || ['amd', 'nvidia', 'qualcomm'].includes(vendor);
 
-/** As many rows as the class's tile holds, over as few lanes. */
+/** As many rows as a lane of the GPU's class may hold, over as few lanes as possible. */
 function quadTiles(problem: Problem, facts: DeviceFacts): Choice<Variants['flash_forward_quad']> {
   const { N, D, Dv } = problem;
   const { name, forward, width } = quadClassOf(facts);
@@ -89,8 +90,8 @@ function quadTiles(problem: Problem, facts: DeviceFacts): Choice<Variants['flash
 }
 
 /**
- * As many queries an invocation as its compiler bears: the kernel's text is as long as ROWS · D. With 8 lanes lavapipe takes 8 queries of 64 twice as
- * long to compile as 4, and 15% longer to run (24 Nov 2026).
+ * As many queries an invocation as compilers for the CPU can handle: the length of the kernel's code grows with ROWS · D. With 8 lanes and heads of 64,
+ * lavapipe takes twice as long to compile 8 queries as 4, and 15% longer to run them (24 Nov 2026).
  */
 function rowTiles(problem: Problem, { subgroupSizes }: DeviceFacts): Choice<Variants['flash_forward_row']> {
   const { N, D, Dv } = problem;
@@ -105,7 +106,8 @@ function rowTiles(problem: Problem, { subgroupSizes }: DeviceFacts): Choice<Vari
   const variant = {
     ...{ ...storageOf(problem), VEC4: isVec4(problem), SIZE: size, ROWS: Math.max(1, rows) },
     ...{ ...shape, ...tails, ...fusedFlags(problem) },
-    ...{ ...scoreFlags(problem), SKIP_ZEROS: skipsZeros(problem) || hasTail(problem, 4) || N === 1 }, // one query: whatever the number of keys
+    // SKIP_ZEROS is true for one query whatever the number of keys, so that a step of a decoder compiles nothing new.
+    ...{ ...scoreFlags(problem), SKIP_ZEROS: skipsZeros(problem) || hasTail(problem, 4) || N === 1 },
   };
   return { variant, reason: `a software device with subgroups; ${variant.ROWS} queries an invocation for heads of ${Math.max(D, Dv)}` };
 }

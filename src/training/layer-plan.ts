@@ -1,4 +1,4 @@
-/** A layer compiled for inputs of one shape: its tensors, and the dispatches of both directions. */
+/** A layer compiled for inputs of one shape: its tensors, and the dispatches of the forward and the backward pass. */
 import type { AttentionPlan, AttentionTensors, BackwardTensors } from '../contract/api.ts';
 import { AttentionError, quote } from '../contract/errors.ts';
 import { type HostInput, readFloats } from '../contract/host-data.ts';
@@ -10,7 +10,7 @@ import { planProblem } from '../plan/calls.ts';
 import type { ParameterSet } from './parameters.ts';
 import { type Operation, Parts, product, rowsOf, type Sequence, transposed } from './sequence.ts';
 
-/** What a plan needs of its layer. */
+/** The members of a layer that its plans use. */
 export interface PlannedLayer {
   readonly session: Session;
   readonly width: number;
@@ -23,11 +23,11 @@ export interface PlannedLayer {
   forget(plan: LayerPlan): void;
 }
 
-/** Everything that a plan owns, by its formula's letter. d…: gradients, where there is a backward pass. */
+/** The tensors of a plan, by their letters in the formulas. A name with d is a gradient: there are some only with a backward pass. */
 interface Tensors {
-  readonly x: GpuTensor; // [batch, length, width], as all below but qkv, lse and weights
-  readonly qkv: GpuTensor; // [batch, length, 3 · width]: queries, keys and values side by side
-  readonly context: GpuTensor; // the heads side by side
+  readonly x: GpuTensor; // [batch, length, width], the shape of every tensor here but qkv, lse and weights
+  readonly qkv: GpuTensor; // [batch, length, 3 · width]: queries, keys and values side by side in a row
+  readonly context: GpuTensor; // the context vectors of all heads side by side in a row
   readonly y: GpuTensor;
   readonly weights?: GpuTensor; // [batch, heads, length, length]
   readonly lse?: GpuTensor; // [batch, heads, length]
@@ -48,9 +48,9 @@ export class LayerPlan implements TrainablePlan {
   readonly dY?: GpuTensor;
   readonly dX?: GpuTensor;
   readonly kernels: readonly PlannedKernel[];
-  /** How many of them are the backward pass's. */
+  /** How many of the kernels belong to the backward pass. They come last. */
   readonly backwardKernels: number;
-  /** Every tensor that a pass uses. */
+  /** Every tensor that a pass uses: the plan's and the layer's parameters. */
   readonly own: readonly GpuTensor[];
   private isDestroyed = false;
 
@@ -70,11 +70,11 @@ export class LayerPlan implements TrainablePlan {
     if (dY && dX) Object.assign(this, { dY, dX });
     const { inputs, outputs, dOutputs, dInputs } = sequences;
     const isBackward = ({ name }: PlannedKernel) => name.startsWith('flash_backward');
-    const own = attention.kernels;
-    const ahead = [...inputs.kernels, ...own.filter((kernel) => !isBackward(kernel)), ...outputs.kernels];
-    const back = [...(dOutputs?.kernels ?? []), ...own.filter(isBackward), ...(dInputs?.kernels ?? [])];
-    this.kernels = [...ahead, ...back];
-    this.backwardKernels = back.length;
+    const { kernels } = attention;
+    const forward = [...inputs.kernels, ...kernels.filter((kernel) => !isBackward(kernel)), ...outputs.kernels];
+    const backward = [...(dOutputs?.kernels ?? []), ...kernels.filter(isBackward), ...(dInputs?.kernels ?? [])];
+    this.kernels = [...forward, ...backward];
+    this.backwardKernels = backward.length;
   }
 
   /** @throws AttentionError 'limit', 'compile', 'device-lost' */
@@ -160,7 +160,8 @@ export class LayerPlan implements TrainablePlan {
       throw new AttentionError('shape', `${caller}: ${name} is ${quote(shape)}, the plan has ${quote(to.shape)}`);
     const { session } = this.layer;
     session.pool.write(to.buffer, 0, Float32Array.from(data).buffer, caller);
-    const [, result] = await Promise.all([session.submit(caller, this.own, encode), session.download(from)]); // at once: the next call writes over it
+    // The download is submitted at once, because the next call overwrites the result.
+    const [, result] = await Promise.all([session.submit(caller, this.own, encode), session.download(from)]);
     return result;
   }
 }
@@ -177,7 +178,7 @@ function makeTensors({ width, heads }: PlannedLayer, { batch, length, backward, 
   };
 }
 
-/** The rows' heads as [B,H,N,D], by the names of an attention plan. */
+/** Views [B,H,N,D] of the heads in the tensors' rows, by the names that an attention plan has for them. */
 function headViews(tensors: Tensors, { batch, length }: PlanSizes, heads: number) {
   const width = tensors.x.shape[2]!;
   const view = ({ buffer }: GpuTensor, times = 1, part = 0): GpuTensor => ({
@@ -192,7 +193,9 @@ function headViews(tensors: Tensors, { batch, length }: PlanSizes, heads: number
   };
 }
 
-/** The matrices [out, in] of a layer: the three of the inputs as one of 3 · width outputs, and each. */
+/**
+ * The matrices of a layer, or their gradients, as [out, in]. `inputs` is the query, key and value matrices together, one matrix [3 · width, width].
+ */
 function matrices({ weights, width }: PlannedLayer, of: 'values' | 'gradients') {
   const query = weights.tensor('queryWeights', of);
   return {
@@ -210,14 +213,18 @@ function forwardOperations(
   { batch, length }: PlanSizes,
 ): Record<'inputs' | 'outputs', Operation[]> {
   const { session, width } = layer;
-  const own = matrices(layer, 'values');
+  const values = matrices(layer, 'values');
   return {
-    inputs: [product(session, [batch * length, width, 3 * width], rowsOf(x), transposed(rowsOf(own.inputs)), qkv)],
-    outputs: [product(session, [batch * length, width, width], rowsOf(context), transposed(rowsOf(own.output)), y)],
+    inputs: [product(session, [batch * length, width, 3 * width], rowsOf(x), transposed(rowsOf(values.inputs)), qkv)],
+    outputs: [product(session, [batch * length, width, width], rowsOf(context), transposed(rowsOf(values.output)), y)],
   };
 }
 
-/** dContext = dY W, dW = dYᵀ context for the outputs; for the inputs dX = Σ dQ W over query, key and value, and each dW = dQᵀ x. */
+/**
+ * The products of the backward pass, with matrices W as [out, in].
+ * Output projection: dContext = dY W, dW = dYᵀ context.
+ * Input projections: dX = dQ W_query + dK W_key + dV W_value, and for the query dW = dQᵀ x; key and value alike.
+ */
 async function backwardSequences(
   layer: PlannedLayer,
   tensors: Tensors,
@@ -227,14 +234,14 @@ async function backwardSequences(
   const { session, width } = layer;
   const rows = batch * length;
   const { x, context, dY, dContext, dQ, dK, dV, dX } = tensors as Required<Tensors>;
-  const [own, gradients] = [matrices(layer, 'values'), matrices(layer, 'gradients')];
+  const [values, gradients] = [matrices(layer, 'values'), matrices(layer, 'gradients')];
   const ofInput = (gradient: GpuTensor, name: 'query' | 'key' | 'value', accumulates: boolean): Operation[] => [
-    product(session, [rows, width, width], rowsOf(gradient), rowsOf(own[name]), dX, { accumulates }),
+    product(session, [rows, width, width], rowsOf(gradient), rowsOf(values[name]), dX, { accumulates }),
     product(session, [width, rows, width], transposed(rowsOf(gradient)), rowsOf(x), gradients[name]),
   ];
   return {
     dOutputs: await parts.sequence([
-      product(session, [rows, width, width], rowsOf(dY), rowsOf(own.output), dContext),
+      product(session, [rows, width, width], rowsOf(dY), rowsOf(values.output), dContext),
       product(session, [width, rows, width], transposed(rowsOf(dY)), rowsOf(context), gradients.output),
     ]),
     dInputs: await parts.sequence([...ofInput(dQ, 'query', false), ...ofInput(dK, 'key', true), ...ofInput(dV, 'value', true)]),

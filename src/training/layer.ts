@@ -24,7 +24,7 @@ export async function makeLayer(caller: string, attention: Attention, options: T
   const { width } = normal;
   const parameters = await session.lifeline.wait(
     caller,
-    // Matrices as [out, in], as PyTorch's in_proj_weight: so the three inputs' projections are one product.
+    // Matrices are stored as [out, in], like PyTorch's in_proj_weight. The query, key and value projections are then one product.
     ParameterSet.create(caller, session, Object.fromEntries(MATRICES.map((name) => [name, [width, width]]))),
   );
   const layer = new Layer(session, normal, parameters);
@@ -113,7 +113,7 @@ export class Layer implements TrainableSelfAttention, PlannedLayer {
   }
 }
 
-/** A square matrix's rows as columns. */
+/** The transpose of a matrix [width, width]. */
 function transpose(data: ArrayLike<number>, width: number): Float32Array<ArrayBuffer> {
   return Float32Array.from({ length: width * width }, (_, i) => data[(i % width) * width + Math.floor(i / width)]!);
 }

@@ -1,4 +1,4 @@
-/** Trainable parameters of one device: values, gradients and Adam's moments as flat lists, with a place for each named matrix. */
+/** Trainable parameters on one device. Values, gradients and Adam's moments are flat lists; each named matrix is a range of them. */
 import { type AdamOptions, normalizeAdam } from '../contract/adam-options.ts';
 import { elementCount, type GpuTensor } from '../contract/tensor.ts';
 import { packParams } from '../gpu/kernel.ts';
@@ -7,10 +7,10 @@ import type { Session } from '../gpu/session.ts';
 import { adam, adamDispatch, adamParams, type Range } from '../kernels/adam.ts';
 import { Parts } from './sequence.ts';
 
-/** Updates whose uniforms are kept apart: so many ranges can be updated by commands that were not submitted yet. */
+/** Slots for the uniforms of updates. Each dispatch takes the next slot, so 64 dispatches can be recorded before the first is submitted. */
 const SLOTS = 64;
 
-/** A part of the parameters, and how its step is made. */
+/** A range of the parameters, and the options of Adam's step on it. */
 export interface Update {
   readonly range: Range;
   readonly options: Required<AdamOptions>;
@@ -23,20 +23,20 @@ export class ParameterSet {
 
   private constructor(
     private readonly session: Session,
-    private readonly places: ReadonlyMap<string, { readonly first: number; readonly shape: readonly number[] }>,
+    private readonly matrices: ReadonlyMap<string, { readonly first: number; readonly shape: readonly number[] }>,
     readonly values: GpuTensor,
     readonly gradients: GpuTensor,
     private readonly moments: GpuTensor,
     private readonly parts: Parts,
     private readonly uniforms: GPUBuffer,
-    private readonly stride: number, // of the uniforms' slots, in bytes
+    private readonly stride: number, // bytes from one slot of the uniforms to the next
     private readonly pipeline: GPUComputePipeline,
     private readonly groups: readonly GPUBindGroup[],
   ) {
     this.total = elementCount(values.shape);
   }
 
-  /** @param shapes by name, in the order of their places @throws AttentionError 'limit', 'compile', 'device-lost' */
+  /** @param shapes of the matrices by name, in the order in which they lie in the lists @throws AttentionError 'limit', 'compile', 'device-lost' */
   static async create(caller: string, session: Session, shapes: Readonly<Record<string, readonly number[]>>): Promise<ParameterSet> {
     const pipeline = await getPipeline(session.device, adam, {});
     const parts = new Parts(caller, session);
@@ -49,10 +49,10 @@ export class ParameterSet {
     pipeline: GPUComputePipeline,
     parts: Parts,
   ): ParameterSet {
-    const places = new Map<string, { first: number; shape: readonly number[] }>();
+    const matrices = new Map<string, { first: number; shape: readonly number[] }>();
     let total = 0;
     for (const [name, shape] of Object.entries(shapes)) {
-      places.set(name, { first: total, shape });
+      matrices.set(name, { first: total, shape });
       total += elementCount(shape);
     }
     const list = (name: string, ...shape: number[]) => parts.tensor(name, shape);
@@ -69,34 +69,34 @@ export class ParameterSet {
       }));
       return session.device.createBindGroup({ label: `adam ${slot}`, layout, entries });
     });
-    const made = new ParameterSet(session, places, values, gradients, moments, parts, uniforms, stride, pipeline, groups);
-    session.pool.write(gradients.buffer, 0, new ArrayBuffer(4 * total)); // an update before the first backward pass changes nothing
+    const made = new ParameterSet(session, matrices, values, gradients, moments, parts, uniforms, stride, pipeline, groups);
+    session.pool.write(gradients.buffer, 0, new ArrayBuffer(4 * total)); // zeros: an update before the first backward pass changes nothing
     made.restart();
     return made;
   }
 
-  /** Every tensor of it. */
+  /** The tensors of values, gradients and moments. */
   get own(): readonly GpuTensor[] {
     return this.parts.tensors;
   }
 
-  /** The place of a matrix among the values or the gradients. */
+  /** A matrix as a view of the values or of the gradients. */
   tensor(name: string, of: 'values' | 'gradients' = 'values'): GpuTensor {
-    const { first, shape } = this.places.get(name)!;
+    const { first, shape } = this.matrices.get(name)!;
     return { buffer: this[of].buffer, dtype: 'f32', shape, offset: 4 * first };
   }
 
-  /** Where the matrices from `first` to `last` lie. */
+  /** The range of the matrices from `first` to `last`, both included. */
   range(first: string, last: string): Range {
-    const [from, to] = [this.places.get(first)!, this.places.get(last)!];
+    const [from, to] = [this.matrices.get(first)!, this.matrices.get(last)!];
     return { first: from.first, count: to.first + elementCount(to.shape) - from.first };
   }
 
   write(name: string, data: ArrayLike<number>): void {
-    this.session.pool.write(this.values.buffer, 4 * this.places.get(name)!.first, Float32Array.from(data).buffer, 'load');
+    this.session.pool.write(this.values.buffer, 4 * this.matrices.get(name)!.first, Float32Array.from(data).buffer, 'load');
   }
 
-  /** Forgets the gradients so far: the next update is the first. */
+  /** Sets Adam's moments to 0. The next update counts as the first. */
   restart(): void {
     this.step = 0;
     this.session.pool.write(this.moments.buffer, 0, new ArrayBuffer(4 * elementCount(this.moments.shape)), 'load');
@@ -104,10 +104,10 @@ export class ParameterSet {
 
   async read(of: 'values' | 'gradients'): Promise<ReadonlyMap<string, Float32Array>> {
     const data = (await this.session.pool.download(this[of])).data as Float32Array;
-    return new Map([...this.places].map(([name, { first, shape }]) => [name, data.slice(first, first + elementCount(shape))]));
+    return new Map([...this.matrices].map(([name, { first, shape }]) => [name, data.slice(first, first + elementCount(shape))]));
   }
 
-  /** Records one step of Adam: a dispatch for each part. Its uniforms are written to the queue at once. */
+  /** Records one step of Adam: one dispatch for each range. The uniforms are written to the queue now, not when the pass is submitted. */
   encodeUpdate(pass: GPUComputePassEncoder, parts: readonly Update[]): void {
     this.step++;
     pass.setPipeline(this.pipeline);

@@ -1,4 +1,4 @@
-/** The gradients of a linear projection, as three products of the kernel `project` on transposed views. Loaded when it is first used. */
+/** The gradients of a linear projection: three products by the kernel `project`, some of them on transposed views. Loaded when it is first used. */
 import type { ProjectionGradients } from '../contract/api.ts';
 import { AttentionError, quote } from '../contract/errors.ts';
 import { requireDType } from '../contract/problem.ts';
@@ -9,7 +9,7 @@ import { type Matrix, normalizeProjection, productDispatch, rowStride } from '..
 import { basicFacts } from '../tiles/facts.ts';
 import { chooseProjectTiles } from '../tiles/project.ts';
 
-/** One product: its step, which tensor each binding stands for, and the shape of what it gives. */
+/** One product: its step, the tensors to bind as x and w, and the shape of the result. */
 interface Product {
   readonly step: Step;
   readonly reads: Readonly<Record<'x' | 'w', 'gradient' | 'x' | 'weights' | 'one'>>;
@@ -49,7 +49,7 @@ export async function projectionGradients(
 }
 
 /**
- * dX = dY Wᵀ, dW = Xᵀ dY, db = 1ᵀ dY, in this order.
+ * The products dX = dY Wᵀ, dW = Xᵀ dY and db = 1ᵀ dY, in this order.
  * @throws AttentionError 'shape' or 'dtype'
  */
 function productsOf({ gradient, x, weights }: Record<'gradient' | 'x' | 'weights', GpuTensor>, device: GPUDevice): readonly Product[] {
@@ -70,7 +70,7 @@ function productsOf({ gradient, x, weights }: Record<'gradient' | 'x' | 'weights
   const rowsOf = (name: string, layout: Layout): Matrix => ({ layout, row: rowStride(`${caller}: ${name}`, layout), col: 1 });
   const [xRows, dYRows] = [rowsOf('x', projection.x), rowsOf('gradient', dY)];
   const w: Matrix = { layout: projection.w, row: projection.w.strides[0]!, col: 1 };
-  const ones: Matrix = { layout: dense([1]), row: 0, col: 0 }; // one element for every row
+  const ones: Matrix = { layout: dense([1]), row: 0, col: 0 }; // with strides of 0 every element is the one number
   return [
     { step: product([rows, outWidth, width], dYRows, transposed(w)), reads: { x: 'gradient', w: 'weights' }, shape: x.shape },
     { step: product([width, rows, outWidth], transposed(xRows), dYRows), reads: { x: 'x', w: 'gradient' }, shape: weights.shape },

@@ -1,4 +1,4 @@
-/** Dispatches on tensors that stay the same, and the matrix products among them. */
+/** A sequence of dispatches on the same tensors at every run, and the matrix products that such sequences consist of. */
 import { checkLayout, type DType, type GpuTensor, type Layout } from '../contract/tensor.ts';
 import type { Dispatch } from '../gpu/kernel.ts';
 import { bindingOf, checkBinding, Program, type Resources, type Step } from '../gpu/program.ts';
@@ -16,7 +16,7 @@ export interface Operation {
 
 export const layoutOf = (tensor: GpuTensor): Layout => checkLayout('tensor', tensor, 'input');
 
-/** A dispatch's tensors are bound once: encoding them again makes nothing on the GPU. */
+/** Dispatches and their tensors. The tensors are bound once: encoding the sequence again creates no bind groups. */
 export class Sequence {
   private constructor(
     private readonly session: Session,
@@ -28,13 +28,13 @@ export class Sequence {
   /** @throws AttentionError 'limit' or 'compile' */
   static async create(caller: string, session: Session, operations: readonly Operation[]): Promise<Sequence> {
     const alignment = session.device.limits.minStorageBufferOffsetAlignment;
-    const own = (i: number, name: string) => `${i}.${name}`; // every step has its own x and y
+    const resourceOf = (i: number, name: string) => `${i}.${name}`; // steps use the same binding names for different tensors
     const steps = operations.map(({ dispatch, reason, tensors }, i): Step => {
-      const resources = Object.fromEntries(Object.keys(tensors).map((name) => [name, own(i, name)]));
+      const resources = Object.fromEntries(Object.keys(tensors).map((name) => [name, resourceOf(i, name)]));
       return { ...dispatch, reason, resources };
     });
     const bound = operations.flatMap(({ tensors }, i) =>
-      Object.entries(tensors).map(([name, tensor]) => [own(i, name), bindingOf(tensor.buffer, layoutOf(tensor), alignment)]),
+      Object.entries(tensors).map(([name, tensor]) => [resourceOf(i, name), bindingOf(tensor.buffer, layoutOf(tensor), alignment)]),
     );
     return new Sequence(session, await Program.create(caller, session.pool, steps), steps, Object.fromEntries(bound));
   }
@@ -52,12 +52,12 @@ export class Sequence {
   }
 }
 
-/** A tensor as a matrix. */
+/** A matrix and the tensor that holds it. */
 export interface Operand extends Matrix {
   readonly tensor: GpuTensor;
 }
 
-/** The rows of a tensor of any rank. */
+/** The matrix whose rows are the rows of a tensor of any rank. */
 export function rowsOf(tensor: GpuTensor): Operand {
   const layout = layoutOf(tensor);
   return { tensor, layout, row: rowStride('tensor', layout), col: 1 };
@@ -65,7 +65,7 @@ export function rowsOf(tensor: GpuTensor): Operand {
 
 export const transposed = (matrix: Operand): Operand => ({ ...matrix, row: matrix.col, col: matrix.row });
 
-/** y = x [rows, inner] · w [inner, cols], plus a bias, or plus what is in y already. */
+/** y = x [rows, inner] · w [inner, cols], plus a bias where one is given; with `accumulates` the product is added to y. */
 export function product(
   { device }: Session,
   sizes: readonly [rows: number, inner: number, cols: number],
@@ -80,7 +80,7 @@ export function product(
   return { dispatch, reason, tensors: { x: x.tensor, w: w.tensor, y, ...(bias && { bias }) } };
 }
 
-/** What an object owns on the GPU. It is destroyed as a whole: at its end, or when one of its parts cannot be made. */
+/** What an object owns on the GPU. All parts are destroyed together: when the object is, or when one part cannot be made. */
 export class Parts {
   readonly tensors: GpuTensor[] = [];
   private readonly ends: (() => void)[] = [];
@@ -101,7 +101,7 @@ export class Parts {
     return tensor;
   }
 
-  /** Uniforms. Commands that were recorded with them cannot be submitted after the end. */
+  /** A uniform buffer. Once it is destroyed, commands that were recorded with it cannot be submitted. */
   uniforms(bytes: number): GPUBuffer {
     const { pool } = this.session;
     const buffer = pool.allocate(`${this.caller}: uniforms`, bytes, GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST);
@@ -120,7 +120,7 @@ export class Parts {
     return part;
   }
 
-  /** Makes the whole, or destroys the parts that there are. */
+  /** What `make` makes of the parts. When `make` fails, the parts made so far are destroyed. */
   async whole<T>(make: () => Promise<T>): Promise<T> {
     try {
       return await make();

@@ -1,11 +1,11 @@
-/** Makes what learns. What it runs on is loaded when it is first used. */
+/** Makes a trainable layer or model. The code that runs them is loaded at the first call. */
 import type { Attention } from '../contract/api.ts';
 import type { TrainableOptions, WordModelOptions } from '../contract/trainable-options.ts';
 import type { TrainableSelfAttention, WordModel } from '../contract/training.ts';
 
 /**
- * Multi-head self-attention with trainable projections: forward, backward and the optimizer Adam on the GPU, in f32, without atomics: the same steps
- * from the same seed give the same bits on a device.
+ * Multi-head self-attention with trainable projections. Forward pass, backward pass and the optimizer Adam run on the GPU, in f32.
+ * Nothing uses atomics: on one device the same steps from the same seed give the same bits.
  * @throws AttentionError 'option', 'shape', 'device-lost', 'limit', 'compile'
  */
 export async function createTrainableSelfAttention(attention: Attention, options: TrainableOptions): Promise<TrainableSelfAttention> {

@@ -1,4 +1,6 @@
-/** The smallest model around a layer of trainable self-attention: words in, the next word's logits and losses out. Loaded when it is first used. */
+/**
+ * The smallest model around a layer of trainable self-attention. Words go in; logits and losses of the next word come out. Loaded when it is first used.
+ */
 import type { Attention } from '../contract/api.ts';
 import { AttentionError, quote } from '../contract/errors.ts';
 import type { HostInput } from '../contract/host-data.ts';
@@ -45,7 +47,7 @@ export class Words implements WordModel, PlannedWords {
   readonly vocabulary: number;
   readonly length: number;
   private readonly plans = new Set<WordModelPlan>();
-  readonly one: GpuTensor; // [1]: what sums are products with
+  readonly one: GpuTensor; // [1], the number 1: a sum of rows is a product with ones
   private isDestroyed = false;
 
   constructor(
@@ -127,10 +129,10 @@ export class Words implements WordModel, PlannedWords {
     this.plans.delete(plan);
   }
 
-  /** Both are read at once: a step in between would change the second. */
+  /** The layer's parameters or gradients and the tables'. Both are read at once: a step of training in between would change the second. */
   private async join(reading: Promise<object>, of: 'values' | 'gradients'): Promise<WordModelParameters> {
-    const [matrices, own] = await Promise.all([reading, this.tables.read(of)]);
-    const tables = TABLES.map((name): [string, HostTensor] => [name, { data: own.get(name)!, shape: this.shapes[name]! }]);
+    const [matrices, data] = await Promise.all([reading, this.tables.read(of)]);
+    const tables = TABLES.map((name): [string, HostTensor] => [name, { data: data.get(name)!, shape: this.shapes[name]! }]);
     return { ...matrices, ...Object.fromEntries(tables) } as unknown as WordModelParameters;
   }
 }

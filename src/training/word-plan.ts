@@ -1,4 +1,4 @@
-/** A word model compiled for a number of sentences: its layer's plan, and what comes before and after it. */
+/** A word model compiled for a number of sentences: the layer's plan, the embedding before the layer, and the logits and losses after it. */
 import { AttentionError } from '../contract/errors.ts';
 import type { Integers } from '../contract/host-data.ts';
 import { dense, type GpuTensor } from '../contract/tensor.ts';
@@ -13,13 +13,13 @@ import type { LayerPlan, PlannedLayer } from './layer-plan.ts';
 import type { ParameterSet } from './parameters.ts';
 import { layoutOf, type Operand, type Operation, Parts, product, rowsOf, type Sequence, transposed } from './sequence.ts';
 
-/** What a plan needs of its model. */
+/** The members of a model that its plans use. */
 export interface PlannedWords {
   readonly vocabulary: number;
   readonly length: number;
   readonly layer: PlannedLayer & { plan(sizes: PlanSizes): Promise<LayerPlan> };
   readonly tables: ParameterSet;
-  readonly one: GpuTensor; // [1]: what sums are products with
+  readonly one: GpuTensor; // [1], the number 1: a sum of rows is a product with ones
   /** @throws AttentionError 'device-lost' when the model or its device has ended */
   check(caller: string): void;
   /** Called by a plan that is destroyed. */
@@ -32,7 +32,7 @@ interface Tensors {
   readonly targets: GpuTensor; // u32 [batch, length]
   readonly logits: GpuTensor; // [batch, length, vocabulary]
   readonly losses: GpuTensor; // [batch, length]
-  readonly dLogits?: GpuTensor; // [batch, length, vocabulary]: with a backward pass
+  readonly dLogits?: GpuTensor; // [batch, length, vocabulary], only with a backward pass
 }
 
 type Sequences = Readonly<Record<'embed' | 'classify', Sequence>> & Partial<Record<'dClassify' | 'dEmbed', Sequence>>;
@@ -64,10 +64,10 @@ export class WordModelPlan implements WordPlan {
     if (layer.weights) this.weights = layer.weights;
     const { embed, classify, dClassify, dEmbed } = sequences;
     const { kernels } = layer;
-    const ahead = kernels.length - layer.backwardKernels;
+    const firstBackward = kernels.length - layer.backwardKernels;
     this.kernels = [
-      ...[...embed.kernels, ...kernels.slice(0, ahead), ...classify.kernels],
-      ...[...(dClassify?.kernels ?? []), ...kernels.slice(ahead), ...(dEmbed?.kernels ?? [])],
+      ...[...embed.kernels, ...kernels.slice(0, firstBackward), ...classify.kernels],
+      ...[...(dClassify?.kernels ?? []), ...kernels.slice(firstBackward), ...(dEmbed?.kernels ?? [])],
     ];
   }
 
@@ -117,7 +117,8 @@ export class WordModelPlan implements WordPlan {
     this.write('forward', tokens, targets ?? Array.from(none, () => -1));
     const { session } = this.model.layer;
     const computed = session.submit('forward', this.own, (pass) => this.encode(pass));
-    const reads = [session.download(this.logits), session.download(this.losses), this.weights && session.download(this.weights)] as const; // at once: the next call writes over them
+    // The downloads are submitted at once, because the next call overwrites the results.
+    const reads = [session.download(this.logits), session.download(this.losses), this.weights && session.download(this.weights)] as const;
     const [logits, losses, weights] = await Promise.all([...reads, computed] as const);
     return { logits, losses, ...(weights && { weights }) };
   }
@@ -162,7 +163,7 @@ export class WordModelPlan implements WordPlan {
 
 type Operations = Readonly<Record<'embed' | 'classify', Operation[]>> & Partial<Record<'dClassify' | 'dEmbed', Operation[]>>;
 
-/** What comes before and after the layer, in both directions. */
+/** The operations before the layer (embed) and after it (classify), and those of their gradients. */
 function operations(model: PlannedWords, plan: LayerPlan, tensors: Tensors, batch: number): Operations {
   const { tables, layer, vocabulary, length, one } = model;
   const { session, width } = layer;
@@ -176,7 +177,7 @@ function operations(model: PlannedWords, plan: LayerPlan, tensors: Tensors, batc
   const { variant, reason } = chooseRowTiles(vocabulary, basicFacts(session.device));
   const gradient = dLogits && layoutOf(dLogits);
   const lost = { logits: layoutOf(logits), targets: layoutOf(targets), losses: layoutOf(losses), gradient, divisor: batch };
-  const ahead: Operations = {
+  const forward: Operations = {
     embed: [{ dispatch: embeddingDispatch(layouts, alignment), reason: 'tokens and positions', tensors: embedded }],
     classify: [
       product(session, [rows, width, vocabulary], rowsOf(y), rowsOf(table('classWeights')), logits, { bias: table('classBias') }),
@@ -186,20 +187,20 @@ function operations(model: PlannedWords, plan: LayerPlan, tensors: Tensors, batc
       },
     ],
   };
-  if (!dLogits || !dX || !dY) return ahead;
-  const ones: Operand = { tensor: one, layout: dense([1]), row: 0, col: 0 }; // one element for every row
+  if (!dLogits || !dX || !dY) return forward;
+  const ones: Operand = { tensor: one, layout: dense([1]), row: 0, col: 0 }; // with strides of 0 every element is the one number
   const dClassify: Operation[] = [
     product(session, [rows, vocabulary, width], rowsOf(dLogits), transposed(rowsOf(table('classWeights'))), dY),
     product(session, [width, rows, vocabulary], transposed(rowsOf(y)), rowsOf(dLogits), table('classWeights', 'gradients')),
     product(session, [1, rows, vocabulary], ones, rowsOf(dLogits), table('classBias', 'gradients')),
   ];
-  const places = { table: layoutOf(table('tokens', 'gradients')), positions: layoutOf(table('positions', 'gradients')) };
+  const gradients = { table: layoutOf(table('tokens', 'gradients')), positions: layoutOf(table('positions', 'gradients')) };
   const dEmbed: Operation[] = [
     {
-      dispatch: embeddingBackwardDispatch({ tokens: layoutOf(tokens), dx: layoutOf(dX), ...places }, alignment),
+      dispatch: embeddingBackwardDispatch({ tokens: layoutOf(tokens), dx: layoutOf(dX), ...gradients }, alignment),
       reason: 'gathers: no atomics',
       tensors: { tokens, dx: dX, gradient: tables.gradients },
     },
   ];
-  return { ...ahead, dClassify, dEmbed };
+  return { ...forward, dClassify, dEmbed };
 }
