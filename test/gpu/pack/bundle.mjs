@@ -1,5 +1,5 @@
 /** Bundles the conductor, the sections and the project's tests, with everything that they import, into plain modules for Node. */
-import { readdirSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build, runnerImport } from 'vite';
@@ -18,11 +18,14 @@ const smallVitest = {
   resolveId: (source) => (source === 'vitest' ? join(here, 'suites/vitest.ts') : undefined),
 };
 
-/** The tests that need nothing but WebGPU: those that `npm test` runs in pages. */
+/** The tests that need nothing but WebGPU: those that `npm test` runs in pages, without those that need the page itself. */
 async function testsOf(root) {
   const { module } = await runnerImport(join(root, 'test/rig/page-tests.ts'));
   const tests = readdirSync(join(root, 'test'), { recursive: true }).map(String);
-  return tests.filter((name) => name.endsWith('.test.ts') && !module.OTHER_TESTS.includes(name.split('/')[0]));
+  const inPages = tests.filter((name) => name.endsWith('.test.ts') && !module.OTHER_TESTS.includes(name.split('/')[0]));
+  const needsPage = (name) => /\b(document|window)\./.test(readFileSync(join(root, 'test', name), 'utf8'));
+  console.log(`Left out, as they need a page: ${inPages.filter(needsPage).join(', ') || 'none'}`);
+  return inPages.filter((name) => !needsPage(name));
 }
 
 /** @param cases the plugin of the outside test cases */
@@ -36,7 +39,7 @@ export async function bundle(root, outDir, cases) {
     configFile: false,
     logLevel: 'warn',
     define: { 'import.meta.env.VITE_FAULTY': 'undefined' },
-    plugins: [smallVitest, parts.shaders(), cases],
+    plugins: [smallVitest, parts.shaders({ strips: false }), cases],
     ssr: { noExternal: true, target: 'node' },
     build: {
       ssr: true,

@@ -52,8 +52,15 @@ function faultOf(row: Row): string | undefined {
   return `${section} ${who} ${row.D ? shapeText(row) : ''}: ${failed ?? `WRONG, error ${errorText(row.error, row.sums)}`}`;
 }
 
+/** What is wrong, or failed and should not have. */
+const faultsOf = (rows: readonly Row[]): string[] => rows.map(faultOf).filter((fault) => fault !== undefined);
+
+/** Whether a GPU run says that something is wrong: a fault, or a section that crashed. torch may be missing. */
+export const isBad = ({ rows, sections }: State): boolean =>
+  faultsOf(rows).length > 0 || sections.some(({ name, status }) => name !== 'torch' && /^(failed|ended)/.test(status));
+
 function faultLines(rows: readonly Row[]): string[] {
-  const faults = rows.map(faultOf).filter((fault): fault is string => fault !== undefined);
+  const faults = faultsOf(rows);
   if (faults.length === 0) return [];
   const shown = faults.slice(0, MOST_FAULTS).map((fault) => `  ${fault.slice(0, FAULT_WIDTH)}`);
   const more = faults.length > MOST_FAULTS ? [`  and ${faults.length - MOST_FAULTS} more: report.json`] : [];

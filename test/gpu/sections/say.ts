@@ -6,9 +6,10 @@ export const isTiny = process.argv.includes('--tiny');
 
 export const emit = (kind: string, fields: object): void => void process.stdout.write(`${MARK}${JSON.stringify({ kind, ...fields })}\n`);
 
-/** An error's first lines, without the stack. */
+/** The first lines of an error, or of the plain object that a test runner makes of one, without the stack. */
 export function messageOf(error: unknown): string {
-  const text = error instanceof Error ? error.message : String(error);
+  const { message } = Object(error) as { readonly message?: unknown };
+  const text = typeof message === 'string' ? message : String(error);
   const [head] = text.split(/\n\s+at /);
   return head!.split('\n').slice(0, 3).join(' ').slice(0, 300);
 }
