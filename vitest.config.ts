@@ -3,6 +3,7 @@ import { shaders } from './shaders/parts.ts';
 import { HeaviestFirst } from './test/rig/heaviest-first.ts';
 import { HANG_MS } from './test/rig/limits.ts';
 import { casesPlugin } from './test/rig/outside.ts';
+import { OTHER_TESTS } from './test/rig/page-tests.ts';
 import { plainSummary } from './test/rig/plain-summary.ts';
 import { puppeteerProvider, stallWatchdog } from './test/rig/vitest-puppeteer.ts';
 
@@ -23,7 +24,7 @@ export default defineConfig({
           maxWorkers: 2, // pages, each in a browser of its own
           sequence: { groupOrder: 0 },
           include: ['test/**/*.test.ts'],
-          exclude: ['test/node/**', 'test/demo/**', 'test/rig/**', 'test/fuzz/**', 'test/mutants/**', 'test/large/**', 'test/commands/**'],
+          exclude: OTHER_TESTS.map((folder) => `test/${folder}/**`),
           browser: {
             enabled: true,
             headless: true,

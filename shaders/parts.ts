@@ -40,15 +40,16 @@ const strip = (wgsl: string): string => wgsl.replace(/[ \t]*(\/\/(?!!).*)?$/gm, 
 
 /**
  * Gives `import('x.wgsl?raw')` the whole shader, in a build without its comments.
+ * @param strips whether a build takes the comments out: tests of the shaders' text want them
  * @param publishes whether a build also writes every kernel whole, with its comments, to `shaders/`: for those who bring a host layer of their own
  */
-export function shaders({ publishes = false } = {}): Plugin {
-  let isBuild = false;
+export function shaders({ strips = true, publishes = false } = {}): Plugin {
+  let isStripping = false;
   return {
     name: 'shaders',
     enforce: 'pre', // before Vite's own ?raw
     config: (_, { command }) => {
-      isBuild = command === 'build';
+      isStripping = strips && command === 'build';
     },
     load: {
       filter: { id: /\.wgsl\?raw$/ },
@@ -57,7 +58,7 @@ export function shaders({ publishes = false } = {}): Plugin {
           this.addWatchFile(path);
           return readFileSync(path, 'utf8');
         });
-        return `export default ${JSON.stringify(isBuild ? strip(text) : text)};`;
+        return `export default ${JSON.stringify(isStripping ? strip(text) : text)};`;
       },
     },
     generateBundle() {
