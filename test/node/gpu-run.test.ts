@@ -5,7 +5,7 @@ import { secondsFor } from '../gpu/conductor/sections.ts';
 import type { Row, State } from '../gpu/records.ts';
 import { errorText, figure, percent, pivot, shapeText } from '../gpu/report/format.ts';
 import { report } from '../gpu/report/report.ts';
-import { backwardVariants, forced, forwardVariants, nameVariant } from '../gpu/sections/variants.ts';
+import { backwardVariants, forwardVariants, nameVariant } from '../gpu/sections/variants.ts';
 import { inOrder, slicesOf } from '../gpu/suites/slices.ts';
 
 const shape = { dtype: 'f32', H: 16, Hk: 16, N: 4096, M: 4096, D: 64, causal: false } as const;
