@@ -117,7 +117,9 @@ describe('the report', () => {
       ),
     ).toEqual([]);
   });
+});
 
+describe('the whole report', () => {
   test('without an adapter it says what was tried', () => {
     const attempts = [{ way: 'the machine’s C library', driver: '', status: 'failed: requestAdapter gave null', said: '', adapter: '' }];
     const text = report(stateOf([], { attempts }));
