@@ -17,7 +17,7 @@ enable subgroups;
 
 alias Q = f32; // storage of q and gradient
 alias K = f32; // storage of k, v, dk and dv
-alias Scores = f32; // what softcapped takes at once
+alias Scores = f32; // the type of softcapped's argument: f32 or vec4f
 const VEC4: bool = false; // offsets, strides, D and Dv are multiples of 4: other Q_UNIT, K_UNIT, load_… and store_…
 const ROWS: u32 = 2; // keys that they share: 1, 2 or 4
 const PARTS: u32 = 1; // workgroups that share the elements of dk and dv, each of which makes all weights: 1, 2 or 4
@@ -106,8 +106,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
         }
         lane_weights = weights_of(dot, product, head, n, lane_m, row, factor);
       }
-      let kept = all_rows(lane_weights.kept);
-      let weights = all_rows(lane_weights.gradient);
+      let kept = of_all_rows(lane_weights.kept);
+      let weights = of_all_rows(lane_weights.gradient);
       // gradient and q are loaded once more. With one part compilers keep the first load, with several the parts differ.
       for (var i = 0u; i < DV_PART; i++) {
         let part = load_gradient(gradient_row, 4 * (LANES * (dv_first + i) + lane));

@@ -15,7 +15,7 @@ enable subgroups;
 
 alias Q = f32; // storage of q and gradient
 alias K = f32; // storage of k, v, dk and dv
-alias Scores = vec4f; // what softcapped takes at once
+alias Scores = vec4f; // the type of softcapped's argument: f32 or vec4f
 const VEC4: bool = false; // offsets, strides, D and Dv are multiples of 4: other Q_UNIT, K_UNIT, load_… and store_…
 const ROWS: u32 = 4; // keys an invocation: 1, 2 or 4
 const TILE_M: u32 = SIZE * ROWS; // keys a workgroup
@@ -40,20 +40,20 @@ fn key_weights(dots: vec4f, products: vec4f, head: Head, n: vec4u, m: u32, lse: 
 
 /// Adds dA · q to every row of dk.
 fn add_queries(sums: ptr<function, Tile>, weights: ptr<function, Rows>, query: ptr<function, Vector>) {
-  for (var vec = 0u; vec < WIDTH; vec++) { add_queries_vec(sums, weights, shuffle((*query)[vec]), vec); } //! unroll
+  for (var vec = 0u; vec < VECS; vec++) { add_queries_vec(sums, weights, shuffle((*query)[vec]), vec); } //! unroll
 }
 
 fn add_queries_vec(sums: ptr<function, Tile>, weights: ptr<function, Rows>, queries: Four, vec: u32) {
-  for (var r = 0u; r < ROWS; r++) { (*sums)[r * WIDTH + vec] = add_values((*sums)[r * WIDTH + vec], (*weights)[r], queries); } //! unroll
+  for (var r = 0u; r < ROWS; r++) { (*sums)[r * VECS + vec] = add_values((*sums)[r * VECS + vec], (*weights)[r], queries); } //! unroll
 }
 
 /// Adds P ∘ R · dO to every row of dv.
 fn add_gradients(sums: ptr<function, ValueTile>, weights: ptr<function, Rows>, lane_gradient: ptr<function, ValueVector>) {
-  for (var vec = 0u; vec < V_WIDTH; vec++) { add_gradients_vec(sums, weights, shuffle((*lane_gradient)[vec]), vec); } //! unroll
+  for (var vec = 0u; vec < V_VECS; vec++) { add_gradients_vec(sums, weights, shuffle((*lane_gradient)[vec]), vec); } //! unroll
 }
 
 fn add_gradients_vec(sums: ptr<function, ValueTile>, weights: ptr<function, Rows>, gradients: Four, vec: u32) {
-  for (var r = 0u; r < ROWS; r++) { (*sums)[r * V_WIDTH + vec] = add_values((*sums)[r * V_WIDTH + vec], (*weights)[r], gradients); } //! unroll
+  for (var r = 0u; r < ROWS; r++) { (*sums)[r * V_VECS + vec] = add_values((*sums)[r * V_VECS + vec], (*weights)[r], gradients); } //! unroll
 }
 
 /// A key's products with four queries, one by one.
@@ -107,10 +107,10 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
   var dv_sums: ValueTile;
   for (var r = 0u; r < ROWS && lane_m + r < length; r++) { // a key that does not exist is not loaded
     for (var i = 0u; i < d_vecs(); i++) {
-      keys[r * WIDTH + i] = held(load_k((k_at + (lane_m + r) * params.k_m) / UNIT, i), i, params.d) * params.scale_before;
+      keys[r * VECS + i] = held(load_k((k_at + (lane_m + r) * params.k_m) / UNIT, i), i, params.d) * params.scale_before;
     }
     for (var i = 0u; i < dv_vecs(); i++) {
-      values[r * V_WIDTH + i] = held(load_v((v_at + (lane_m + r) * params.v_m) / UNIT, i), i, params.dv);
+      values[r * V_VECS + i] = held(load_v((v_at + (lane_m + r) * params.v_m) / UNIT, i), i, params.dv);
     }
   }
 
@@ -214,11 +214,11 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
             let products = products_of((v_at + m * params.v_m) / UNIT, gradient_rows);
             let w = key_weights(dots, products, head, queries, lane_m + r, lse, delta);
             for (var i = 0u; i < 4 * vecs; i++) {
-              let vec = r * WIDTH + i / 4;
+              let vec = r * VECS + i / 4;
               all_dk[vec] = add_weighted(all_dk[vec], w.gradient[i % 4], load_q(query_rows[i % 4], i / 4));
             }
             for (var i = 0u; i < 4 * v_vecs; i++) {
-              let vec = r * V_WIDTH + i / 4;
+              let vec = r * V_VECS + i / 4;
               all_dv[vec] = add_weighted(all_dv[vec], w.kept[i % 4], load_gradient(gradient_rows[i % 4], i / 4));
             }
           }
@@ -232,11 +232,11 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
     let exists = m < length; // 0 where the key does not exist, whatever the queries hold, and whatever its weights were
     let dk_row = (params.dk_offset + b * params.dk_b + key_head * params.dk_h + m * params.dk_m) / UNIT;
     for (var i = 0u; i < d_vecs(); i++) {
-      store_dk(dk_row, i, select(vec4f(), all_dk[r * WIDTH + i] * params.scale_after * params.scale_before, exists));
+      store_dk(dk_row, i, select(vec4f(), all_dk[r * VECS + i] * params.scale_after * params.scale_before, exists));
     }
     let dv_row = (params.dv_offset + b * params.dv_b + key_head * params.dv_h + m * params.dv_m) / UNIT;
     for (var i = 0u; i < dv_vecs(); i++) {
-      store_dv(dv_row, i, select(vec4f(), all_dv[r * V_WIDTH + i], exists));
+      store_dv(dv_row, i, select(vec4f(), all_dv[r * V_VECS + i], exists));
     }
   }
 }

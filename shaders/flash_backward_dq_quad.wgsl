@@ -17,7 +17,7 @@ enable subgroups;
 
 alias Q = f32; // storage of q, gradient and dq
 alias K = f32; // storage of k and v
-alias Scores = f32; // what softcapped takes at once
+alias Scores = f32; // the type of softcapped's argument: f32 or vec4f
 const VEC4: bool = false; // offsets, strides, D and Dv are multiples of 4: other Q_UNIT, K_UNIT, load_… and store_…
 const ROWS: u32 = 2; // queries that they share: 1, 2 or 4
 const TILE_N: u32 = (SIZE / LANES) * ROWS; // queries a workgroup
@@ -94,7 +94,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
       }
       lane_weights = weights_of(dot, product, head, lane_n, m, row, factor);
     }
-    let weights = all_rows(lane_weights.gradient);
+    let weights = of_all_rows(lane_weights.gradient);
     for (var r = 0u; r < ROWS; r++) {
       for (var i = 0u; i < D_VECS; i++) {
         sums[r * D_VECS + i] = add_weighted(sums[r * D_VECS + i], weights[r], key[i]);

@@ -14,7 +14,7 @@ enable subgroups;
 
 alias Q = f32; // storage of q, gradient and dq
 alias K = f32; // storage of k and v
-alias Scores = vec4f; // what softcapped takes at once
+alias Scores = vec4f; // the type of softcapped's argument: f32 or vec4f
 const VEC4: bool = false; // offsets, strides, D and Dv are multiples of 4: other Q_UNIT, K_UNIT, load_… and store_…
 const ROWS: u32 = 4; // queries an invocation: 1, 2 or 4
 const TILE_N: u32 = SIZE * ROWS; // queries a workgroup
@@ -35,11 +35,11 @@ fn score_gradient(dots: vec4f, products: vec4f, head: Head, n: u32, first_m: u32
 
 /// Adds dA · k to every row of dq.
 fn add_keys(sums: ptr<function, Tile>, weights: ptr<function, Rows>, key: ptr<function, Vector>) {
-  for (var vec = 0u; vec < WIDTH; vec++) { add_keys_vec(sums, weights, shuffle((*key)[vec]), vec); } //! unroll
+  for (var vec = 0u; vec < VECS; vec++) { add_keys_vec(sums, weights, shuffle((*key)[vec]), vec); } //! unroll
 }
 
 fn add_keys_vec(sums: ptr<function, Tile>, weights: ptr<function, Rows>, keys: Four, vec: u32) {
-  for (var r = 0u; r < ROWS; r++) { (*sums)[r * WIDTH + vec] = add_values((*sums)[r * WIDTH + vec], (*weights)[r], keys); } //! unroll
+  for (var r = 0u; r < ROWS; r++) { (*sums)[r * VECS + vec] = add_values((*sums)[r * VECS + vec], (*weights)[r], keys); } //! unroll
 }
 
 /// A query's products with four keys, one by one.
@@ -92,10 +92,10 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
     let n = min(lane_n + r, params.n - 1); // the row of a query that does not exist is never stored
     lane_rows[r] = row_of(head, n);
     for (var i = 0u; i < d_vecs(); i++) {
-      queries[r * WIDTH + i] = held(load_q((q_at + n * params.q_n) / UNIT, i), i, params.d) * params.scale_before;
+      queries[r * VECS + i] = held(load_q((q_at + n * params.q_n) / UNIT, i), i, params.d) * params.scale_before;
     }
     for (var i = 0u; i < dv_vecs(); i++) {
-      gradients[r * V_WIDTH + i] = held(load_gradient((gradient_at + n * params.gradient_n) / UNIT, i), i, params.dv);
+      gradients[r * V_VECS + i] = held(load_gradient((gradient_at + n * params.gradient_n) / UNIT, i), i, params.dv);
     }
   }
 
@@ -161,7 +161,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
           let products = products_of((gradient_at + n * params.gradient_n) / UNIT, (v_at + m * params.v_m) / UNIT);
           let weights = score_gradient(dots, products, head, lane_n + r, first_m, lane, lane_rows[r]);
           for (var i = 0u; i < 4 * vecs; i++) {
-            let vec = r * WIDTH + i / 4;
+            let vec = r * VECS + i / 4;
             complete[vec] = add_weighted(complete[vec], weights[i % 4], load_k(key_rows[i % 4], i / 4));
           }
         }
@@ -172,7 +172,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
   for (var r = 0u; r < ROWS && lane_n + r < params.n; r++) {
     let row = (params.dq_offset + head.b * params.dq_b + head.h * params.dq_h + (lane_n + r) * params.dq_n) / UNIT;
     for (var i = 0u; i < d_vecs(); i++) {
-      store_dq(row, i, complete[r * WIDTH + i] * params.scale_after * params.scale_before);
+      store_dq(row, i, complete[r * VECS + i] * params.scale_after * params.scale_before);
     }
   }
 }

@@ -17,7 +17,7 @@
 
 alias Q = f32; // storage of q and gradient
 alias K = f32; // storage of k and v
-alias Scores = vec4f; // what softcapped takes at once
+alias Scores = vec4f; // the type of softcapped's argument: f32 or vec4f
 const TILE_N: u32 = 32; // queries a tile
 const TILE_M: u32 = 32; // keys a tile
 
@@ -26,10 +26,10 @@ const_assert TILE_N % 4 == 0 && TILE_M % 4 == 0;
 @group(0) @binding(6) var<storage, read_write> dmask: array<f32>;
 @group(0) @binding(7) var<uniform> params: Params;
 
-var<workgroup> tile: array<vec4f, STEP * (ROWS_N + ROWS_M)>; // q or gradient: [STEP][ROWS_N], k or v: [STEP][ROWS_M]
+var<workgroup> tile: array<vec4f, STEP * (BLOCKS_N + BLOCKS_M)>; // q or gradient: [STEP][BLOCKS_N], k or v: [STEP][BLOCKS_M]
 var<workgroup> totals: array<f32, TILE_N * TILE_M>; // [TILE_N][TILE_M]
 
-@compute @workgroup_size(ROWS_M, ROWS_N)
+@compute @workgroup_size(BLOCKS_M, BLOCKS_N)
 fn main(
   @builtin(workgroup_id) workgroup: vec3u,
   @builtin(num_workgroups) counts: vec3u,
@@ -66,7 +66,7 @@ fn main(
           for (var i = 0u; i < 4; i++) { // each query in turn is the first; its dS is put into g
             let weights = weights_of(s[0], g[0], head, lane_n + i, lane_m);
             s = mat4x4f(s[1], s[2], s[3], s[0]);
-            g = mat4x4f(g[1], g[2], g[3], weights.masked);
+            g = mat4x4f(g[1], g[2], g[3], weights.ds);
           }
           sums += g;
         }

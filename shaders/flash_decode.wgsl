@@ -17,7 +17,7 @@
 
 alias Q = f32; // storage of q
 alias K = f32; // storage of k and v
-alias Scores = f32; // what softcapped takes at once
+alias Scores = f32; // the type of softcapped's argument: f32 or vec4f
 alias O = f32; // storage of out: f32 with more than one split, else q's
 alias O_UNIT = O; // with VEC4 vec4<O>: what out is an array of
 const VEC4: bool = false; // offsets, strides, D and Dv are multiples of 4: other units, load_q, load_k, load_v, store_out
@@ -38,7 +38,8 @@ const SHARED_STEP: bool = LANES > 1 || KEYS > 1; // an invocation may have keys 
 const PLAIN: bool = MASK == 0 && !BAND; // every query sees every key of every step
 const SLOTS: u32 = SIZE / LANES;
 const TILE: u32 = KEYS * SLOTS; // keys a step
-const BEGIN: u32 = select(1, 4, DROPOUT); // the first key's index is a multiple of this
+const HIGHEST: f32 = 3e38; // in place of the maximum where a sum is not finite: flash_merge then takes this split's
+const KEY_ALIGNMENT: u32 = select(1, 4, DROPOUT); // the first key's index is a multiple of this
 
 const_assert SIZE % LANES == 0 && (LANES == 1 || ROWS <= LANES);
 
@@ -125,7 +126,7 @@ struct Row {
   sum: f32, // of the weights
   rescale: f32, // what the largest's last step makes of sum and out
   weights: vec4f,
-  kept_bits: vec4u, // all bits where the key is not excluded
+  included_bits: vec4u, // all bits where the key is not excluded
 }
 
 /// max without its rules for NaN, which cost SwiftShader dozens of instructions.
@@ -200,7 +201,7 @@ fn dropped(weights: vec4f, at: RowPosition, first_m: u32) -> vec4f {
 }
 
 /// A value, zeros where its key is excluded. An excluded value may be anything.
-fn kept(value: vec4f, bits: u32) -> vec4f {
+fn unless_excluded(value: vec4f, bits: u32) -> vec4f {
   var result = value;
   if (!PLAIN) {
     result = bitcast<vec4f>(bitcast<vec4u>(value) & vec4u(bits));
@@ -210,14 +211,14 @@ fn kept(value: vec4f, bits: u32) -> vec4f {
 
 fn add_value(sums: mat4x4f, weight: f32, bits: u32, value: mat4x4f) -> mat4x4f {
   var total = sums;
-  for (var i = 0u; i < COLS; i++) { total[i] = fma(vec4f(weight), kept(value[i], bits), total[i]); } //! unroll
+  for (var i = 0u; i < COLS; i++) { total[i] = fma(vec4f(weight), unless_excluded(value[i], bits), total[i]); } //! unroll
   return total;
 }
 
 fn add_values(sums: mat4x4f, row: Row, values: Keys) -> mat4x4f {
   var total = sums;
   for (var i = 0u; i < COLS; i++) { total[i] *= row.rescale; } //! unroll
-  for (var x = 0u; x < KEYS; x++) { total = add_value(total, row.weights[x], row.kept_bits[x], values[x]); } //! unroll
+  for (var x = 0u; x < KEYS; x++) { total = add_value(total, row.weights[x], row.included_bits[x], values[x]); } //! unroll
   return total;
 }
 
@@ -232,12 +233,14 @@ fn add_weighted_values(sums: ptr<function, Sums>, rows: ptr<function, Rows>, at:
   for (var block = 0u; block < DV_BLOCKS; block++) { value_block(sums, rows, block, at, lane); } //! unroll
 }
 
-/// Where in a step the keys of a slot begin. With LANES > 1 it is 0 by another line: all invocations go through the barriers of every step.
+/// Where in a step the keys of a slot begin. With LANES > 1 src/kernels/flash_decode.ts replaces the line by 0: all invocations go through the barriers
+/// of every step.
 fn lead(slot: u32) -> u32 { return KEYS * slot; }
-/// The dot products of a slot's keys. With LANES > 1 specialize makes it sum_over_lanes: WGSL wants no barrier in a loop that invocations leave one by one.
+/// The dot products of a slot's keys. With LANES > 1 src/kernels/flash_decode.ts replaces the line by sum_over_lanes: WGSL wants no barrier in a loop
+/// that invocations leave one by one.
 fn sum_lanes(dots: Dots, index: u32) -> Dots { return dots; }
 
-/// The keys' sums over the lanes of a slot: a lane a row, unless there is but one.
+/// The keys' sums over the lanes of a slot. Lane r sums row r. With one row every lane sums it.
 fn sum_over_lanes(dots: Dots, index: u32) -> Dots {
   var s = dots;
   let slot = index / LANES;
@@ -288,17 +291,14 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
   let first = head_of(pair / params.key_heads, pair % params.key_heads * (params.heads / params.key_heads)); // of the heads that read the key head
   let first_row = group.y % params.row_blocks * ROWS;
   let slot = index / LANES;
-  var lane = 0u; // within the slot
-  if (LANES > 1) {
-    lane = index % LANES;
-  }
+  let lane = select(0u, index % LANES, LANES > 1); // within the slot
   let q_at = q_base(first);
   let k_at = k_base(first);
   let v_at = v_base(first);
 
   // The keys that some query sees, in splits of whole steps. With dropout steps begin at multiples of 4, as its random words do.
   let band = band_of(first, 0, params.n);
-  let aligned_begin = band.begin / BEGIN * BEGIN;
+  let aligned_begin = band.begin / KEY_ALIGNMENT * KEY_ALIGNMENT;
   let steps = (band.end - aligned_begin + TILE - 1) / TILE;
   let split_keys = (steps + params.splits - 1) / params.splits * TILE;
   let begin = aligned_begin + group.x * split_keys;
@@ -361,15 +361,16 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
       total += stats[i * ROWS + r].y * ratio(stats[i * ROWS + r].x, largest);
     }
     let slot_factor = ratio(finished[r].largest, largest); // of this slot's part of out
-    let n = (first_row + r) % params.n;
-    let head = sibling(first, (first_row + r) / params.n);
+    let shared_row = min(first_row + r, group_rows() - 1); // of those that share the key head
+    let n = shared_row % params.n;
+    let head = sibling(first, shared_row / params.n);
     let row = head.index * params.n + n;
     var out_row = out_base(head) + n * params.out_n;
     var factor = 1.0;
     if (params.splits > 1) {
       out_row = (group.x * params.all_rows + row) * params.dv;
       if (is_row && index == 0) {
-        lse[2 * group.x * params.all_rows + row] = largest;
+        lse[2 * group.x * params.all_rows + row] = select(HIGHEST, largest, (bitcast<u32>(total) << 1) < 0xff000000); // see HIGHEST
         lse[(2 * group.x + 1) * params.all_rows + row] = total;
       }
     } else {

@@ -16,20 +16,20 @@
 
 alias Q = f32; // storage of q and out
 alias K = f32; // storage of k and v
-alias Scores = f32; // what softcapped takes at once
+alias Scores = f32; // the type of softcapped's argument: f32 or vec4f
 const TILE_N: u32 = 32; // queries a workgroup
 const TILE_M: u32 = 32; // keys a tile
 const KEYS: u32 = 16; // keys whose values are in workgroup memory at a time
 const BLOCKS: u32 = 2; // 1 to 4; TILE_M · BLOCKS ≥ Dv
-const WIDTH: u32 = BLOCKS * ROWS_M; // vec4 of a value, or of a row of out
+const TILE_VECS: u32 = BLOCKS * BLOCKS_M; // vec4 of a value, or of a row of out
 
 const_assert TILE_N % 4 == 0 && TILE_M % 4 == 0 && TILE_M % KEYS == 0 && BLOCKS <= 4;
 
 @group(0) @binding(6) var<storage, read_write> out: array<Q>;
 
-// q: [STEP][ROWS_N], and k: [STEP][ROWS_M]; then the rows' maxima: [ROWS_N][ROWS_M] of 4 rows; then v: [KEYS][WIDTH]; at the end, with dropout, the rows' sums
-var<workgroup> tile: array<vec4f, max(STEP * (ROWS_N + ROWS_M), max(SIZE, KEYS * WIDTH))>;
-var<workgroup> w_tile: array<vec4f, TILE_M * ROWS_N>; // weights, [TILE_M][ROWS_N]
+// q: [STEP][BLOCKS_N], and k: [STEP][BLOCKS_M]; then the rows' maxima: [BLOCKS_N][BLOCKS_M] of 4 rows; then v: [KEYS][TILE_VECS]; at the end, with dropout, the rows' sums
+var<workgroup> tile: array<vec4f, max(STEP * (BLOCKS_N + BLOCKS_M), max(SIZE, KEYS * TILE_VECS))>;
+var<workgroup> w_tile: array<vec4f, TILE_M * BLOCKS_N>; // weights, [TILE_M][BLOCKS_N]
 
 fn scale_rows(sums: mat4x4f, factors: vec4f) -> mat4x4f {
   return mat4x4f(sums[0] * factors.x, sums[1] * factors.y, sums[2] * factors.z, sums[3] * factors.w);
@@ -54,7 +54,7 @@ fn store(base: u32, first_n: u32, first_e: u32, values: mat4x4f) {
   }
 }
 
-@compute @workgroup_size(ROWS_M, ROWS_N)
+@compute @workgroup_size(BLOCKS_M, BLOCKS_N)
 fn main(
   @builtin(workgroup_id) workgroup: vec3u,
   @builtin(num_workgroups) counts: vec3u,
@@ -72,7 +72,7 @@ fn main(
 
   let lane_n = first_n + 4 * local.y; // the first of this invocation's 4 queries
   var row_max = vec4f(LOWEST);
-  var row_sum = vec4f(); // of the weights; with dropout, whose products have other weights, of this invocation's keys only
+  var row_sum = vec4f(); // of the weights: of the whole row, with dropout only of this invocation's keys
   var sums0 = mat4x4f(); // out, unnormalised: [4 queries][4 elements]
   var sums1 = mat4x4f();
   var sums2 = mat4x4f();
@@ -89,10 +89,10 @@ fn main(
     tile[lane] = vec4f(largest(s[0]), largest(s[1]), largest(s[2]), largest(s[3]));
     workgroupBarrier();
     var new_max = row_max;
-    for (var x = 0u; x < ROWS_M; x++) {
-      new_max = max(new_max, tile[local.y * ROWS_M + x]);
+    for (var x = 0u; x < BLOCKS_M; x++) {
+      new_max = max(new_max, tile[local.y * BLOCKS_M + x]);
     }
-    let rescale = select(exp(row_max - new_max), vec4f(1.0), row_max == new_max); // where it stayed exactly 1, which exp(0) is not everywhere
+    let rescale = select(exp(row_max - new_max), vec4f(1.0), row_max == new_max); // exactly 1 where the maximum stayed: exp(0) need not be
     row_max = new_max;
 
     s = mat4x4f(weights_of(s[0], row_max.x), weights_of(s[1], row_max.y), weights_of(s[2], row_max.z), weights_of(s[3], row_max.w));
@@ -104,11 +104,11 @@ fn main(
       }
     }
     let columns = transpose(s);
-    let weights_at = 4 * local.x * ROWS_N + local.y;
+    let weights_at = 4 * local.x * BLOCKS_N + local.y;
     w_tile[weights_at] = columns[0];
-    w_tile[weights_at + ROWS_N] = columns[1];
-    w_tile[weights_at + 2 * ROWS_N] = columns[2];
-    w_tile[weights_at + 3 * ROWS_N] = columns[3];
+    w_tile[weights_at + BLOCKS_N] = columns[1];
+    w_tile[weights_at + 2 * BLOCKS_N] = columns[2];
+    w_tile[weights_at + 3 * BLOCKS_N] = columns[3];
 
     sums0 = scale_rows(sums0, rescale);
     if (BLOCKS > 1) {
@@ -122,25 +122,25 @@ fn main(
     }
     for (var step = 0u; step < TILE_M; step += KEYS) {
       workgroupBarrier(); // w_tile is written; tile is no longer read
-      for (var i = lane; i < KEYS * WIDTH; i += SIZE) {
-        let m = first_m + step + i / WIDTH;
-        let e = 4 * (i % WIDTH);
+      for (var i = lane; i < KEYS * TILE_VECS; i += SIZE) {
+        let m = first_m + step + i / TILE_VECS;
+        let e = 4 * (i % TILE_VECS);
         tile[i] =
           vec4f(load_v(v_at, m, e, head.length), load_v(v_at, m, e + 1, head.length), load_v(v_at, m, e + 2, head.length), load_v(v_at, m, e + 3, head.length));
       }
       workgroupBarrier();
       for (var m = 0u; m < KEYS; m++) {
-        let w = w_tile[(step + m) * ROWS_N + local.y];
-        let at = m * WIDTH + local.x;
+        let w = w_tile[(step + m) * BLOCKS_N + local.y];
+        let at = m * TILE_VECS + local.x;
         sums0 = add_weighted_products(sums0, w, tile[at]);
         if (BLOCKS > 1) {
-          sums1 = add_weighted_products(sums1, w, tile[at + ROWS_M]);
+          sums1 = add_weighted_products(sums1, w, tile[at + BLOCKS_M]);
         }
         if (BLOCKS > 2) {
-          sums2 = add_weighted_products(sums2, w, tile[at + 2 * ROWS_M]);
+          sums2 = add_weighted_products(sums2, w, tile[at + 2 * BLOCKS_M]);
         }
         if (BLOCKS > 3) {
-          sums3 = add_weighted_products(sums3, w, tile[at + 3 * ROWS_M]);
+          sums3 = add_weighted_products(sums3, w, tile[at + 3 * BLOCKS_M]);
         }
         if (!DROPOUT) {
           row_sum += w; // in the order of the products: what both lose by rounding cancels in their quotient
@@ -156,8 +156,8 @@ fn main(
     tile[lane] = row_sum;
     workgroupBarrier();
     total = vec4f();
-    for (var x = 0u; x < ROWS_M; x++) {
-      total += tile[local.y * ROWS_M + x];
+    for (var x = 0u; x < BLOCKS_M; x++) {
+      total += tile[local.y * BLOCKS_M + x];
     }
   }
   var factors = vec4f(); // of the rows of out

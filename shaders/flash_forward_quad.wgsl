@@ -17,7 +17,7 @@ enable subgroups;
 
 alias Q = f32; // storage of q and out
 alias K = f32; // storage of k and v
-alias Scores = f32; // what softcapped takes at once
+alias Scores = f32; // the type of softcapped's argument: f32 or vec4f
 const VEC4: bool = false; // offsets, strides, D and DV are multiples of 4: other Q_UNIT, K_UNIT, load_q, load_k, load_v, store_out
 const ROWS: u32 = 4; // queries that they share: 1, 2 or 4
 const D: u32 = 64; // head size of q and k
@@ -26,8 +26,8 @@ const SKIP_ZEROS: bool = true; // a weight of 0 skips its value: for problems th
 const D_VECS: u32 = (D + 4 * LANES - 1) / (4 * LANES); // vec4 of a row of q that a lane holds
 const DV_VECS: u32 = (DV + 4 * LANES - 1) / (4 * LANES); // vec4 of a row of out that a lane holds
 const TILE_N: u32 = (SIZE / LANES) * ROWS; // queries a workgroup
-const HEAVY: f32 = 256.0; // a weight above this makes its row's maximum follow: up to here sums lose nothing, and steps that rescale are few
-const STEEPEST: f32 = 80.0; // a weight's exponent until then: its reciprocal is a normal f32
+const HEAVY: f32 = 256.0; // a weight above this makes its score the row's reference: up to here sums lose nothing, and steps that rescale are few
+const STEEPEST: f32 = 80.0; // exponents end here, so that a weight and its reciprocal are normal f32
 
 @group(0) @binding(6) var<storage, read_write> out: array<Q_UNIT>;
 
@@ -65,8 +65,8 @@ fn score(dot: f32, head: Head, n: u32, m: u32) -> f32 {
 /// What a lane keeps of its row, row lane % ROWS.
 struct Row {
   n: u32,
-  largest: f32, // the score that the sums are relative to: updated only when a weight exceeds HEAVY
-  sum: f32, // of the weights, relative to exp(largest) as out is
+  reference: f32, // the score that sum and out are relative to: replaced only when a weight exceeds HEAVY
+  sum: f32, // of the weights, relative to exp(reference) as out is
   words: vec4u, // dropout's random words of keys 4 · words_of to 4 · words_of + 3
   words_of: u32,
 }
@@ -85,8 +85,8 @@ fn lane_dot(queries: ptr<function, array<vec4f, ROWS * D_VECS>>, row: u32, lane:
 
 /// Online softmax: takes in the score of the lane's row against key m, and returns the weights of all rows.
 fn update_softmax(state: ptr<function, Row>, sums: ptr<function, array<vec4f, ROWS * DV_VECS>>, s: f32, is_visible: bool) -> vec4f {
-  var weight = select(0.0, exp(min(s - (*state).largest, STEEPEST)), is_visible);
-  var weights = all_rows(weight);
+  var weight = select(0.0, exp(min(s - (*state).reference, STEEPEST)), is_visible);
+  var weights = of_all_rows(weight);
   if (max(max(weights.x, weights.y), max(weights.z, weights.w)) > HEAVY) { // seldom, once a large key was seen
     for (var r = 0u; r < ROWS; r++) {
       let rescale = select(1.0, 1.0 / weights[r], weights[r] > HEAVY);
@@ -96,8 +96,10 @@ fn update_softmax(state: ptr<function, Row>, sums: ptr<function, array<vec4f, RO
       }
     }
     if (weight > HEAVY) {
-      (*state).largest = s;
-      (*state).sum /= weight;
+      let bits = bitcast<u32>(s);
+      let is_finite = (bits << 1) < 0xff000000;
+      (*state).reference = s;
+      (*state).sum = select(bitcast<f32>(bits | 0x7fc00000), (*state).sum / weight, is_finite); // NaN stays: min took the exponent's NaN for STEEPEST
       weight = 1.0;
     }
   }
@@ -111,7 +113,7 @@ fn dropped(state: ptr<function, Row>, weights: vec4f, head: u32, m: u32) -> vec4
     (*state).words = philox(vec4u(m / 4, (*state).n, head, 0));
     (*state).words_of = m / 4;
   }
-  return weights * all_rows(select(params.keep_factor, 0.0, (*state).words[m % 4] < params.drop_below));
+  return weights * of_all_rows(select(params.keep_factor, 0.0, (*state).words[m % 4] < params.drop_below));
 }
 
 /// out += weights · v.
@@ -184,8 +186,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
     add_value(&sums, weights, v_at + m * params.v_m, lane, SKIP_ZEROS);
   }
 
-  let end = row_end(state.largest, state.sum, head.h);
-  let factors = all_rows(end.factor);
+  let end = row_end(state.reference, state.sum, head.h);
+  let factors = of_all_rows(end.factor);
   let out_at = out_base(head);
   for (var r = 0u; r < ROWS; r++) {
     for (var i = 0u; i < DV_VECS; i++) {

@@ -19,23 +19,23 @@ enable subgroups;
 
 alias Q = f32; // storage of q and out
 alias K = f32; // storage of k and v
-alias Scores = vec4f; // what softcapped takes at once
+alias Scores = vec4f; // the type of softcapped's argument: f32 or vec4f
 const VEC4: bool = false; // offsets, strides, D and Dv are multiples of 4: other Q_UNIT, K_UNIT, load_q, load_k, load_v, store_out
 const ROWS: u32 = 8; // queries an invocation: 1, 2, 4 or 8
-const SCORE_MOD: bool = MASK > 0 || SOFTCAP || ALIBI; // a constant: a device on the CPU runs both sides of a branch
+const SCORE_MOD: bool = MASK > 0 || SOFTCAP || ALIBI; // something changes scores. A constant: a device on the CPU runs both sides of a branch
 const TILE_N: u32 = SIZE * ROWS; // queries a workgroup
 
-alias Queries = array<vec4f, ROWS * WIDTH>; // [ROWS][WIDTH]
-alias Sums = array<vec4f, ROWS * V_WIDTH>; // out, unnormalised: [ROWS][V_WIDTH]
+alias Queries = array<vec4f, ROWS * VECS>; // [ROWS][VECS]
+alias Sums = array<vec4f, ROWS * V_VECS>; // out, unnormalised: [ROWS][V_VECS]
 alias Dots = array<vec4f, ROWS>; // [ROWS] against four keys
 alias Rows = array<Row, ROWS>;
-alias Key = array<vec4f, WIDTH>;
-alias Value = array<vec4f, V_WIDTH>;
+alias Key = array<vec4f, VECS>;
+alias Value = array<vec4f, V_VECS>;
 
 @group(0) @binding(6) var<storage, read_write> out: array<Q_UNIT>;
 
 /// The scores of a query at a position among the keys against keys m, from their dot products: scale → softcap → ALiBi → mask, without the band.
-fn row_scores(dots: vec4f, slope: f32, position: i32, mask_row: u32, m: vec4u) -> vec4f {
+fn modified_scores(dots: vec4f, slope: f32, position: i32, mask_row: u32, m: vec4u) -> vec4f {
   var s = dots * params.scale_after;
   if (SOFTCAP) {
     s = select(s, softcapped(s), params.softcap > 0.0);
@@ -56,11 +56,11 @@ fn store_out(row: u32, vec: u32, value: vec4f) { for (var c = 0u; c < 4; c++) { 
 
 /// Adds one vec4's part of the dot products.
 fn score_vec(s: ptr<function, Dots>, queries: ptr<function, Queries>, vec: u32, keys: Four) {
-  for (var r = 0u; r < ROWS; r++) { (*s)[r] = add_dots((*s)[r], (*queries)[r * WIDTH + vec], keys); } //! unroll
+  for (var r = 0u; r < ROWS; r++) { (*s)[r] = add_dots((*s)[r], (*queries)[r * VECS + vec], keys); } //! unroll
 }
 
 fn add_dot_products(s: ptr<function, Dots>, queries: ptr<function, Queries>, key: ptr<function, Key>) {
-  for (var vec = 0u; vec < WIDTH; vec++) { score_vec(s, queries, vec, shuffle((*key)[vec])); } //! unroll
+  for (var vec = 0u; vec < VECS; vec++) { score_vec(s, queries, vec, shuffle((*key)[vec])); } //! unroll
 }
 
 /// What a row knows of the keys so far, and its weights of the last four.
@@ -120,11 +120,11 @@ fn add_values(sums: vec4f, rescale: f32, w: vec4f, v: Four) -> vec4f {
 
 /// Adds weights · v to one vec4 of every row of out.
 fn value_vec(sums: ptr<function, Sums>, rows: ptr<function, Rows>, vec: u32, values: Four) {
-  for (var r = 0u; r < ROWS; r++) { (*sums)[r * V_WIDTH + vec] = add_values((*sums)[r * V_WIDTH + vec], (*rows)[r].rescale, (*rows)[r].weights, values); } //! unroll
+  for (var r = 0u; r < ROWS; r++) { (*sums)[r * V_VECS + vec] = add_values((*sums)[r * V_VECS + vec], (*rows)[r].rescale, (*rows)[r].weights, values); } //! unroll
 }
 
 fn add_weighted_values(sums: ptr<function, Sums>, rows: ptr<function, Rows>, value: ptr<function, Value>, is_finite: bool) {
-  for (var vec = 0u; vec < V_WIDTH; vec++) { value_vec(sums, rows, vec, shuffle(select(vec4f(), (*value)[vec], is_finite))); } //! unroll
+  for (var vec = 0u; vec < V_VECS; vec++) { value_vec(sums, rows, vec, shuffle(select(vec4f(), (*value)[vec], is_finite))); } //! unroll
 }
 
 /// A query's products with four keys, one by one.
@@ -163,7 +163,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
   for (var r = 0u; r < ROWS; r++) {
     let query_row = (q_at + min(lane_n + r, params.n - 1) * params.q_n) / UNIT;
     for (var i = 0u; i < d_vecs(); i++) {
-      loaded[r * WIDTH + i] = held(load_q(query_row, i), i, params.d) * params.scale_before;
+      loaded[r * VECS + i] = held(load_q(query_row, i), i, params.d) * params.scale_before;
     }
   }
   // Copies, here and below: an array that is indexed with a variable anywhere stays in memory everywhere.
@@ -189,7 +189,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
     if (SCORE_MOD) {
       for (var r = 0u; r < ROWS; r++) {
         let n = min(lane_n + r, params.n - 1);
-        modified[r] = row_scores(modified[r], head.slope, i32(n) + head.offset, mask_at + n * params.mask_n, keys);
+        modified[r] = modified_scores(modified[r], head.slope, i32(n) + head.offset, mask_at + n * params.mask_n, keys);
       }
     }
     update_softmax(&rows, &modified, select(params.scale_after, 1.0, SCORE_MOD), row_band, vec4i(shuffled));
@@ -231,13 +231,13 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
         for (var r = 0u; r < ROWS; r++) {
           let n = min(lane_n + r, params.n - 1);
           let dots = dots_of((q_at + n * params.q_n) / UNIT, (k_at + keys * params.k_m) / UNIT);
-          let scores = row_scores(dots, head.slope, i32(n) + head.offset, mask_at + n * params.mask_n, keys);
+          let scores = modified_scores(dots, head.slope, i32(n) + head.offset, mask_at + n * params.mask_n, keys);
           var weights = weights_of(within(scores, i32(r), row_band, vec4i(shuffled)), finished[r].largest);
           if (DROPOUT) {
             weights *= dropout_factors(shuffled_words(philox(vec4u(first_m / 4, lane_n + r, head.index, 0)), lane));
           }
           for (var i = 0u; i < 4 * vecs; i++) {
-            let vec = r * V_WIDTH + i / 4;
+            let vec = r * V_VECS + i / 4;
             complete[vec] = add_weighted(complete[vec], weights[i % 4], load_v(value_rows[i % 4], i / 4));
           }
         }
@@ -250,7 +250,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) counts
     let end = row_end(finished[r].largest, finished[r].sum, head.h);
     let row = (out_at + (lane_n + r) * params.out_n) / UNIT;
     for (var i = 0u; i < dv_vecs(); i++) {
-      store_out(row, i, complete[r * V_WIDTH + i] * end.factor);
+      store_out(row, i, complete[r * V_VECS + i] * end.factor);
     }
     if (params.has_lse != 0) {
       lse[head.index * params.n + lane_n + r] = end.lse;

@@ -114,13 +114,13 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
   total += share(sink, largest);
 
   var value = 0.0;
-  if (total > 0.0) {
+  if (!(total == 0.0)) { // also where the total is NaN
     value = sum / total;
   }
   out[params.out_offset + b * params.out_b + h * params.out_h + n * params.out_n + e] = O(value);
   if (e == 0 && params.has_lse != 0) {
     var merged = LOWEST;
-    if (total > 0.0) {
+    if (!(total == 0.0)) {
       merged = largest + logarithm(total);
     }
     lse[row] = merged;

@@ -12,7 +12,7 @@
 
 alias Q = f32; // storage of q
 alias K = f32; // storage of k
-alias Scores = f32; // what softcapped takes at once
+alias Scores = f32; // the type of softcapped's argument: f32 or vec4f
 const TILE_N: u32 = 16; // rows a workgroup
 const TILE_M: u32 = 16; // keys a tile
 const TILE_D: u32 = 16; // elements of a head a step

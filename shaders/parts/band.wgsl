@@ -1,7 +1,8 @@
 // band: the keys that queries see by their position: causal, window, key lengths.
 // Parts: head.
 
-/// Some of the queries see keys begin to end. Each of them sees keys whole_begin to whole_end.
+/// Keys that at least one of some queries sees: begin ≤ m < end. Keys that every one of the queries sees: whole_begin ≤ m < whole_end.
+/// band_of_keys gives queries in place of keys.
 struct Band {
   begin: u32,
   end: u32,

@@ -28,6 +28,6 @@ fn lane_sum(parts: vec4f, lane: u32) -> f32 {
 }
 
 /// What the lanes of a quad have of their rows: the r-th is row r's.
-fn all_rows(value: f32) -> vec4f {
+fn of_all_rows(value: f32) -> vec4f {
   return vec4f(quadBroadcast(value, 0), quadBroadcast(value, 1), quadBroadcast(value, 2), quadBroadcast(value, 3));
 }

@@ -1,4 +1,4 @@
-// quad_step: rows that an invocation holds whole, and four others a step, one of each lane of a quad.
+// quad_step: rows that an invocation holds whole, and the four others of a step: keys, or queries in dkv. Each lane of a quad loads one of the four.
 // Parts: dot.
 
 const SIZE: u32 = 8; // invocations a workgroup
@@ -10,16 +10,16 @@ const DV_TAIL: bool = true; // false where Dv = 16 · DV_BLOCKS
 const SOFTCAP: bool = true; // these two may be true where there is none, at a cost
 const ALIBI: bool = true;
 const SKIP_ZEROS: bool = true; // for problems that exclude elements: bands are compared, and a weight of 0 skips its value, whatever lies there
-const WIDTH: u32 = 4 * D_BLOCKS; // vec4 that a row of q or k takes up here, and one of v or out
-const V_WIDTH: u32 = 4 * DV_BLOCKS;
+const VECS: u32 = 4 * D_BLOCKS; // vec4 that a row of q or k takes up here, and one of v or out
+const V_VECS: u32 = 4 * DV_BLOCKS;
 
 /// How many vec4 a row of q or k has.
 fn d_vecs() -> u32 {
-  return select(WIDTH, (params.d + 3) / 4, D_TAIL);
+  return select(VECS, (params.d + 3) / 4, D_TAIL);
 }
 
 fn dv_vecs() -> u32 {
-  return select(V_WIDTH, (params.dv + 3) / 4, DV_TAIL);
+  return select(V_VECS, (params.dv + 3) / 4, DV_TAIL);
 }
 
 /// Four elements of each of the four others, in the lane's order: its x-th comes from lane ^ x.

@@ -1,4 +1,4 @@
-// reduce: the maximum and the sum of what the lanes of a row have. Lanes take part all together: the functions have barriers.
+// reduce: the maximum and the sum of what the lanes of a row have. Every invocation of the workgroup must call them: they have barriers.
 
 const LANES: u32 = 16; // invocations a row, a power of 2
 const ROWS: u32 = 4; // rows a workgroup

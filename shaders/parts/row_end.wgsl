@@ -6,15 +6,15 @@ struct RowEnd {
   lse: f32,
 }
 
-/// @param largest of the row's scores @param sum of its weights, relative to exp(largest)
-fn row_end(largest: f32, sum: f32, h: u32) -> RowEnd {
-  var shift = largest;
+/// @param reference a score, mostly the row's largest @param sum of the row's weights, relative to exp(reference)
+fn row_end(reference: f32, sum: f32, h: u32) -> RowEnd {
+  var shift = reference;
   var total = sum;
   var rescale = 1.0;
   if (params.has_sinks != 0) {
     let sink = heads[params.heads_offset + h * params.heads_row + params.heads_row - 1];
-    shift = max(largest, sink);
-    rescale = ratio(largest, shift);
+    shift = max(reference, sink);
+    rescale = ratio(reference, shift);
     total = sum * rescale + ratio(sink, shift);
   }
   if (total == 0.0) {

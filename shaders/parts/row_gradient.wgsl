@@ -2,10 +2,10 @@
 // Parts: excluded, head, quad_step, mask4, softcap_gradient, dropout.
 
 const IN_LINES: bool = MASK == 0 && !SOFTCAP && !ALIBI && !DROPOUT; // nothing but scores and their band decides about weights: no loop over the rows
-alias Tile = array<vec4f, ROWS * WIDTH>; // [ROWS][WIDTH]
-alias ValueTile = array<vec4f, ROWS * V_WIDTH>; // [ROWS][V_WIDTH]
-alias Vector = array<vec4f, WIDTH>;
-alias ValueVector = array<vec4f, V_WIDTH>;
+alias Tile = array<vec4f, ROWS * VECS>; // [ROWS][VECS]
+alias ValueTile = array<vec4f, ROWS * V_VECS>; // [ROWS][V_VECS]
+alias Vector = array<vec4f, VECS>;
+alias ValueVector = array<vec4f, V_VECS>;
 alias Rows = array<vec4f, ROWS>; // numbers of the rows for four others
 
 /// The vec-th four elements of a row that begins at `row`, in UNITs. Past the row's end the last element stands in for the missing ones: what an
@@ -15,20 +15,20 @@ fn load_gradient(row: u32, vec: u32) -> vec4f { let e = row + elements(vec, para
 
 /// Adds q kᵀ of the rows and the four others of a step, of which the lane has one.
 fn add_scores(sums: ptr<function, Rows>, tile: ptr<function, Tile>, vector: ptr<function, Vector>) {
-  for (var vec = 0u; vec < WIDTH; vec++) { add_scores_vec(sums, tile, shuffle((*vector)[vec]), vec); } //! unroll
+  for (var vec = 0u; vec < VECS; vec++) { add_scores_vec(sums, tile, shuffle((*vector)[vec]), vec); } //! unroll
 }
 
 fn add_scores_vec(sums: ptr<function, Rows>, tile: ptr<function, Tile>, four: Four, vec: u32) {
-  for (var r = 0u; r < ROWS; r++) { (*sums)[r] = add_dots((*sums)[r], (*tile)[r * WIDTH + vec], four); } //! unroll
+  for (var r = 0u; r < ROWS; r++) { (*sums)[r] = add_dots((*sums)[r], (*tile)[r * VECS + vec], four); } //! unroll
 }
 
 /// Adds dO vᵀ of the rows and the four others.
 fn add_products(sums: ptr<function, Rows>, tile: ptr<function, ValueTile>, vector: ptr<function, ValueVector>) {
-  for (var vec = 0u; vec < V_WIDTH; vec++) { add_products_vec(sums, tile, shuffle((*vector)[vec]), vec); } //! unroll
+  for (var vec = 0u; vec < V_VECS; vec++) { add_products_vec(sums, tile, shuffle((*vector)[vec]), vec); } //! unroll
 }
 
 fn add_products_vec(sums: ptr<function, Rows>, tile: ptr<function, ValueTile>, four: Four, vec: u32) {
-  for (var r = 0u; r < ROWS; r++) { (*sums)[r] = add_dots((*sums)[r], (*tile)[r * V_WIDTH + vec], four); } //! unroll
+  for (var r = 0u; r < ROWS; r++) { (*sums)[r] = add_dots((*sums)[r], (*tile)[r * V_VECS + vec], four); } //! unroll
 }
 
 /// Element by element, so that a compiler for the CPU keeps the sum in a register.

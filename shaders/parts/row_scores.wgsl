@@ -6,7 +6,7 @@
 fn row_scores(dots: vec4f, head: Head, n: u32, first_m: u32) -> vec4f {
   let is_visible = are_visible(head, n, first_m + vec4u(0, 1, 2, 3));
   var s = dots * params.scale_after;
-  // A loop without a turn where only the position counts: a device on the CPU runs the body of an if in any case.
+  // A loop that has no turns where nothing but the position counts, in place of an if: a device on the CPU runs the body of an if in any case.
   let is_changed = params.mask_kind != 0 || params.softcap > 0.0 || params.has_alibi != 0;
   let row = mask_row(head, min(n, params.n - 1));
   for (var j = select(4u, 0u, is_changed); j < 4; j++) {

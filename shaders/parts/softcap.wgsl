@@ -2,7 +2,7 @@
 
 /// cap · tanh(s / cap), to a few units in the last place whatever the cap. WGSL allows its own tanh an absolute error of 1e-5.
 /// Near 0 tanh(x) is x + x³ · P(x²). The polynomial P was fitted for |x| < 0.625, where its error is below 2^-27.
-/// Beyond 0.625 tanh is 1 − 2e / (1 + e), e = exp(−2x). A kernel's alias Scores is f32 or vec4f.
+/// Beyond 0.625 tanh is 1 − 2e / (1 + e), e = exp(−2x).
 fn softcapped(s: Scores) -> Scores {
   let x = clamp(s / params.softcap, Scores(-60.0), Scores(60.0));
   let x2 = x * x;

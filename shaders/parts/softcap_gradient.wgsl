@@ -7,7 +7,7 @@ struct Softcapped {
 }
 
 /// To a few units in the last place whatever the cap: parts/softcap.wgsl has the polynomial's source. With g = e / (1 + e), e = exp(−2x), tanh is 1 − 2g.
-/// The derivative is 4g · (1 − g), which keeps its digits where tanh is near 1. A kernel's alias Scores is f32 or vec4f.
+/// The derivative is 4g · (1 − g), which keeps its digits where tanh is near 1.
 fn softcapped(s: Scores) -> Softcapped {
   let x = clamp(s / params.softcap, Scores(-60.0), Scores(60.0));
   let e = exp(-2.0 * abs(x));

@@ -12,16 +12,16 @@ fn tile_value_products(head: Head, first_n: u32, first_m: u32, block_n: u32, blo
   let v_at = v_base(head);
   var g = mat4x4f();
   for (var first_e = 0u; first_e < params.dv; first_e += STEP) {
-    for (var i = lane; i < STEP * ROWS_N; i += SIZE) {
+    for (var i = lane; i < STEP * BLOCKS_N; i += SIZE) {
       let e = first_e + i % STEP;
       let n = first_n + 4 * (i / STEP);
-      tile[(i % STEP) * ROWS_N + i / STEP] =
+      tile[(i % STEP) * BLOCKS_N + i / STEP] =
         vec4f(load_gradient(g_at, n, e), load_gradient(g_at, n + 1, e), load_gradient(g_at, n + 2, e), load_gradient(g_at, n + 3, e));
     }
-    for (var i = lane; i < STEP * ROWS_M; i += SIZE) {
+    for (var i = lane; i < STEP * BLOCKS_M; i += SIZE) {
       let e = first_e + i % STEP;
       let m = first_m + 4 * (i / STEP);
-      tile[STEP * ROWS_N + (i % STEP) * ROWS_M + i / STEP] = vec4f(
+      tile[STEP * BLOCKS_N + (i % STEP) * BLOCKS_M + i / STEP] = vec4f(
         load_v(v_at, m, e, head.length), load_v(v_at, m + 1, e, head.length), load_v(v_at, m + 2, e, head.length), load_v(v_at, m + 3, e, head.length));
     }
     g = add_tile(g, block_n, block_m);
@@ -32,8 +32,8 @@ fn tile_value_products(head: Head, first_n: u32, first_m: u32, block_n: u32, blo
 /// What the gradients are made of, for one query and four keys.
 struct Weights {
   kept: vec4f, // P ∘ R
-  masked: vec4f, // dS
-  gradient: vec4f, // dA
+  ds: vec4f,
+  da: vec4f,
 }
 
 /// P ∘ R, dS and dA of query n for four keys from first_m on, from q kᵀ and dO vᵀ. Exactly 0 where the query does not see the key.

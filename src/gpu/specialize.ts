@@ -3,7 +3,7 @@
  *   1. Sets the first line, which is for `enable`, and the `const` and `alias` lines in `values`.
  *   2. Replaces whole lines: `fn load_q(…` in `lines` replaces the shader's line that begins with `fn load_q(`.
  *   3. Writes out the loops that end in `//! unroll`.
- * No line moves, so the compiler's line numbers are those of the files.
+ * No line moves. So the compiler's line numbers are those of the joined text, and pipelines.ts finds the file and its line.
  * @throws Error when the shader lacks a line that is to be set, or when a value is no WGSL literal or type: a defect of the caller
  */
 export function specialize(

@@ -57,6 +57,33 @@ onDevices('values that are not finite', (attention) => {
   });
 });
 
+onDevices('scores that are not finite', (attention) => {
+  test.each([Number.NaN, Infinity])('a key with %f: NaN for who sees it, and nothing for who does not', async (value) => {
+    const on = attention();
+    const [H, N, D] = [2, 9, 8];
+    const shape = [1, H, N, D];
+    const keys = Float32Array.from(randomArray(2, H * N * D), Math.abs);
+    keys[4 * D + 1] = value; // key 4 of head 0
+    const q = { data: Float32Array.from(randomArray(1, H * N * D), (x) => 1 + Math.abs(x)), shape };
+    const v = { data: randomArray(3, H * N * D), shape };
+    const expected = scaledDotProductAttention(q, { data: keys, shape }, v, { isCausal: true }).out.data;
+    const sees = (row: number) => row < N && row >= 4;
+    expect(Array.from(expected, (x) => !Number.isFinite(x))).toEqual(Array.from(expected, (_, i) => sees(Math.floor(i / D))));
+    const tensors = [q.data, keys, v.data].map((data) => on.upload(data, shape)) as [GpuTensor, GpuTensor, GpuTensor];
+    for (const way of [{ algorithm: 'explicit' } as const, ...tiersOf(on.device).map(({ variant }) => ({ variant }))]) {
+      const { out } = await on.scaledDotProductAttention(...tensors, { isCausal: true, ...way });
+      const actual = Array.from((await on.download(out)).data, (x) => (Number.isFinite(x) ? x : Number.NaN));
+      expectAlike(
+        JSON.stringify(way),
+        actual,
+        Array.from(expected, (x) => (Number.isFinite(x) ? x : Number.NaN)),
+      );
+      on.release(out);
+    }
+    on.release(...tensors);
+  });
+});
+
 onDevices('values that are not finite, backward', (attention) => {
   test('an infinite gradient of the last query makes dv infinite where it should be, in every tier', async () => {
     const on = attention();

@@ -56,7 +56,7 @@ const FAULTS = [
   [
     ['flash_backward_dq', 'flash_backward_dkv'],
     'the second slice of a long head lost',
-    [['let slice = group.z * 4 * WIDTH;', 'let slice = 0u;']],
+    [['let slice = group.z * 4 * TILE_VECS;', 'let slice = 0u;']],
     WHOLE,
   ],
   [['flash_backward_mask'], 'not summed over the batch', [['params.batch, params.repeats_b', 'mask_b + 1, params.repeats_b']]],
@@ -131,11 +131,11 @@ const FAULTS = [
   [['flash_backward_dq_row'], 'each row sees what the first sees', [['lane_n + r, first_m', 'lane_n, first_m']]],
   [['flash_backward_dkv_row'], 'each row seen by those who see the first', [['lane_m + r, lse', 'lane_m, lse']]],
   [ROWS, 'what is finite added twice beside what is not', [['if (not_finite_bits != 0) {', 'if (true) {']], NOT_FINITE],
-  [ROWS, 'the block of another row beside what is not finite', [['r * WIDTH + i / 4', 'r + i / 4']], NOT_FINITE],
+  [ROWS, 'the block of another row beside what is not finite', [['r * VECS + i / 4', 'r + i / 4']], NOT_FINITE],
   [
     ['flash_backward_dkv_row'],
     'the block of another row of dv beside what is not finite',
-    [['r * V_WIDTH + i / 4', 'r + i / 4']],
+    [['r * V_VECS + i / 4', 'r + i / 4']],
     NOT_FINITE,
   ],
   [

