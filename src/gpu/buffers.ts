@@ -1,17 +1,18 @@
 /** GPU buffers of one Attention: tensors up and down, and a pool that hands released buffers out again. */
 import { AttentionError, quote } from '../contract/errors.ts';
+import { GENERATION } from '../contract/gpu-tensor.ts';
 import type { HostData } from '../contract/host-array.ts';
 import { gather, toBytes } from '../contract/host-data.ts';
 import {
   byteLength,
   checkDType,
   checkLayout,
-  checkShape,
   type DType,
   describeLayout,
   type GpuTensor,
   type HostTensor,
   type Layout,
+  readShape,
   sameLayout,
 } from '../contract/tensor.ts';
 import { destroyQuietly, hasten, type Lifeline, popErrorScope } from './device.ts';
@@ -27,9 +28,6 @@ interface Allocation {
   issued?: Layout | undefined; // of the tensor that a caller has, and may release
   error?: string; // why the device could not make it, once that is known
 }
-
-/** A tensor carries its buffer's generation; so do its copies, proxies and views. A view that was written by hand has none. */
-const GENERATION = Symbol('generation');
 
 /** Which pool a buffer came from: to tell a tensor of another Attention from a caller's own buffer. */
 const owners = /* @__PURE__ */ new WeakMap<GPUBuffer, BufferPool>();
@@ -98,12 +96,12 @@ export class BufferPool {
   }
 
   /** The same for the library's own use: only `recycle` takes its buffer back. */
-  kept(what: string, shape: readonly number[], dtype: DType = 'f32'): GpuTensor {
-    checkShape(`${what}: shape`, shape);
+  kept(what: string, given: readonly number[], dtype: DType = 'f32'): GpuTensor {
+    const shape = readShape(`${what}: shape`, given);
     checkDType(`${what}: dtype`, dtype);
     const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
     const buffer = this.allocate(`${what}: ${quote(shape)}`, byteLength(shape, dtype), usage);
-    const made = { buffer, shape: [...shape], dtype, [GENERATION]: this.live.get(buffer)!.generation };
+    const made = { buffer, shape, dtype, [GENERATION]: this.live.get(buffer)!.generation };
     return made;
   }
 
