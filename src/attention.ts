@@ -12,24 +12,26 @@ import type {
   TuneOptions,
   Tuning,
 } from './contract/api.ts';
+import { readBackwardCall, readParts } from './contract/calls.ts';
 import { AttentionError, quote } from './contract/errors.ts';
+import { readTensor, readTensors } from './contract/gpu-tensor.ts';
 import type { HostData } from './contract/host-array.ts';
 import type { AttentionOptions, AttentionProblem } from './contract/options.ts';
-import { checkKeys, normalize, OPTIONS } from './contract/problem.ts';
+import { normalize, OPTIONS } from './contract/problem.ts';
+import { readOptions } from './contract/record.ts';
 import type { DType, GpuTensor, HostTensor } from './contract/tensor.ts';
 import { checkDevice, destroyQuietly, requestDevice } from './gpu/device.ts';
 import { SESSION, Session } from './gpu/session.ts';
 import type { KernelVariants } from './kernels/variants.ts';
 import { attend, type Inputs, planProblem } from './plan/calls.ts';
-import { checkTuning, describeAdapter, tuningClass } from './plan/tuning.ts';
+import { checkAdapter, describeAdapter, readTuning, tuningClass } from './plan/tuning.ts';
 
 /**
  * Makes an Attention, on a new device or on the caller's.
  * @throws AttentionError 'no-webgpu' when there is no WebGPU, no adapter or no device; 'option'
  */
 export async function createAttention(options: CreateAttentionOptions<KernelVariants> = {}): Promise<Attention<KernelVariants>> {
-  checkKeys('createAttention', options, ['device', 'powerPreference', 'tuning']);
-  const { device, powerPreference, tuning } = options;
+  const { device, powerPreference, tuning: given } = readOptions('createAttention', options, ['device', 'powerPreference', 'tuning']);
   if (powerPreference !== undefined && powerPreference !== 'low-power' && powerPreference !== 'high-performance') {
     throw new AttentionError('option', `createAttention: powerPreference is ${quote(powerPreference)}: need low-power or high-performance`);
   }
@@ -39,10 +41,11 @@ export async function createAttention(options: CreateAttentionOptions<KernelVari
       'option',
       `createAttention: powerPreference is ${quote(powerPreference)}, and a device is given: need one of the two`,
     );
+  const tuning = given === undefined ? undefined : readTuning(given);
   const used = device ?? (await requestDevice(powerPreference));
   if (tuning === undefined) return new DeviceAttention(used, device === undefined);
   try {
-    checkTuning(tuning, used);
+    checkAdapter(tuning, used);
   } catch (error) {
     if (device === undefined) used.destroy();
     throw error;
@@ -68,7 +71,7 @@ class DeviceAttention implements Attention<KernelVariants> {
   }
 
   async download(tensor: GpuTensor): Promise<HostTensor> {
-    return this[SESSION].download(tensor);
+    return this.alive('download').download(readTensor('download: tensor', tensor));
   }
 
   empty(shape: readonly number[], dtype?: DType): GpuTensor {
@@ -76,7 +79,7 @@ class DeviceAttention implements Attention<KernelVariants> {
   }
 
   release(...tensors: GpuTensor[]): void {
-    this.alive('release').pool.release(tensors);
+    this.alive('release').pool.release(tensors.map((tensor) => readTensor('release: tensor', tensor)));
   }
 
   async scaledDotProductAttention(
@@ -87,15 +90,16 @@ class DeviceAttention implements Attention<KernelVariants> {
   ): Promise<AttentionOutput> {
     const caller = 'scaledDotProductAttention';
     const session = this.alive(caller);
-    checkKeys(caller, options, OPTIONS);
-    const { mask, keyLengths, alibiSlopes, sinks, ...rest } = options;
-    const given = Object.entries({ q, k, v, mask, keyLengths, alibiSlopes, sinks }).filter(([, tensor]) => tensor !== undefined);
-    const inputs = Object.fromEntries(given) as unknown as Inputs;
+    const { mask, keyLengths, alibiSlopes, sinks, ...rest } = readOptions(caller, options, OPTIONS);
+    const inputs: Inputs = readTensors(caller, { q, k, v, mask, keyLengths, alibiSlopes, sinks });
     return attend(session, caller, normalize(caller, { ...rest, ...inputs }), inputs);
   }
 
   async project(x: GpuTensor, weights: GpuTensor, bias?: GpuTensor): Promise<GpuTensor> {
-    return this.later('project', import('./plan/projection.ts'), ({ projectRows }) => projectRows(this[SESSION], x, weights, bias));
+    const session = this.alive('project');
+    const given = { x: readTensor('project: x', x), weights: readTensor('project: weights', weights) };
+    const all = bias === undefined ? given : { ...given, bias: readTensor('project: bias', bias) };
+    return this.later('project', import('./plan/projection.ts'), ({ projectRows }) => projectRows(session, all));
   }
 
   async plan(problem: AttentionProblem<KernelVariants>): Promise<AttentionPlan> {
@@ -103,25 +107,28 @@ class DeviceAttention implements Attention<KernelVariants> {
   }
 
   async backward(gradient: GpuTensor, forward: ForwardResult, options: BackwardOptions<KernelVariants> = {}): Promise<AttentionGradients> {
-    return this.later('backward', import('./plan/backward.ts'), ({ attentionGradients }) =>
-      attentionGradients(this[SESSION], gradient, forward, options),
-    );
+    const session = this.alive('backward');
+    const given = readBackwardCall('backward', gradient, forward, options);
+    return this.later('backward', import('./plan/backward.ts'), ({ attentionGradients }) => attentionGradients(session, given));
   }
 
   async projectBackward(gradient: GpuTensor, x: GpuTensor, weights: GpuTensor): Promise<ProjectionGradients> {
-    return this.later('projectBackward', import('./training/project-backward.ts'), ({ projectionGradients }) =>
-      projectionGradients(this[SESSION], gradient, x, weights),
-    );
+    const caller = 'projectBackward';
+    const session = this.alive(caller);
+    const given = { gradient: readTensor(`${caller}: gradient`, gradient), x: readTensor(`${caller}: x`, x) };
+    const all = { ...given, weights: readTensor(`${caller}: weights`, weights) };
+    return this.later(caller, import('./training/project-backward.ts'), ({ projectionGradients }) => projectionGradients(session, all));
   }
 
   async merge(parts: readonly MergePart[]): Promise<MergePart> {
-    return this.later('merge', import('./plan/merge.ts'), ({ mergeParts }) => mergeParts(this[SESSION], parts));
+    const session = this.alive('merge');
+    const given = readParts('merge', parts);
+    return this.later('merge', import('./plan/merge.ts'), ({ mergeParts }) => mergeParts(session, given));
   }
 
   async tune(problem: AttentionProblem<KernelVariants>, options: TuneOptions = {}): Promise<Tuning<KernelVariants>> {
     const session = this.alive('tune');
-    checkKeys('tune', options, ['onProgress']);
-    const { onProgress = () => {} } = options;
+    const { onProgress = () => {} } = readOptions('tune', options, ['onProgress']);
     if (typeof onProgress !== 'function') throw new AttentionError('option', `tune: onProgress is ${quote(onProgress)}: need a function`);
     const normal = normalize('tune', problem);
     const { algorithm, variant, B, H, N, M } = normal;

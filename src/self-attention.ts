@@ -1,8 +1,9 @@
 import { createAttention } from './attention.ts';
 import type { Attention } from './contract/api.ts';
-import { AttentionError, quote } from './contract/errors.ts';
 import { normalize } from './contract/problem.ts';
+import { readOptions } from './contract/record.ts';
 import {
+  KEYS,
   normalizeSelfAttention,
   type Rows,
   resultShapes,
@@ -31,9 +32,7 @@ let shared: Promise<Attention> | undefined;
  *   'device-lost', 'compile'
  */
 export async function selfAttention(inputs: Rows, options: SelfAttentionOptions = {}): Promise<SelfAttentionResult> {
-  if (options === null || typeof options !== 'object')
-    throw new AttentionError('option', `selfAttention: options are ${quote(options)}: need an object`);
-  const { attention, ...rest } = options;
+  const { attention, ...rest } = readOptions('selfAttention', options, [...KEYS, 'attention']);
   const problem = normalizeSelfAttention(inputs, rest);
   const on = attention === undefined ? await sharedAttention() : attention;
   return run(on, sessionOf('selfAttention', on), problem);

@@ -1,6 +1,6 @@
 /** The options of the optimizer Adam, for the GPU and the reference. */
 import { AttentionError, quote } from './errors.ts';
-import { checkKeys } from './problem.ts';
+import { readOptions } from './record.ts';
 
 export interface AdamOptions {
   /** Step size: roughly the most that one step changes a parameter. At least 0. Default 0.001. */
@@ -17,8 +17,7 @@ export const ADAM_KEYS = ['learningRate', 'beta1', 'beta2', 'epsilon'] as const;
 
 /** @throws AttentionError 'option', which names `caller` */
 export function normalizeAdam(caller: string, options: AdamOptions = {}): Required<AdamOptions> {
-  checkKeys(caller, options, ADAM_KEYS);
-  const { learningRate = 1e-3, beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8 } = options;
+  const { learningRate = 1e-3, beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8 } = readOptions(caller, options, ADAM_KEYS);
   const need = (name: string, value: unknown, isRight: boolean, what: string) => {
     if (!isRight) throw new AttentionError('option', `${caller}: ${name} is ${quote(value)}: need ${what}`);
   };

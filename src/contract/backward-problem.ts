@@ -16,7 +16,7 @@ export interface BackwardProblem extends Problem {
 }
 
 /** The layouts of gradients and lse, dense where absent, and whether to compute the mask's gradient. */
-interface Given extends BackwardLayouts {
+export interface Given extends BackwardLayouts {
   readonly lse?: TensorLayout;
   readonly maskGradient?: unknown;
 }
@@ -67,7 +67,7 @@ function checkGradient(
   dtype: DType,
   use: 'input' | 'output',
 ): Layout {
-  const layout = checkLayout(what, given ?? { shape, dtype }, use);
+  const layout = checkLayout(what, given === undefined ? { shape, dtype } : given, use);
   const missing = Math.max(0, what.endsWith('dMask') ? shape.length - layout.shape.length : 0);
   const padded = [...new Array<number>(missing).fill(1), ...layout.shape];
   if (quote(padded) !== quote(shape)) throw new AttentionError('shape', `${what} is ${quote(layout.shape)}: need ${quote(shape)}`);

@@ -32,20 +32,43 @@ export function naming<T>(caller: string, body: () => T): T {
   }
 }
 
-/** A value as an error message quotes it: `[1,8,256,64]`, `"lower"`, `NaN`, `5n`, `Float32Array(3)`, `GPUBuffer`. */
+/**
+ * A value as an error message quotes it: `[1,8,256,64]`, `"lower"`, `NaN`, `5n`, `Float32Array(3)`, `GPUBuffer`, `{width, heads}`. It never throws, whatever the
+ * value does when it is looked at, and it says little of what is large.
+ */
 export function quote(value: unknown): string {
-  if (typeof value === 'string') return JSON.stringify(value);
+  try {
+    return describe(value, 0);
+  } catch {
+    return 'a value that cannot be read';
+  }
+}
+
+const SHOWN = 8; // elements of an array, or names of an object
+const DEEPEST = 4; // arrays in arrays
+const typedArrays = Object.getPrototypeOf(Uint8Array.prototype) as object;
+
+function describe(value: unknown, depth: number): string {
+  if (typeof value === 'string') return JSON.stringify(value.length > 200 ? `${value.slice(0, 200)}…` : value);
   if (typeof value === 'bigint') return `${value}n`;
-  if (typeof value === 'function') return value.name || 'a function';
+  if (typeof value === 'function') return (typeof value.name === 'string' && value.name) || 'a function';
+  if (value === null || typeof value !== 'object') return String(value);
   if (Array.isArray(value)) {
-    const shown = value.slice(0, 8).map(quote);
-    return `[${shown.join(',')}${value.length > 8 ? `,… ${value.length} in all` : ''}]`;
+    if (depth === DEEPEST) return '[…]';
+    const { length } = value;
+    const shown = Array.from({ length: Math.min(length, SHOWN) }, (_, i) => describe(value[i], depth + 1));
+    return `[${shown.join(',')}${length > SHOWN ? `,… ${length} in all` : ''}]`;
   }
-  if (ArrayBuffer.isView(value))
-    return `${Object.prototype.toString.call(value).slice(8, -1)}(${(value as Uint8Array).length ?? value.byteLength})`;
-  if (value !== null && typeof value === 'object') {
-    const name = value.constructor?.name ?? 'object';
-    return name === 'Object' ? `{${Object.keys(value).join(', ')}}` : name;
+  const tag = Object.prototype.toString.call(value).slice(8, -1);
+  if (ArrayBuffer.isView(value)) {
+    const own = (property: string | symbol): unknown => Reflect.get(typedArrays, property, value); // also where the array lost its prototype
+    const isTyped = own(Symbol.toStringTag) !== undefined;
+    return isTyped ? `${String(own(Symbol.toStringTag))}(${own('length')})` : `${tag}(${value.byteLength})`;
   }
-  return String(value);
+  if (tag === 'Error') return String(value);
+  const name: unknown = value.constructor?.name;
+  if (typeof name === 'string' && name !== '' && name !== 'Object') return name;
+  if (tag !== 'Object') return tag;
+  const names = Object.keys(value);
+  return `{${names.slice(0, SHOWN).join(', ')}${names.length > SHOWN ? `, … ${names.length} in all` : ''}}`;
 }

@@ -3,7 +3,8 @@
  * vm). Constructors differ by realm, so they are not compared.
  */
 import { AttentionError, quote } from './errors.ts';
-import type { DType } from './tensor.ts';
+import { pick, reading } from './record.ts';
+import { type DType, elementCount } from './tensor.ts';
 
 /** A Float16Array. TypeScript's own type for it needs a `lib` that not every project has. */
 export interface HalfArray extends ArrayLike<number> {
@@ -66,21 +67,32 @@ export interface HostArray {
 export const typesOf = ({ kind }: HostArray): readonly DType[] => TYPES[kind];
 
 /** Whether a value is an array of any kind, even of one that `readArray` refuses. An object { data, shape } is none. */
-export const isArray = (value: unknown): boolean => Array.isArray(value) || ArrayBuffer.isView(value) || tagOf(value) !== undefined;
+export const isArray = (what: string, value: unknown): boolean =>
+  reading(what, () => Array.isArray(value) || ArrayBuffer.isView(value) || tagOf(value) !== undefined);
+
+const MOST_NESTED = 2 ** 26; // elements of arrays that are not typed
+const DEEPEST = 64;
+const typedArrays = Object.getPrototypeOf(Uint8Array.prototype) as Uint8Array;
 
 /**
- * Reads an array, typed or not, nested or not. `what` names it in error messages: `upload: data`.
+ * Reads an array, typed or not, nested or not. Elements of an array that is not typed are read once. `what` names it in error messages: `upload: data`.
  * @throws AttentionError 'dtype' for a value that is no array and for an element of another kind than the first, 'shape' for rows of different lengths
  */
 export function readArray(what: string, data: unknown): HostArray {
-  const tag = tagOf(data);
-  if (tag !== undefined) return { kind: tag, values: data as Float32Array, nesting: [(data as Float32Array).length] };
-  if (!Array.isArray(data)) {
+  const tag = reading(what, () => tagOf(data));
+  if (tag !== undefined) {
+    const values = elementsOf(what, data as ArrayLike<number>, tag);
+    return { kind: tag, values, nesting: [values.length] };
+  }
+  if (!reading(what, () => Array.isArray(data))) {
     const known = Object.keys(TYPES).filter((name) => name.endsWith('Array'));
     throw new AttentionError('dtype', `${what} is ${quote(data)}: need arrays of numbers, nested or not, or one of ${known.join(', ')}`);
   }
-  const first = firstElements(data);
+  const first = firstElements(what, data as unknown[]);
   const { kind, nesting } = first;
+  const count = nesting.length > DEEPEST ? Number.POSITIVE_INFINITY : elementCount(nesting);
+  if (count > MOST_NESTED)
+    throw new AttentionError('limit', `${what} is ${quote(data)}: ${count} elements, need at most ${MOST_NESTED}, or a typed array`);
   const rows: ArrayLike<number>[] = [];
   collect(what, data, 0, first, rows);
   if (rows.length === 1) return { kind, nesting, values: rows[0]! };
@@ -92,8 +104,44 @@ export function readArray(what: string, data: unknown): HostArray {
 /** The tag of a typed array; undefined for everything else. A polyfill of Float16Array has the tag, but is no ArrayBuffer view. */
 function tagOf(value: unknown): Kind | undefined {
   if (!ArrayBuffer.isView(value)) return Object.prototype.toString.call(value) === '[object Float16Array]' ? 'Float16Array' : undefined;
-  const tag: unknown = Reflect.get(Object.getPrototypeOf(Uint8Array.prototype), Symbol.toStringTag, value);
+  const tag: unknown = Reflect.get(typedArrays, Symbol.toStringTag, value);
   return typeof tag === 'string' && Object.hasOwn(TYPES, tag) ? (tag as Kind) : undefined;
+}
+
+/** The elements of a typed array, whatever its prototype and its properties say. @throws AttentionError 'shape' where its memory is gone */
+function elementsOf(what: string, array: ArrayLike<number>, kind: Kind): ArrayLike<number> {
+  if (!ArrayBuffer.isView(array)) {
+    const { length } = pick(what, array, ['length']);
+    if (!Number.isSafeInteger(length) || (length as number) < 0 || (length as number) > MOST_NESTED)
+      throw new AttentionError('shape', `${what}.length is ${quote(length)}: need an integer from 0 to ${MOST_NESTED}`);
+    return copyRow(what, array, length as number, 'number');
+  }
+  try {
+    typedArrays.keys.call(array as unknown as Uint8Array); // throws for what has no memory
+  } catch (cause) {
+    throw new AttentionError('shape', `${what} is ${quote(array)}: its memory is detached, or became too short`, { cause });
+  }
+  const own = (property: string) => Reflect.get(typedArrays, property, array) as number;
+  return new (Reflect.get(globalThis, kind) as new (...place: unknown[]) => ArrayLike<number>)(
+    own('buffer'),
+    own('byteOffset'),
+    own('length'),
+  );
+}
+
+/** A row that is not typed, each element read once. */
+function copyRow(what: string, row: ArrayLike<unknown>, length: number, kind: string): ArrayLike<number> {
+  const copy: number[] = [];
+  const wrong = reading(what, () => {
+    while (copy.length < length) {
+      const value = row[copy.length];
+      if (typeof value !== kind) return value;
+      copy.push(value as number);
+    }
+    return undefined;
+  });
+  if (copy.length < length) throw new AttentionError('dtype', `${what}[${copy.length}] is ${quote(wrong)}: need a ${kind}`);
+  return copy;
 }
 
 /** How the first rows are nested and of what kind their elements are. All other rows must be like them. */
@@ -103,12 +151,15 @@ interface First {
   readonly isTyped: boolean; // the innermost rows are typed arrays
 }
 
-function firstElements(data: readonly unknown[]): First {
+function firstElements(what: string, data: readonly unknown[]): First {
   const nesting: number[] = [];
   let level: unknown = data;
-  for (; Array.isArray(level); level = level[0]) nesting.push(level.length);
-  const tag = tagOf(level);
-  if (tag !== undefined) return { kind: tag, nesting: [...nesting, (level as Float32Array).length], isTyped: true };
+  const tag = reading(what, () => {
+    for (; Array.isArray(level) && nesting.length <= DEEPEST; level = level[0]) nesting.push(level.length);
+    return tagOf(level);
+  });
+  if (tag !== undefined)
+    return { kind: tag, nesting: [...nesting, elementsOf(what, level as ArrayLike<number>, tag).length], isTyped: true };
   const kind = typeof level;
   return { kind: kind === 'boolean' || kind === 'bigint' ? kind : 'number', nesting, isTyped: false };
 }
@@ -117,18 +168,20 @@ function firstElements(data: readonly unknown[]): First {
 function collect(what: string, level: unknown, depth: number, first: First, rows: ArrayLike<number>[]): void {
   const { kind, nesting, isTyped } = first;
   const isInnermost = depth === nesting.length - 1;
-  const isRow = isInnermost && isTyped ? tagOf(level) === kind : Array.isArray(level);
-  if (!isRow || (level as unknown[]).length !== nesting[depth]) {
+  const isRow = () => (isInnermost && isTyped ? tagOf(level) === kind : Array.isArray(level));
+  if (!reading(what, () => isRow() && (level as unknown[]).length === nesting[depth])) {
     const elements = isTyped ? `elements of a ${kind}` : `${kind}s`;
     const need = `${nesting[depth]} ${isInnermost ? elements : 'rows'}`;
     throw new AttentionError('shape', `${what} is ${quote(level)}: every row needs ${need}`);
   }
   const row = level as readonly number[];
-  if (!isInnermost) {
-    for (let i = 0; i < row.length; i++) collect(`${what}[${i}]`, row[i], depth + 1, first, rows);
+  const length = nesting[depth]!;
+  if (isInnermost) {
+    rows.push(isTyped ? elementsOf(what, row, kind) : copyRow(what, row, length, kind));
     return;
   }
-  const bad = isTyped ? -1 : row.findIndex((value) => typeof value !== kind);
-  if (bad >= 0) throw new AttentionError('dtype', `${what}[${bad}] is ${quote(row[bad])}: need a ${kind}`);
-  rows.push(row);
+  for (let i = 0; i < length; i++) {
+    const next = reading(what, () => row[i]);
+    collect(`${what}[${i}]`, next, depth + 1, first, rows);
+  }
 }

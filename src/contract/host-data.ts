@@ -2,7 +2,8 @@
 import { AttentionError, quote } from './errors.ts';
 import { fromHalf, toHalf } from './half.ts';
 import { type FloatData, type HostArray, type IntegerArray, isArray, type Nested, readArray, typesOf } from './host-array.ts';
-import { byteLength, checkShape, type DType, elementCount, type HostTensor, type Layout, rowMajor } from './tensor.ts';
+import { pick } from './record.ts';
+import { byteLength, type DType, elementCount, type HostTensor, type Layout, readShape, rowMajor } from './tensor.ts';
 
 /** Floating-point numbers as calls take them: arrays, whose nesting is the shape, or { data, shape }. */
 export type HostInput = FloatData | { readonly data: FloatData; readonly shape: readonly number[] };
@@ -48,14 +49,16 @@ export function toBytes(
 
 /** Floating-point numbers and their shape. `what` opens the error messages: `selfAttention: inputs`. @throws AttentionError 'shape', 'dtype' */
 export function readFloats(what: string, value: unknown): HostTensor {
-  const read = readTensor(what, value);
-  if (!typesOf(read).some((type) => type === 'f32' || type === 'f16')) throw wrongKind(what, value, 'numbers, as of a Float32Array');
+  return floatsOf(what, readTensor(what, value));
+}
+
+function floatsOf(what: string, read: Shaped): HostTensor {
+  if (!typesOf(read).some((type) => type === 'f32' || type === 'f16')) throw wrongKind(what, read, 'numbers, as of a Float32Array');
   const { kind, shape } = read;
   const values = read.values as ArrayLike<number>;
   if (kind === 'Uint16Array') return { data: Float32Array.from(values, fromHalf), shape };
   if (kind === 'Float16Array') return { data: Float32Array.from(values), shape };
-  const isFloats = ArrayBuffer.isView(values);
-  return { data: isFloats ? (values as unknown as Float32Array) : Float64Array.from(values), shape };
+  return { data: kind === 'Float32Array' ? Float32Array.from(values) : Float64Array.from(values), shape }; // a copy: the caller may go on writing
 }
 
 /** A mask: booleans as 0 and 1, or numbers to add to the scores. @throws AttentionError 'shape', 'dtype' */
@@ -63,7 +66,7 @@ export function readMask(what: string, value: unknown): { dtype: 'bool' | 'f32';
   const read = readTensor(what, value);
   const [natural] = typesOf(read);
   if (natural === 'bool') return { dtype: 'bool', data: truthValues(what, read), shape: read.shape };
-  const { data, shape } = readFloats(what, value);
+  const { data, shape } = floatsOf(what, read);
   const isLowest = (number: number) => natural === 'f16' && number <= -65504; // f16's lowest value excludes a key as −∞ does
   return { dtype: 'f32', data: data.map((number) => (isLowest(number) ? Number.NEGATIVE_INFINITY : number)), shape };
 }
@@ -79,12 +82,12 @@ export function readIntegers(
   most = 2 ** 32 - 1,
 ): { data: Uint32Array<ArrayBuffer>; shape: readonly number[] } {
   const read = readTensor(what, value);
-  if (!typesOf(read).includes('u32')) throw wrongKind(what, value, 'whole numbers');
+  if (!typesOf(read).includes('u32')) throw wrongKind(what, read, 'whole numbers');
   return { data: wholeNumbers(what, read, least, most), shape: read.shape };
 }
 
-const wrongKind = (what: string, value: unknown, need: string): AttentionError =>
-  new AttentionError('dtype', `${what} is ${quote(isArray(value) ? value : (value as HostTensor).data)}: need ${need}`);
+const wrongKind = (what: string, { values }: Shaped, need: string): AttentionError =>
+  new AttentionError('dtype', `${what} is ${quote(values)}: need ${need}`);
 
 /** An array with a shape. */
 interface Shaped extends HostArray {
@@ -93,18 +96,19 @@ interface Shaped extends HostArray {
 
 /** Reads an array, or { data, shape }. */
 function readTensor(what: string, value: unknown): Shaped {
-  if (isArray(value)) {
+  if (isArray(what, value)) {
     const read = readArray(what, value);
     return withShape(what, read, read.nesting, what);
   }
-  const { data, shape } = (value ?? {}) as Partial<HostTensor>;
+  const isObject = typeof value === 'object' && value !== null;
+  const { data, shape } = isObject ? pick(what, value, ['data', 'shape']) : {};
   if (data === undefined) throw new AttentionError('shape', `${what} is ${quote(value)}: need rows of numbers, or { data, shape }`);
   return withShape(what, readArray(what, data), shape, `${what}.shape`);
 }
 
 /** Gives an array a shape. Nested arrays must have this shape already. `name` names the shape in error messages. */
-function withShape(what: string, array: HostArray, shape: unknown, name: string): Shaped {
-  checkShape(name, shape);
+function withShape(what: string, array: HostArray, given: unknown, name: string): Shaped {
+  const shape = readShape(name, given);
   const count = array.values.length;
   if (count !== elementCount(shape))
     throw new AttentionError('shape', `${what} has ${count} elements for shape ${quote(shape)}: need ${elementCount(shape)}`);

@@ -4,6 +4,7 @@
  */
 import { AttentionError, quote } from './errors.ts';
 import { ALGORITHMS, type Algorithm, type AttentionProblem, type Dropout, SCORES, type ScoresForm } from './options.ts';
+import { copyList, readOptions } from './record.ts';
 import { BYTES, checkLayout, type DType, describeLayout, type Layout, rowMajor, type TensorLayout } from './tensor.ts';
 
 /** The reach of a window without an end on this side. It lies beyond every key, and i32 sums in the shaders do not overflow with it. */
@@ -50,21 +51,11 @@ export const OPTIONS = [
   ...['scale', 'isCausal', 'causalOffset', 'window', 'softcap', 'mask', 'keyLengths', 'alibiSlopes', 'sinks', 'dropout'],
   ...['returnLse', 'returnScores', 'algorithm', 'variant'],
 ];
-const PROBLEM_KEYS = [...OPTIONS, 'q', 'k', 'v', 'out', 'backward', 'maskGradient'];
-
-/** Checks that `options` is an object with known keys only: a misspelt option is an error, never ignored. @throws AttentionError 'option' */
-export function checkKeys(caller: string, options: unknown, known: readonly string[]): void {
-  if (options === null || typeof options !== 'object' || Array.isArray(options)) {
-    throw new AttentionError('option', `${caller}: options are ${quote(options)}: need an object`);
-  }
-  for (const key of Object.keys(options)) {
-    if (!known.includes(key)) throw new AttentionError('option', `${caller}: unknown option ${quote(key)}: known are ${known.join(', ')}`);
-  }
-}
+export const PROBLEM_KEYS = [...OPTIONS, 'q', 'k', 'v', 'out', 'backward', 'maskGradient'];
 
 /** Checks a problem and fills in its defaults. Every error names `caller` and quotes the value. */
-export function normalize(caller: string, problem: AttentionProblem): Problem {
-  checkKeys(caller, problem, PROBLEM_KEYS);
+export function normalize(caller: string, given: AttentionProblem): Problem {
+  const problem = readOptions(caller, given, PROBLEM_KEYS);
   if (problem.backward !== undefined)
     throw new AttentionError('option', `${caller}: backward is ${quote(problem.backward)}: only plan takes it`);
   if (problem.maskGradient !== undefined && problem.maskGradient !== false)
@@ -111,7 +102,8 @@ function checkTensors(caller: string, problem: AttentionProblem): Pick<Problem, 
   if (v.dtype !== k.dtype)
     throw new AttentionError('dtype', `${caller}: v is ${describeLayout(v)}, k is ${describeLayout(k)}: the types must be equal`);
   const shape = [B, H, N, v.shape[3]!];
-  const out = checkTensor(caller, 'out', problem.out ?? { shape, dtype: q.dtype }, 'B,H,N,Dv', 'output');
+  const { out: layout = { shape, dtype: q.dtype } } = problem;
+  const out = checkTensor(caller, 'out', layout, 'B,H,N,Dv', 'output');
   if (out.shape.some((size, i) => size !== shape[i]))
     throw new AttentionError('shape', `${caller}: out is ${quote(out.shape)}: need ${quote(shape)}`);
   if (out.dtype !== q.dtype)
@@ -128,7 +120,8 @@ function checkOptions(caller: string, options: AttentionProblem) {
   const fail = (name: string, value: unknown, need: string): never => {
     throw new AttentionError('option', `${caller}: ${name} is ${quote(value)}: need ${need}`);
   };
-  const { scale, isCausal = false, causalOffset = 0, window, softcap = 0, dropout } = options;
+  const { scale, isCausal = false, causalOffset = 0, softcap = 0 } = options;
+  const window = copyList(`${caller}: window`, options.window);
   const { returnLse = false, returnScores, algorithm = 'auto', variant = {} } = options;
   if (scale !== undefined && !isFiniteF32(scale)) fail('scale', scale, 'a finite number, also as f32');
   if (typeof isCausal !== 'boolean') fail('isCausal', isCausal, 'true or false');
@@ -140,12 +133,10 @@ function checkOptions(caller: string, options: AttentionProblem) {
   }
   if (typeof softcap !== 'number' || (softcap !== 0 && !(softcap >= SOFTCAPS[0] && softcap <= SOFTCAPS[1])))
     fail('softcap', softcap, `0, or a number from ${SOFTCAPS[0]} to ${SOFTCAPS[1]}`);
-  if (dropout !== undefined) checkDropout(caller, dropout);
+  const dropout = options.dropout === undefined ? undefined : readDropout(caller, options.dropout);
   if (typeof returnLse !== 'boolean') fail('returnLse', returnLse, 'true or false');
   if (returnScores !== undefined && !SCORES.includes(returnScores)) fail('returnScores', returnScores, `one of ${SCORES.join(', ')}`);
   if (!ALGORITHMS.includes(algorithm)) fail('algorithm', algorithm, `one of ${ALGORITHMS.join(', ')}`);
-  if (variant === null || typeof variant !== 'object' || Array.isArray(variant))
-    fail('variant', variant, 'an object of kernels, as { scores: { TILE_N: 16 } }');
   const [left, right] = window ?? [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY];
   const band = withinReach(causalOffset, left, isCausal ? 0 : right);
   if (options.alibiSlopes !== undefined && band.causalOffset !== causalOffset)
@@ -153,19 +144,22 @@ function checkOptions(caller: string, options: AttentionProblem) {
   return {
     ...{ scale, softcap, returnLse, returnScores, algorithm },
     ...band,
-    dropout: dropout && dropout.probability > 0 ? { ...dropout } : undefined,
-    variant: copyVariant(variant),
+    dropout: dropout && dropout.probability > 0 ? dropout : undefined,
+    variant: readVariant(caller, variant),
     forcedBy: 'caller' as const,
   };
 }
 
-/** A copy without what is undefined. */
-const definedOf = (record: object) => Object.fromEntries(Object.entries(record).filter(([, value]) => value !== undefined));
-
-function copyVariant(variant: object): Problem['variant'] {
-  const copy = (constants: unknown) =>
-    constants !== null && typeof constants === 'object' && !Array.isArray(constants) ? definedOf(constants) : constants;
-  return Object.fromEntries(Object.entries(definedOf(variant)).map(([kernel, constants]) => [kernel, copy(constants)]));
+/** Kernels, and constants of theirs, without what is undefined. */
+function readVariant(caller: string, variant: object): Problem['variant'] {
+  const definedOf = (name: string, record: object): [string, object][] =>
+    Object.entries(readOptions(caller, record, undefined, name)).filter(([, value]) => value !== undefined);
+  const isObject = (constants: unknown) => constants !== null && typeof constants === 'object' && !Array.isArray(constants);
+  const read = ([kernel, constants]: [string, object]) => [
+    kernel,
+    isObject(constants) ? Object.fromEntries(definedOf(`variant.${kernel}`, constants)) : constants,
+  ];
+  return Object.fromEntries(definedOf('variant', variant).map(read));
 }
 
 /**
@@ -179,14 +173,14 @@ function withinReach(offset: number | 'lower-right', left: number, right: number
   return { causalOffset, left: reach(left - Math.max(rest, 0)), right: reach(right + Math.min(rest, 0)) };
 }
 
-export function checkDropout(caller: string, dropout: Dropout): void {
-  checkKeys(`${caller}: dropout`, dropout, ['probability', 'seed']);
-  const { probability, seed } = dropout;
+export function readDropout(caller: string, dropout: Dropout): Dropout {
+  const { probability, seed } = readOptions(caller, dropout, ['probability', 'seed'], 'dropout');
   if (!(typeof probability === 'number' && probability >= 0 && probability < 1)) {
     throw new AttentionError('option', `${caller}: dropout.probability is ${quote(probability)}: need a number from 0 to below 1`);
   }
   if (!Number.isSafeInteger(seed) || seed < 0)
     throw new AttentionError('option', `${caller}: dropout.seed is ${quote(seed)}: need an integer from 0 to 2^53 − 1`);
+  return { probability, seed };
 }
 
 /** Checks one of q, k, v, out: rank 4, f32 or f16. */

@@ -3,7 +3,8 @@ import { AttentionError, quote } from './errors.ts';
 import { isArray } from './host-array.ts';
 import { type HostInput, readFloats } from './host-data.ts';
 import type { Dropout } from './options.ts';
-import { checkDropout, checkKeys, isFiniteF32 } from './problem.ts';
+import { isFiniteF32, readDropout } from './problem.ts';
+import { readOptions } from './record.ts';
 import type { HostTensor } from './tensor.ts';
 
 /** A matrix as rows of numbers, or as elements with their shape. */
@@ -57,12 +58,12 @@ export interface SelfAttentionProblem {
   readonly outputBias: HostTensor | undefined;
 }
 
-const KEYS = ['queryWeights', 'keyWeights', 'valueWeights', 'outputWeights', 'outputBias', 'heads', 'scale', 'isCausal', 'dropout'];
+export const KEYS = ['queryWeights', 'keyWeights', 'valueWeights', 'outputWeights', 'outputBias', 'heads', 'scale', 'isCausal', 'dropout'];
 
-export function normalizeSelfAttention(inputs: Rows, options: SelfAttentionOptions): SelfAttentionProblem {
-  checkKeys('selfAttention', options, KEYS);
-  const { heads = 1, isCausal = false, dropout } = options;
-  if (dropout !== undefined) checkDropout('selfAttention', dropout);
+export function normalizeSelfAttention(inputs: Rows, given: SelfAttentionOptions): SelfAttentionProblem {
+  const options = readOptions('selfAttention', given, KEYS);
+  const { heads = 1, isCausal = false } = options;
+  const dropout = options.dropout === undefined ? undefined : readDropout('selfAttention', options.dropout);
   if (typeof isCausal !== 'boolean')
     throw new AttentionError('option', `selfAttention: isCausal is ${quote(isCausal)}: need true or false`);
   if (!Number.isSafeInteger(heads) || heads < 1)
@@ -146,7 +147,7 @@ function toTensor(name: string, value: HostInput, ranks: readonly number[]): Hos
   const tensor = readFloats(what, value);
   const { shape } = tensor;
   const fail = (need: string): never => {
-    throw new AttentionError('shape', `${what} is ${quote(isArray(value) ? value : shape)}: need ${need}`);
+    throw new AttentionError('shape', `${what} is ${quote(isArray(what, value) ? value : shape)}: need ${need}`);
   };
   if (!ranks.includes(shape.length)) fail(`rank ${ranks.join(' or ')}, not ${shape.length}`);
   if (shape[shape.length - 1] === 0) fail('at least one number a row');

@@ -1,4 +1,5 @@
 import { AttentionError, quote } from './errors.ts';
+import { copyList, pick } from './record.ts';
 
 /** Element types in GPU memory. A `bool` is one byte: 0 is false, every other value true. */
 export type DType = 'f32' | 'f16' | 'bool' | 'u32';
@@ -78,18 +79,31 @@ export function checkShape(what: string, shape: unknown): asserts shape is reado
   }
 }
 
-/** Checks a layout and fills in its defaults. `what` is the tensor's name with its function: `scaledDotProductAttention: k`. */
-export function checkLayout(what: string, tensor: TensorLayout, use: 'input' | 'output'): Layout {
+/** A caller's shape, read once. */
+export function readShape(what: string, given: unknown): readonly number[] {
+  const shape = copyList(what, given);
+  checkShape(what, shape);
+  return shape;
+}
+
+/** A caller's layout, each property read once: it is to be checked. @throws AttentionError 'shape' for what is no object, 'option' for a getter that throws */
+export function readLayout(what: string, tensor: TensorLayout): TensorLayout {
   if (tensor === null || typeof tensor !== 'object')
     throw new AttentionError('shape', `${what} is ${quote(tensor)}: need a tensor with shape and dtype`);
-  const { shape, dtype } = tensor;
+  const { shape, dtype, offset, strides } = pick(what, tensor, ['shape', 'dtype', 'offset', 'strides']);
+  const lists = { shape: copyList(`${what}.shape`, shape), strides: copyList(`${what}.strides`, strides) };
+  return { ...lists, dtype, offset } as unknown as TensorLayout;
+}
+
+/** Checks a layout and fills in its defaults. `what` is the tensor's name with its function: `scaledDotProductAttention: k`. */
+export function checkLayout(what: string, tensor: TensorLayout, use: 'input' | 'output'): Layout {
+  const { shape, dtype, offset = 0, strides: given } = readLayout(what, tensor);
   checkShape(`${what}.shape`, shape);
   checkDType(`${what}.dtype`, dtype);
-  const offset = tensor.offset ?? 0;
   if (!Number.isSafeInteger(offset) || offset < 0 || offset % 4 !== 0) {
     throw new AttentionError('shape', `${what}.offset is ${quote(offset)}: need a whole number of bytes ≥ 0, a multiple of 4`);
   }
-  const strides = tensor.strides ?? rowMajor(shape);
+  const strides = given === undefined ? rowMajor(shape) : given;
   checkStrides(what, shape, strides, use);
   const last = elementCount(shape) === 0 ? -1 : shape.reduce((sum, size, i) => sum + (size - 1) * strides[i]!, 0);
   if (offset / BYTES[dtype] + last >= MAX_ELEMENTS) {
@@ -98,7 +112,7 @@ export function checkLayout(what: string, tensor: TensorLayout, use: 'input' | '
       `${what} ends at element ${last} after byte ${offset}: at most ${MAX_ELEMENTS} elements can be addressed`,
     );
   }
-  return { shape: [...shape], dtype, offset, strides: [...strides], bytes: Math.ceil(((last + 1) * BYTES[dtype]) / 4) * 4 };
+  return { shape, dtype, offset, strides, bytes: Math.ceil(((last + 1) * BYTES[dtype]) / 4) * 4 };
 }
 
 export function checkDType(what: string, dtype: unknown): asserts dtype is DType {

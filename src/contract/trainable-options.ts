@@ -2,8 +2,9 @@
 import { ADAM_KEYS, type AdamOptions, normalizeAdam } from './adam-options.ts';
 import { AttentionError, quote } from './errors.ts';
 import { type HostInput, type Integers, readFloats, readIntegers } from './host-data.ts';
-import { checkKeys, isFiniteF32 } from './problem.ts';
+import { isFiniteF32 } from './problem.ts';
 import { normals, random } from './random.ts';
+import { readOptions } from './record.ts';
 import { elementCount, type HostTensor } from './tensor.ts';
 
 export interface TrainableOptions {
@@ -65,13 +66,12 @@ export const MATRICES = ['queryWeights', 'keyWeights', 'valueWeights', 'outputWe
 /** `positions` is last, so that the other tables lie in one range: Adam takes a range with one learning rate at a time. */
 export const TABLES = ['tokens', 'classWeights', 'classBias', 'positions'] as const;
 
-const KEYS = ['width', 'heads', 'isCausal', 'seed'];
-const WORD_KEYS = [...KEYS, 'vocabulary', 'length', 'tokenDeviation', 'positionDeviation'];
+export const KEYS = ['width', 'heads', 'isCausal', 'seed'];
+export const WORD_KEYS = [...KEYS, 'vocabulary', 'length', 'tokenDeviation', 'positionDeviation'];
 
 /** @throws AttentionError 'option' or 'shape' */
 export function normalizeTrainable(caller: string, options: TrainableOptions, isCausalDefault = false): Required<TrainableOptions> {
-  checkKeys(caller, options, KEYS);
-  const { width, heads = 1, isCausal = isCausalDefault, seed = 0 } = options;
+  const { width, heads = 1, isCausal = isCausalDefault, seed = 0 } = readOptions(caller, options, KEYS);
   checkWhole(caller, 'width', width);
   checkWhole(caller, 'heads', heads);
   if (width % heads !== 0) throw new AttentionError('shape', `${caller}: heads is ${heads}, width is ${width}: heads must divide it`);
@@ -83,8 +83,7 @@ export function normalizeTrainable(caller: string, options: TrainableOptions, is
 
 /** @throws AttentionError 'option' or 'shape' */
 export function normalizeWordModel(caller: string, options: WordModelOptions): Required<WordModelOptions> {
-  checkKeys(caller, options, WORD_KEYS);
-  const { vocabulary, length, tokenDeviation = 0.1, positionDeviation = 0.02, ...rest } = options;
+  const { vocabulary, length, tokenDeviation = 0.1, positionDeviation = 0.02, ...rest } = readOptions(caller, options, WORD_KEYS);
   checkWhole(caller, 'vocabulary', vocabulary);
   checkWhole(caller, 'length', length);
   for (const [name, value] of Object.entries({ tokenDeviation, positionDeviation }))
@@ -94,8 +93,7 @@ export function normalizeWordModel(caller: string, options: WordModelOptions): R
 }
 
 export function normalizeWordAdam(caller: string, options: WordAdamOptions = {}): Required<WordAdamOptions> {
-  checkKeys(caller, options, [...ADAM_KEYS, 'positionRate']);
-  const { positionRate = 1, ...adam } = options;
+  const { positionRate = 1, ...adam } = readOptions(caller, options, [...ADAM_KEYS, 'positionRate']);
   if (!isFiniteF32(positionRate) || positionRate < 0)
     throw new AttentionError('option', `${caller}: positionRate is ${quote(positionRate)}: need a finite number ≥ 0`);
   return { ...normalizeAdam(caller, adam), positionRate };
@@ -153,10 +151,11 @@ export interface PlanSizes {
   readonly returnWeights: boolean;
 }
 
+export const PLAN_KEYS = ['batch', 'length', 'backward', 'returnWeights'];
+
 /** @throws AttentionError 'option' */
 export function normalizePlan(caller: string, options: TrainablePlanOptions): PlanSizes {
-  checkKeys(caller, options, ['batch', 'length', 'backward', 'returnWeights']);
-  const { batch, length, backward = false, returnWeights = false } = options;
+  const { batch, length, backward = false, returnWeights = false } = readOptions(caller, options, PLAN_KEYS);
   checkWhole(caller, 'batch', batch);
   checkWhole(caller, 'length', length);
   for (const [name, value] of Object.entries({ backward, returnWeights }))
@@ -166,17 +165,18 @@ export function normalizePlan(caller: string, options: TrainablePlanOptions): Pl
   return { batch, length, backward, returnWeights };
 }
 
-/** Checks a caller's parameters against their shapes, and returns their data. @throws AttentionError 'option', 'shape', 'dtype' */
+/** Checks a caller's parameters against their shapes, each read once, and returns their data. @throws AttentionError 'option', 'shape', 'dtype' */
 export function checkParameters(
   caller: string,
   parameters: Partial<Record<string, HostInput>>,
   shapes: Readonly<Record<string, readonly number[]>>,
-): readonly (readonly [name: string, data: ArrayLike<number>])[] {
-  checkKeys(caller, parameters, Object.keys(shapes));
-  return Object.entries(parameters).map(([name, tensor]) => {
-    const { data, shape } = readFloats(`${caller}: ${name}`, tensor!);
+): readonly (readonly [name: string, tensor: HostTensor])[] {
+  const given = Object.entries(readOptions(caller, parameters, Object.keys(shapes))).filter(([, tensor]) => tensor !== undefined);
+  return given.map(([name, tensor]) => {
+    const read = readFloats(`${caller}: ${name}`, tensor!);
+    const { shape } = read;
     if (quote(shape) !== quote(shapes[name]))
       throw new AttentionError('shape', `${caller}: ${name} is ${quote(shape)}: need ${quote(shapes[name])}`);
-    return [name, data] as const;
+    return [name, read] as const;
   });
 }

@@ -1,17 +1,18 @@
 /** The GPU buffers of one Attention: uploads, downloads, and a pool that reuses released buffers. */
 import { AttentionError, quote } from '../contract/errors.ts';
+import { GENERATION } from '../contract/gpu-tensor.ts';
 import type { HostData } from '../contract/host-array.ts';
 import { gather, toBytes } from '../contract/host-data.ts';
 import {
   byteLength,
   checkDType,
   checkLayout,
-  checkShape,
   type DType,
   describeLayout,
   type GpuTensor,
   type HostTensor,
   type Layout,
+  readShape,
   sameLayout,
 } from '../contract/tensor.ts';
 import { destroyQuietly, hasten, type Lifeline, popErrorScope } from './device.ts';
@@ -27,9 +28,6 @@ interface Allocation {
   issued?: Layout | undefined; // layout of the tensor that a caller has and may release; undefined for the library's own tensors
   error?: string; // why the device could not allocate the buffer, once that is known
 }
-
-/** The property of a tensor that holds its buffer's generation. Copies, proxies and views of the tensor have it too. A view written by hand has none. */
-const GENERATION = Symbol('generation');
 
 /** The pool that made a buffer. Tensors of another Attention have another pool; callers' own buffers have none. */
 const owners = /* @__PURE__ */ new WeakMap<GPUBuffer, BufferPool>();
@@ -98,12 +96,12 @@ export class BufferPool {
   }
 
   /** A dense tensor with undefined content, for the library's own use. Callers cannot release it: only `recycle` takes its buffer back. */
-  kept(what: string, shape: readonly number[], dtype: DType = 'f32'): GpuTensor {
-    checkShape(`${what}: shape`, shape);
+  kept(what: string, given: readonly number[], dtype: DType = 'f32'): GpuTensor {
+    const shape = readShape(`${what}: shape`, given);
     checkDType(`${what}: dtype`, dtype);
     const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
     const buffer = this.allocate(`${what}: ${quote(shape)}`, byteLength(shape, dtype), usage);
-    const made = { buffer, shape: [...shape], dtype, [GENERATION]: this.live.get(buffer)!.generation };
+    const made = { buffer, shape, dtype, [GENERATION]: this.live.get(buffer)!.generation };
     return made;
   }
 

@@ -18,12 +18,7 @@ export interface Part {
 
 /** Checks the parts of a merge. All must have the same shape and type. @throws AttentionError 'shape' or 'dtype' */
 export function normalizeParts(parts: readonly { out: TensorLayout; lse: TensorLayout }[]): Part[] {
-  if (!Array.isArray(parts) || parts.length === 0)
-    throw new AttentionError('shape', `merge: parts is ${quote(parts)}: need at least one { out, lse }`);
-  const checked = parts.map((part, i) => {
-    if (part === null || typeof part !== 'object')
-      throw new AttentionError('shape', `merge: parts[${i}] is ${quote(part)}: need { out, lse }`);
-    const { out, lse } = part;
+  const checked = parts.map(({ out, lse }, i) => {
     const layouts = { out: checkLayout(`merge: parts[${i}].out`, out, 'input'), lse: checkLayout(`merge: parts[${i}].lse`, lse, 'input') };
     requireDType(`merge: parts[${i}].out`, layouts.out, ['f32', 'f16']);
     requireDType(`merge: parts[${i}].lse`, layouts.lse, ['f32']);

@@ -1,20 +1,13 @@
 /** The backward pass: its steps, its workspace, `Attention.backward`, and plans of both passes. Loaded when it is first used. */
-import type {
-  AttentionGradients,
-  AttentionPlan,
-  AttentionTensors,
-  BackwardOptions,
-  BackwardTensors,
-  ForwardResult,
-} from '../contract/api.ts';
-import { type BackwardProblem, normalizeBackward, splitVariant } from '../contract/backward-problem.ts';
-import { AttentionError, naming, quote } from '../contract/errors.ts';
-import type { AttentionProblem } from '../contract/options.ts';
-import { checkKeys, normalize, OPTIONS, type Problem } from '../contract/problem.ts';
-import { type DType, dense, type GpuTensor } from '../contract/tensor.ts';
+import type { AttentionGradients, AttentionPlan, AttentionTensors, BackwardTensors } from '../contract/api.ts';
+import { type BackwardProblem, type Given, normalizeBackward, splitVariant } from '../contract/backward-problem.ts';
+import type { BackwardCall } from '../contract/calls.ts';
+import { AttentionError, naming } from '../contract/errors.ts';
+import type { Problem } from '../contract/problem.ts';
+import { dense } from '../contract/tensor.ts';
 import type { Dispatch, Variant } from '../gpu/kernel.ts';
 import { checkBinding, Program, type Step } from '../gpu/program.ts';
-import type { Session } from '../gpu/session.ts';
+import type { Outputs, Session } from '../gpu/session.ts';
 import { ROW_BYTES } from '../kernels/backward.ts';
 import { flashBackwardDeltaDispatch } from '../kernels/flash_backward_delta.ts';
 import { flashBackwardDkvDispatch } from '../kernels/flash_backward_dkv.ts';
@@ -146,26 +139,17 @@ class TrainingPlan implements AttentionPlan {
   }
 }
 
-/** `Attention.plan` of a problem with `backward`. @param adapted gives the problem the tuned variant where the caller forces none */
+/** `Attention.plan` of a checked problem with `backward`. @param adapted gives the problem the tuned variant where the caller forces none */
 export async function planBothWays(
   session: Session,
-  given: AttentionProblem,
+  checked: Problem,
+  gradients: Given,
   adapted: (problem: Problem) => Problem,
 ): Promise<AttentionPlan> {
   const caller = 'plan';
-  const { backward, maskGradient, ...problem } = given;
-  if (backward !== true && (backward === null || typeof backward !== 'object'))
-    throw new AttentionError('option', `${caller}: backward is ${quote(backward)}: need true or the gradients' layouts`);
-  const layouts = backward === true ? {} : backward;
-  checkKeys(`${caller}: backward`, layouts, ['gradient', 'dq', 'dk', 'dv', 'dMask']);
-  const checked = normalize(caller, problem);
   const normal = { ...checked, returnLse: true };
   const variants = splitVariant(normal.variant);
-  const backwardProblem = normalizeBackward(
-    caller,
-    { ...normal, variant: variants.backward, forcedBy: 'caller' },
-    { ...layouts, maskGradient },
-  );
+  const backwardProblem = normalizeBackward(caller, { ...normal, variant: variants.backward, forcedBy: 'caller' }, gradients);
   const forwardPlan = await Plan.create(caller, session, adapted({ ...normal, variant: variants.forward }));
   try {
     return new TrainingPlan(forwardPlan, await BackwardPlan.create(caller, session, backwardProblem));
@@ -175,59 +159,35 @@ export async function planBothWays(
   }
 }
 
-/** A checked call of `Attention.backward`. */
-interface BackwardCall {
-  readonly problem: BackwardProblem;
-  readonly inputs: Readonly<Record<string, GpuTensor>>;
-  /** By the names that the plan has for them. */
-  readonly outputs: Readonly<Record<string, { readonly shape: readonly number[]; readonly dtype: DType }>>;
-}
-
 const caller = 'backward';
-const FORWARD = ['q', 'k', 'v', 'out', 'lse'] as const;
 
-/** Checks everything that needs no device. @throws AttentionError 'option', 'shape', 'dtype', 'limit' */
-function checkBackwardCall(gradient: GpuTensor, forward: ForwardResult, options: BackwardOptions): BackwardCall {
-  checkKeys(caller, options, [...OPTIONS, 'maskGradient']);
-  if (forward === null || typeof forward !== 'object')
-    throw new AttentionError('option', `${caller}: forward is ${quote(forward)}: need { q, k, v, out, lse }`);
-  const missing = FORWARD.find((name) => forward[name] === undefined);
-  if (missing) throw new AttentionError('option', `${caller}: ${missing} is missing: need { q, k, v, out, lse }`);
-  if (gradient === undefined) throw new AttentionError('option', `${caller}: gradient is missing: need [B,H,N,Dv]`);
-  const { maskGradient, mask, keyLengths, alibiSlopes, sinks, ...rest } = options;
-  const { q, k, v, out, lse } = forward;
-  const optional = Object.entries({ mask, keyLengths, alibiSlopes, sinks }).filter(([, tensor]) => tensor !== undefined);
-  const tensors = Object.fromEntries(optional) as Pick<BackwardOptions, 'mask' | 'keyLengths' | 'alibiSlopes' | 'sinks'>;
-  const normal = normalize(caller, { ...rest, q, k, v, out, ...tensors });
-  const problem = normalizeBackward(caller, normal, { gradient, lse, maskGradient });
+/** The outputs of a call, by the plan's names. */
+function outputsOf({ dMask, dSinks }: BackwardProblem, { q, k, v, mask, sinks }: BackwardCall['inputs']): Outputs {
   const f32 = (shape: readonly number[]) => ({ shape, dtype: 'f32' as const });
   return {
-    problem,
-    inputs: { gradient, q, k, v, out, lse, ...(tensors as Record<string, GpuTensor>) },
-    outputs: {
-      ...{ dq: q, dk: k, dv: v },
-      ...(problem.dMask && mask && { dMask: f32(mask.shape) }),
-      ...(problem.dSinks && sinks && { dSinks: f32(sinks.shape) }),
-    },
+    ...{ dq: q, dk: k, dv: v },
+    ...(dMask && mask && { dMask: f32(mask.shape) }),
+    ...(dSinks && sinks && { dSinks: f32(sinks.shape) }),
   };
 }
 
 /** `Attention.backward`. The gradients are new tensors; the compiled program is kept for later calls. */
-export async function attentionGradients(
-  session: Session,
-  gradient: GpuTensor,
-  forward: ForwardResult,
-  options: BackwardOptions,
-): Promise<AttentionGradients> {
-  const { problem, inputs, outputs } = checkBackwardCall(gradient, forward, options);
+export async function attentionGradients(session: Session, call: BackwardCall): Promise<AttentionGradients> {
+  const { inputs, maskGradient } = call;
+  const problem = normalizeBackward(caller, call.problem, { gradient: inputs.gradient, lse: inputs.lse, maskGradient });
   for (const [name, tensor] of Object.entries(inputs)) session.checkInput(`${caller}: ${name}`, tensor);
   const run = async (prepared: PreparedBackward, program: Program): Promise<AttentionGradients> => {
     const plan = new BackwardPlan(session, prepared, program);
     const scratch = { workspace: { shape: [plan.workspaceBytes / 4], dtype: 'f32' as const } };
-    const made = await session.compute(caller, inputs, { ...outputs, ...scratch }, (pass, { workspace, ...gradients }) => {
-      const tensors = { ...inputs, ...gradients, workspace: workspace!.buffer };
-      plan.encode(caller, pass, tensors as unknown as BackwardTensors);
-    });
+    const made = await session.compute(
+      caller,
+      inputs,
+      { ...outputsOf(problem, inputs), ...scratch },
+      (pass, { workspace, ...gradients }) => {
+        const tensors = { ...inputs, ...gradients, workspace: workspace!.buffer };
+        plan.encode(caller, pass, tensors as unknown as BackwardTensors);
+      },
+    );
     const { workspace, dq, dk, dv, dMask, dSinks } = made;
     session.pool.recycle(workspace!.buffer);
     return { q: dq!, k: dk!, v: dv!, ...(dMask && { mask: dMask }), ...(dSinks && { sinks: dSinks }) };

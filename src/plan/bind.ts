@@ -1,6 +1,8 @@
 /** Checks a caller's tensors against the layouts that a plan was made for, and makes their bindings. */
 import { AttentionError, quote } from '../contract/errors.ts';
+import { readTensor } from '../contract/gpu-tensor.ts';
 import { withoutLastOne } from '../contract/problem.ts';
+import { readOptions } from '../contract/record.ts';
 import { checkLayout, dense, describeLayout, type GpuTensor, type Layout, sameLayout } from '../contract/tensor.ts';
 import { bindingOf } from '../gpu/program.ts';
 import type { Session } from '../gpu/session.ts';
@@ -15,27 +17,23 @@ export type Bound = Record<string, Required<GPUBufferBinding>>;
  * @throws AttentionError 'shape', 'dtype' or 'option', as AttentionPlan says
  */
 export function bindTensors(caller: string, { device, pool }: Session, expected: Expected, tensors: object): Bound {
-  if (tensors === null || typeof tensors !== 'object')
-    throw new AttentionError('option', `${caller}: tensors are ${quote(tensors)}: need { q, k, v, out, … }`);
-  const { workspace, ...rest } = tensors as { workspace?: GPUBuffer };
-  const given: Record<string, GpuTensor | undefined> = { ...rest };
-  if (workspace !== undefined) given.workspace = { buffer: workspace, ...(expected.workspace ?? dense([1])) };
-  const unknown = Object.keys(given).find((name) => !(name in expected));
-  if (unknown !== undefined)
-    throw new AttentionError('option', `${caller}: unknown tensor ${quote(unknown)}: known are ${Object.keys(expected).join(', ')}`);
-
+  const read = readOptions(caller, tensors, Object.keys(expected), undefined, 'tensor') as Record<string, GpuTensor> & {
+    workspace?: GPUBuffer;
+  };
+  const scratch = read.workspace && { buffer: read.workspace, ...(expected.workspace ?? dense([1])) };
+  const given: Record<string, GpuTensor | undefined> = { ...read, workspace: scratch };
   const bound: Bound = {};
   const alignment = device.limits.minStorageBufferOffsetAlignment;
   for (const [name, layout] of Object.entries(expected)) {
-    const tensor = given[name];
-    if (layout && !tensor) throw new AttentionError('option', `${caller}: ${name} is missing: the plan needs ${describeLayout(layout)}`);
+    const what = `${caller}: ${name}`;
+    const tensor = given[name] === undefined ? undefined : readTensor(what, given[name]);
+    if (layout && !tensor) throw new AttentionError('option', `${what} is missing: the plan needs ${describeLayout(layout)}`);
     if (!layout && tensor && name !== 'workspace')
       throw new AttentionError('option', `${caller}: got ${name} ${quote(tensor.shape)}, but the plan was made without it`);
     if (!layout || !tensor) continue;
-    const what = `${caller}: ${name}`;
-    const checked = checkTensor(what, tensor, layout, alignment);
-    pool.check(what, tensor, checked, 'STORAGE');
-    bound[name] = bindingOf(tensor.buffer, checked, alignment);
+    const own = checkTensor(what, tensor, layout, alignment);
+    pool.check(what, tensor, own, 'STORAGE');
+    bound[name] = bindingOf(tensor.buffer, own, alignment);
   }
   return bound;
 }

@@ -1,7 +1,9 @@
 /** Runs a problem, or plans it for a caller. Both use the variant that `tune` measured for the problem's class, where there is one. */
 import type { AttentionOutput, AttentionPlan, AttentionTensors } from '../contract/api.ts';
+import { readBackward } from '../contract/calls.ts';
 import type { AttentionProblem } from '../contract/options.ts';
-import { normalize, type Problem } from '../contract/problem.ts';
+import { normalize, PROBLEM_KEYS, type Problem } from '../contract/problem.ts';
+import { readOptions } from '../contract/record.ts';
 import type { GpuTensor } from '../contract/tensor.ts';
 import type { Program } from '../gpu/program.ts';
 import type { Session } from '../gpu/session.ts';
@@ -54,7 +56,11 @@ export async function planProblem(session: Session, problem: AttentionProblem): 
   const { lifeline, device } = session;
   lifeline.check('plan');
   const tuned = (normal: Problem) => withTuning(normal, session.tuned, device.limits);
-  if (problem?.backward === undefined) return lifeline.wait('plan', Plan.create('plan', session, tuned(normalize('plan', problem))));
+  const { backward, ...given } = readOptions('plan', problem, PROBLEM_KEYS);
+  if (backward === undefined) return lifeline.wait('plan', Plan.create('plan', session, tuned(normalize('plan', given))));
+  const { maskGradient, ...forward } = given;
+  const gradients = { ...readBackward('plan', backward), maskGradient };
+  const normal = normalize('plan', forward);
   const { planBothWays } = await import('./backward.ts');
-  return lifeline.wait('plan', planBothWays(session, problem, tuned));
+  return lifeline.wait('plan', planBothWays(session, normal, gradients, tuned));
 }

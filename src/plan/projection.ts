@@ -8,7 +8,10 @@ import { chooseProjectTiles } from '../tiles/project.ts';
 const caller = 'project';
 
 /** `Attention.project` */
-export async function projectRows(session: Session, x: GpuTensor, weights: GpuTensor, bias: GpuTensor | undefined): Promise<GpuTensor> {
+export async function projectRows(
+  session: Session,
+  { x, weights, bias }: { readonly x: GpuTensor; readonly weights: GpuTensor; readonly bias?: GpuTensor },
+): Promise<GpuTensor> {
   const alignment = session.device.limits.minStorageBufferOffsetAlignment;
   const projection = normalizeProjection(x, weights, bias);
   const inputs = { x, w: weights, ...(bias && { bias }) };

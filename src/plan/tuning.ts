@@ -2,6 +2,7 @@
 import type { TunedVariant, Tuning } from '../contract/api.ts';
 import { AttentionError, quote } from '../contract/errors.ts';
 import { isVec4, type Problem, UNLIMITED } from '../contract/problem.ts';
+import { readOptions } from '../contract/record.ts';
 
 export function describeAdapter({ adapterInfo, features }: GPUDevice): string {
   const { vendor, architecture, device, isFallbackAdapter }: Partial<GPUAdapterInfo> = adapterInfo ?? {};
@@ -42,16 +43,28 @@ export function withTuning(problem: Problem, fastest: Tuning['fastest'], limits:
   return { ...problem, algorithm: tuned.algorithm, variant: tuned.variant, forcedBy: 'tuning' };
 }
 
-/** @throws AttentionError 'option' for a value that is no Tuning, and for a Tuning of another adapter or of other features */
-export function checkTuning(tuning: unknown, device: GPUDevice): asserts tuning is Tuning {
-  const { adapter, fastest } = (tuning ?? {}) as Partial<Tuning>;
-  const isRecord = (value: unknown) => typeof value === 'object' && value !== null;
-  const isTuned = (entry: Partial<TunedVariant> | null) =>
-    (entry?.algorithm === 'explicit' || entry?.algorithm === 'fused') &&
-    isRecord(entry.variant) &&
-    Object.values(entry.variant!).every(isRecord);
-  if (typeof adapter !== 'string' || typeof fastest !== 'object' || fastest === null || !Object.values(fastest).every(isTuned))
-    throw new AttentionError('option', `createAttention: tuning is ${quote(tuning)}: need what tune() gave`);
+/** A tuning as a caller keeps it, read once. @throws AttentionError 'option' for what is none */
+export function readTuning(given: Tuning): Tuning {
+  const caller = 'createAttention';
+  const need = (isRight: boolean, why: string) => {
+    if (!isRight) throw new AttentionError('option', `${caller}: tuning is ${quote(given)}: need what tune() gave: ${why}`);
+  };
+  const { adapter, fastest } = readOptions(caller, given, ['adapter', 'fastest'], 'tuning');
+  need(typeof adapter === 'string', `adapter is ${quote(adapter)}`);
+  const read = ([key, entry]: [string, TunedVariant]): [string, TunedVariant] => {
+    const name = `tuning.fastest[${quote(key)}]`;
+    const { algorithm, variant, milliseconds } = readOptions(caller, entry, ['algorithm', 'variant', 'milliseconds'], name);
+    need(algorithm === 'explicit' || algorithm === 'fused', `algorithm is ${quote(algorithm)}`);
+    const kernels = Object.entries(readOptions(caller, variant, undefined, `${name}.variant`));
+    for (const [kernel, constants] of kernels) need(typeof constants === 'object', `${kernel} is ${quote(constants)}`);
+    const constants = kernels.map(([kernel, own]) => [kernel, readOptions(caller, own, undefined, `${name}.variant.${kernel}`)]);
+    return [key, { algorithm, variant: Object.fromEntries(constants), milliseconds }];
+  };
+  return { adapter, fastest: Object.fromEntries(Object.entries(readOptions(caller, fastest, undefined, 'tuning.fastest')).map(read)) };
+}
+
+/** @throws AttentionError 'option' for a tuning of another adapter or other features */
+export function checkAdapter({ adapter }: Tuning, device: GPUDevice): void {
   const here = describeAdapter(device);
   if (adapter !== here)
     throw new AttentionError(

@@ -2,7 +2,8 @@ import { AttentionError, quote } from '../contract/errors.ts';
 import type { Nested } from '../contract/host-array.ts';
 import { type BooleanTensor, type HostInput, type Integers, readFloats, readIntegers, readMask } from '../contract/host-data.ts';
 import type { AttentionOptions } from '../contract/options.ts';
-import { checkKeys, normalize, OPTIONS, type Problem } from '../contract/problem.ts';
+import { normalize, OPTIONS, type Problem } from '../contract/problem.ts';
+import { readOptions } from '../contract/record.ts';
 import type { HostTensor } from '../contract/tensor.ts';
 import { context } from './context.ts';
 import { dropoutKeep } from './dropout.ts';
@@ -68,8 +69,8 @@ export interface Prepared {
 
 /** Checks a problem of host tensors. @throws AttentionError 'shape', 'dtype', 'option' or 'limit', which names `caller` */
 export function prepare(caller: string, q: HostInput, k: HostInput, v: HostInput, options: ReferenceOptions): Prepared {
-  checkKeys(caller, options, [...OPTIONS, 'keep']);
-  const { mask: maskOption, keyLengths: lengthsOption, alibiSlopes: slopesOption, sinks: sinksOption, keep: keepOption, ...rest } = options;
+  const read = readOptions(caller, options, [...OPTIONS, 'keep']);
+  const { mask: maskOption, keyLengths: lengthsOption, alibiSlopes: slopesOption, sinks: sinksOption, keep: keepOption, ...rest } = read;
   const { variant }: AttentionOptions = rest;
   if (variant !== undefined)
     throw new AttentionError('option', `${caller}: variant is ${quote(variant)}: it forces GPU tiles, the reference has none`);
@@ -105,8 +106,7 @@ const given = <T, R>(value: T | undefined, check: (value: T) => R): R | undefine
 
 function checkKeep(what: string, keep: BooleanTensor | Nested<boolean>, { B, H, N, M, dropout }: Problem): ArrayLike<number> {
   const { dtype, data, shape } = readMask(what, keep);
-  if (dtype !== 'bool')
-    throw new AttentionError('dtype', `${what} is ${quote((keep as BooleanTensor).data ?? keep)}: need Uint8Array or booleans`);
+  if (dtype !== 'bool') throw new AttentionError('dtype', `${what} is ${quote(data)}: need Uint8Array or booleans`);
   if (quote(shape) !== quote([B, H, N, M]))
     throw new AttentionError('shape', `${what} is ${quote(shape)}: need [B,H,N,M] = ${quote([B, H, N, M])}`);
   if (!dropout) throw new AttentionError('option', `${what} is given, dropout is ${quote(dropout)}: need a probability above 0`);

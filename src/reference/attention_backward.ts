@@ -1,6 +1,7 @@
 import { AttentionError, quote } from '../contract/errors.ts';
 import { type HostInput, readFloats } from '../contract/host-data.ts';
-import { checkKeys, OPTIONS, type Problem } from '../contract/problem.ts';
+import { OPTIONS, type Problem } from '../contract/problem.ts';
+import { pick, readOptions } from '../contract/record.ts';
 import { elementCount, type HostTensor } from '../contract/tensor.ts';
 import { prepare, type ReferenceOptions } from './attention.ts';
 import { isExcluded, LOWEST, scores } from './scores.ts';
@@ -38,17 +39,17 @@ export interface ReferenceGradients {
  *
  * A row that sees no key has gradients of 0.
  * @param gradient [B,H,N,Dv], of out
- * @param forward q [B,H,N,D], k [B,Hk,M,D], v [B,Hk,M,Dv], and out and lse as `scaledDotProductAttention` with `returnLse` gives them
+ * @param given q [B,H,N,D], k [B,Hk,M,D], v [B,Hk,M,Dv], and out and lse as `scaledDotProductAttention` with `returnLse` gives them
  * @param options those of the forward pass, and `maskGradient`
  * @returns the gradients of q, k and v; of the mask with `maskGradient`; of the sinks if there are some
  * @throws AttentionError 'shape', 'dtype' or 'option', as on the GPU
  */
-export function backward(gradient: HostInput, forward: ReferenceForward, options: ReferenceBackwardOptions = {}): ReferenceGradients {
+export function backward(gradient: HostInput, given: ReferenceForward, options: ReferenceBackwardOptions = {}): ReferenceGradients {
   const caller = 'reference.backward';
-  checkKeys(caller, options, [...OPTIONS, 'keep', 'maskGradient']);
-  if (forward === null || typeof forward !== 'object')
-    throw new AttentionError('option', `${caller}: forward is ${quote(forward)}: need { q, k, v, out, lse }`);
-  const { maskGradient = false, ...rest } = options;
+  const { maskGradient = false, ...rest } = readOptions(caller, options, [...OPTIONS, 'keep', 'maskGradient']);
+  if (given === null || typeof given !== 'object')
+    throw new AttentionError('option', `${caller}: forward is ${quote(given)}: need { q, k, v, out, lse }`);
+  const forward = pick(`${caller}: forward`, given, ['q', 'k', 'v', 'out', 'lse']) as unknown as ReferenceForward;
   if (typeof maskGradient !== 'boolean')
     throw new AttentionError('option', `${caller}: maskGradient is ${quote(maskGradient)}: need true or false`);
   const { problem, data, sinks, factors, maskShape } = prepare(caller, forward.q, forward.k, forward.v, rest);

@@ -1,22 +1,26 @@
 import { AttentionError, quote } from '../contract/errors.ts';
 import { type HostInput, readFloats } from '../contract/host-data.ts';
+import { copyList, pick } from '../contract/record.ts';
 import type { HostTensor } from '../contract/tensor.ts';
 import { isExcluded, LOWEST } from './scores.ts';
 
 /**
  * Attention over the union of the parts' keys, in f64, from attention over each part and its log-sum-exp. The twin of `shaders/flash_merge.wgsl`.
  * A row of a part without a visible key has the lowest finite f32 as log-sum-exp. It has no share in the result.
- * @param parts out [B,H,N,Dv] and lse [B,H,N], all of the same shape
+ * @param given the parts: out [B,H,N,Dv] and lse [B,H,N], all of the same shape
  * @returns out and lse for all keys together
  * @throws AttentionError 'shape', 'dtype'
  */
-export function merge(parts: readonly { out: HostInput; lse: HostInput }[]): { out: HostTensor; lse: HostTensor } {
+export function merge(given: readonly { out: HostInput; lse: HostInput }[]): { out: HostTensor; lse: HostTensor } {
+  const parts = copyList('reference.merge: parts', given, 2 ** 16);
   if (!Array.isArray(parts) || parts.length === 0)
-    throw new AttentionError('shape', `reference.merge: parts is ${quote(parts)}: need at least one`);
-  const data = parts.map((part, i) => ({
-    out: readFloats(`reference.merge: parts[${i}].out`, part?.out),
-    lse: readFloats(`reference.merge: parts[${i}].lse`, part?.lse),
-  }));
+    throw new AttentionError('shape', `reference.merge: parts is ${quote(given)}: need at least one`);
+  const data = parts.map((part: unknown, i) => {
+    const what = `reference.merge: parts[${i}]`;
+    if (part === null || typeof part !== 'object') throw new AttentionError('shape', `${what} is ${quote(part)}: need { out, lse }`);
+    const { out, lse } = pick(what, part, ['out', 'lse']);
+    return { out: readFloats(`${what}.out`, out), lse: readFloats(`${what}.lse`, lse) };
+  });
   const { shape } = data[0]!.out;
   for (const [i, { out, lse }] of data.entries()) {
     if (out.shape.length !== 4 || out.shape[3] === 0)

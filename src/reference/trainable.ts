@@ -44,7 +44,7 @@ export class ReferenceParameters<Name extends string> {
 
   /** Sets some or all matrices, and resets Adam. @throws AttentionError 'option', 'shape', 'dtype' */
   load(tensors: Partial<Record<Name, HostInput>>): void {
-    for (const [name, data] of checkParameters('load', tensors, this.shapes)) this.values[name as Name].set(data);
+    for (const [name, { data }] of checkParameters('load', tensors, this.shapes)) this.values[name as Name].set(data);
     for (const { mean, square } of Object.values<Moments>(this.moments)) {
       mean.fill(0);
       square.fill(0);

@@ -52,10 +52,10 @@ export class WordModelReference {
   /** Sets some or all parameters, and resets Adam. @throws AttentionError 'option', 'shape', 'dtype' */
   load(parameters: Partial<Record<keyof WordModelParameters, HostInput>>): void {
     const { width } = this.options;
-    const tables = this.tables.tensors('values');
-    const shapes = { ...mapShapes(tables), ...Object.fromEntries(MATRICES.map((name) => [name, [width, width]])) };
-    checkParameters('load', parameters, shapes);
-    const some = (names: readonly string[]) => Object.fromEntries(Object.entries(parameters).filter(([name]) => names.includes(name)));
+    const own = this.tables.tensors('values');
+    const shapes = { ...mapShapes(own), ...Object.fromEntries(MATRICES.map((name) => [name, [width, width]])) };
+    const checked = checkParameters('load', parameters, shapes);
+    const some = (names: readonly string[]) => Object.fromEntries(checked.filter(([name]) => names.includes(name)));
     this.tables.load(some(TABLES));
     this.layer.load(some(MATRICES));
   }
@@ -100,10 +100,11 @@ export class WordModelReference {
 
   private run(caller: string, tokens: Integers, targets: Integers | undefined) {
     const { width, vocabulary, length } = this.options;
-    const count = readIntegers(`${caller}: tokens`, tokens).data.length;
+    const given = readIntegers(`${caller}: tokens`, tokens);
+    const count = given.data.length;
     const batch = count / length;
     checkWhole(caller, `tokens.length / ${length}`, batch);
-    const read = checkTokens(caller, 'tokens', tokens, { batch, length }, vocabulary);
+    const read = checkTokens(caller, 'tokens', given, { batch, length }, vocabulary);
     const right = checkTokens(caller, 'targets', targets ?? new Array<number>(count).fill(-1), { batch, length }, vocabulary);
     const { values } = this.tables;
     const x = { data: embedding(read, values.tokens, values.positions, width), shape: [batch, length, width] };

@@ -74,7 +74,7 @@ export class Layer implements TrainableSelfAttention, PlannedLayer {
     this.check('load');
     const { width } = this;
     const checked = checkParameters('load', parameters, Object.fromEntries(MATRICES.map((name) => [name, [width, width]])));
-    for (const [name, data] of checked) this.weights.write(name, transpose(data, width));
+    for (const [name, { data }] of checked) this.weights.write(name, transpose(data, width));
     this.weights.restart();
   }
 
@@ -84,8 +84,8 @@ export class Layer implements TrainableSelfAttention, PlannedLayer {
   }
 
   async update(options: AdamOptions = {}): Promise<void> {
-    normalizeAdam('update', options);
-    await this.session.submit('update', this.weights.own, (pass) => this.encodeUpdate(pass, options));
+    const adam = normalizeAdam('update', options);
+    await this.session.submit('update', this.weights.own, (pass) => this.encodeUpdate(pass, adam));
   }
 
   destroy(): void {

@@ -22,11 +22,8 @@ const transposed = ({ layout, row, col }: Matrix): Matrix => ({ layout, row: col
 /** `Attention.projectBackward` */
 export async function projectionGradients(
   session: Session,
-  gradient: GpuTensor,
-  x: GpuTensor,
-  weights: GpuTensor,
+  given: Readonly<Record<'gradient' | 'x' | 'weights', GpuTensor>>,
 ): Promise<ProjectionGradients> {
-  const given = { gradient, x, weights };
   const products = productsOf(given, session.device);
   for (const [name, tensor] of Object.entries(given)) session.checkInput(`${caller}: ${name}`, tensor);
   const one = session.pool.upload([1], [1]);

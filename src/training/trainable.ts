@@ -1,6 +1,7 @@
 /** Makes a trainable layer or model. The code that runs them is loaded at the first call. */
 import type { Attention } from '../contract/api.ts';
-import type { TrainableOptions, WordModelOptions } from '../contract/trainable-options.ts';
+import { readOptions } from '../contract/record.ts';
+import { KEYS, type TrainableOptions, WORD_KEYS, type WordModelOptions } from '../contract/trainable-options.ts';
 import type { TrainableSelfAttention, WordModel } from '../contract/training.ts';
 
 /**
@@ -9,8 +10,9 @@ import type { TrainableSelfAttention, WordModel } from '../contract/training.ts'
  * @throws AttentionError 'option', 'shape', 'device-lost', 'limit', 'compile'
  */
 export async function createTrainableSelfAttention(attention: Attention, options: TrainableOptions): Promise<TrainableSelfAttention> {
+  const given = readOptions('createTrainableSelfAttention', options, KEYS);
   const { makeLayer } = await import('./layer.ts');
-  return makeLayer('createTrainableSelfAttention', attention, options);
+  return makeLayer('createTrainableSelfAttention', attention, given);
 }
 
 /**
@@ -18,6 +20,7 @@ export async function createTrainableSelfAttention(attention: Attention, options
  * @throws AttentionError 'option', 'shape', 'device-lost', 'limit', 'compile'
  */
 export async function createWordModel(attention: Attention, options: WordModelOptions): Promise<WordModel> {
+  const given = readOptions('createWordModel', options, WORD_KEYS);
   const { makeWordModel } = await import('./word-model.ts');
-  return makeWordModel('createWordModel', attention, options);
+  return makeWordModel('createWordModel', attention, given);
 }

@@ -4,6 +4,7 @@
 import type { Attention } from '../contract/api.ts';
 import { AttentionError, quote } from '../contract/errors.ts';
 import type { HostInput } from '../contract/host-data.ts';
+import { readOptions } from '../contract/record.ts';
 import type { GpuTensor, HostTensor } from '../contract/tensor.ts';
 import {
   checkParameters,
@@ -12,6 +13,7 @@ import {
   normalizePlan,
   normalizeWordAdam,
   normalizeWordModel,
+  PLAN_KEYS,
   TABLES,
   type TrainablePlanOptions,
   type WordAdamOptions,
@@ -66,9 +68,10 @@ export class Words implements WordModel, PlannedWords {
   async plan(options: Omit<TrainablePlanOptions, 'length'>): Promise<WordModelPlan> {
     const caller = 'plan';
     this.check(caller);
-    if (options !== null && typeof options === 'object' && 'length' in options)
-      throw new AttentionError('option', `${caller}: length is ${quote(options.length)}: the model's is ${this.length}, need no other`);
-    const sizes = normalizePlan(caller, { ...options, length: this.length });
+    const given: Partial<TrainablePlanOptions> = readOptions(caller, options, PLAN_KEYS);
+    if (given.length !== undefined)
+      throw new AttentionError('option', `${caller}: length is ${quote(given.length)}: the model's is ${this.length}, need no other`);
+    const sizes = normalizePlan(caller, { ...given, length: this.length } as TrainablePlanOptions);
     const plan = await this.layer.session.lifeline.wait(caller, WordModelPlan.create(caller, this, sizes));
     if (this.isDestroyed) plan.destroy();
     this.check(caller);
@@ -91,8 +94,8 @@ export class Words implements WordModel, PlannedWords {
     const { width } = this.layer;
     const all = { ...this.shapes, ...Object.fromEntries(MATRICES.map((name) => [name, [width, width]])) };
     const checked = checkParameters('load', parameters, all);
-    for (const [name, data] of checked) if (name in this.shapes) this.tables.write(name, data);
-    const matrices = MATRICES.filter((name) => parameters[name]).map((name) => [name, parameters[name]]);
+    for (const [name, tensor] of checked) if (Object.hasOwn(this.shapes, name)) this.tables.write(name, tensor.data);
+    const matrices = checked.filter(([name]) => !Object.hasOwn(this.shapes, name));
     this.layer.load(Object.fromEntries(matrices) as Partial<WordModelParameters>);
     this.tables.restart();
   }
@@ -108,8 +111,8 @@ export class Words implements WordModel, PlannedWords {
   }
 
   async update(options: WordAdamOptions = {}): Promise<void> {
-    normalizeWordAdam('update', options);
-    await this.layer.session.submit('update', [...this.layer.weights.own, ...this.tables.own], (pass) => this.encodeUpdate(pass, options));
+    const adam = normalizeWordAdam('update', options);
+    await this.layer.session.submit('update', [...this.layer.weights.own, ...this.tables.own], (pass) => this.encodeUpdate(pass, adam));
   }
 
   destroy(): void {

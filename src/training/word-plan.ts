@@ -125,14 +125,14 @@ export class WordModelPlan implements WordPlan {
 
   async train(tokens: Integers, targets: Integers, options: WordAdamOptions = {}): Promise<number> {
     const caller = 'train';
-    normalizeWordAdam(caller, options);
+    const adam = normalizeWordAdam(caller, options);
     if (!this.sequences.dClassify) throw new AttentionError('option', `${caller}: this plan was made without backward: true`);
     this.write(caller, tokens, targets);
     const { session } = this.model.layer;
     const step = session.submit(caller, this.own, (pass) => {
       this.encode(pass);
       this.encodeBackward(pass);
-      this.model.encodeUpdate(pass, options);
+      this.model.encodeUpdate(pass, adam);
     });
     const [, { data }] = await Promise.all([step, session.download(this.losses)]);
     return (data as Float32Array).reduce((sum, loss) => sum + loss, 0) / this.batch;
