@@ -163,7 +163,7 @@ export interface Attention<Variant = AnyVariant> {
    * Gives the tensors' buffers back to the pool. A tensor is known by its buffer and layout: a proxy of it, as in a reactive store, and a whole copy are the
    * tensor. A released tensor cannot be used any more, nor can its copies and views: that is an error. Only a view that names the buffer by hand is taken for
    * one of the buffer's next tensor.
-   * @throws AttentionError 'option' for what was not made here, a view, a plan's tensor or one released before; 'shape', 'dtype', 'device-lost'
+   * @throws AttentionError 'option' for what was not made here, a view, a plan's tensor, one released before or given twice; 'shape', 'dtype', 'device-lost'
    */
   release(...tensors: GpuTensor[]): void;
   /**

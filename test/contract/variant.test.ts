@@ -41,7 +41,7 @@ const fused = (variant: unknown) => sdpa(q, k, v, { variant });
 const backward = (variant: object) => attention.plan({ q, k, v, backward: true, variant });
 
 const NAMES: Case[] = [
-  ['a variant that is none', 'option', `${caller} is 5: need an object of kernels`, () => fused(5)],
+  ['a variant that is none', 'option', `${caller} is 5: need an object`, () => fused(5)],
   ['a list of kernels', 'option', `${caller} is ["flash_decode"]: need an object`, () => fused(['flash_decode'])],
   ['an unknown kernel', 'option', `${caller}: unknown kernel "flash": ${FUSED}`, () => fused({ flash: { SPLITS: 2 } })],
   ['a dotted name', 'option', `${caller}: unknown kernel "flash_decode.SPLITS": ${FUSED}`, () => fused({ 'flash_decode.SPLITS': 2 })],
