@@ -24,14 +24,14 @@ import { checkDevice, destroyQuietly, requestDevice } from './gpu/device.ts';
 import { SESSION, Session } from './gpu/session.ts';
 import type { KernelVariants } from './kernels/variants.ts';
 import { attend, type Inputs, planProblem } from './plan/calls.ts';
-import { checkAdapter, describeAdapter, readTuning, tuningClass } from './plan/tuning.ts';
+import { tuningClass } from './plan/tuning.ts';
 
 /**
  * Makes an Attention, on a new device or on the caller's.
  * @throws AttentionError 'no-webgpu' when there is no WebGPU, no adapter or no device; 'option'
  */
 export async function createAttention(options: CreateAttentionOptions<KernelVariants> = {}): Promise<Attention<KernelVariants>> {
-  const { device, powerPreference, tuning: given } = readOptions('createAttention', options, ['device', 'powerPreference', 'tuning']);
+  const { device, powerPreference, tuning } = readOptions('createAttention', options, ['device', 'powerPreference', 'tuning']);
   if (powerPreference !== undefined && powerPreference !== 'low-power' && powerPreference !== 'high-performance') {
     throw new AttentionError('option', `createAttention: powerPreference is ${quote(powerPreference)}: need low-power or high-performance`);
   }
@@ -41,16 +41,15 @@ export async function createAttention(options: CreateAttentionOptions<KernelVari
       'option',
       `createAttention: powerPreference is ${quote(powerPreference)}, and a device is given: need one of the two`,
     );
-  const tuning = given === undefined ? undefined : readTuning(given);
   const used = device ?? (await requestDevice(powerPreference));
   if (tuning === undefined) return new DeviceAttention(used, device === undefined);
   try {
-    checkAdapter(tuning, used);
+    const { readTuning } = await import('./plan/kept-tuning.ts');
+    return new DeviceAttention(used, device === undefined, readTuning(tuning, used).fastest);
   } catch (error) {
     if (device === undefined) used.destroy();
     throw error;
   }
-  return new DeviceAttention(used, device === undefined, tuning.fastest);
 }
 
 class DeviceAttention implements Attention<KernelVariants> {
@@ -131,12 +130,7 @@ class DeviceAttention implements Attention<KernelVariants> {
     const { onProgress = () => {} } = readOptions('tune', options, ['onProgress']);
     if (typeof onProgress !== 'function') throw new AttentionError('option', `tune: onProgress is ${quote(onProgress)}: need a function`);
     const normal = normalize('tune', problem);
-    const { algorithm, variant, B, H, N, M } = normal;
-    if (B * H * N * M === 0)
-      throw new AttentionError('shape', `tune: B is ${B}, H ${H}, N ${N} and M ${M}: need one query and one key to measure`);
-    if (algorithm !== 'auto' || Object.keys(variant).length > 0)
-      throw new AttentionError('option', `tune: algorithm is ${quote(algorithm)}, variant ${quote(variant)}: tune finds both`);
-    const { measure } = await import('./plan/tune.ts');
+    const [{ measure }, { describeAdapter }] = await Promise.all([import('./plan/tune.ts'), import('./plan/kept-tuning.ts')]);
     const fastest = await session.lifeline.wait('tune', measure(session, normal, onProgress));
     session.tuned = { ...session.tuned, [tuningClass(normal)]: fastest };
     return { adapter: describeAdapter(this.device), fastest: session.tuned };

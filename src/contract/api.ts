@@ -164,7 +164,7 @@ export interface Attention<Variant = AnyVariant> {
    * Gives the tensors' buffers back to the pool. A tensor is identified by its buffer and layout. A copy of the object, or a proxy of it as in a reactive
    * store, stands for the same tensor. To use a released tensor, a copy or a view of it is an error. One case is not detected: a view that a caller writes
    * by hand around the buffer counts as a view of the tensor that has the buffer next.
-   * @throws AttentionError 'option' for a tensor that this Attention did not make, a view, a plan's tensor, or a tensor released before; 'shape', 'dtype',
+   * @throws AttentionError 'option' for a tensor that this Attention did not make, a view, a plan's tensor, a tensor released before or given twice; 'shape', 'dtype',
    *   'device-lost'
    */
   release(...tensors: GpuTensor[]): void;

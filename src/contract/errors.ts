@@ -6,7 +6,7 @@ export type AttentionErrorCode =
   | 'limit' // more than this device, or WebGPU, can address
   | 'unsupported' // a valid request that the device or the kernel asked for cannot serve: the message says why
   | 'no-webgpu' // no navigator.gpu, or no adapter
-  | 'out-of-memory' // the device could not allocate a buffer
+  | 'out-of-memory' // the device could not allocate a buffer, or the computer an array
   | 'device-lost' // the device is lost, or the Attention was destroyed
   | 'compile'; // a shader did not compile: a defect of the library or of the driver
 
@@ -29,6 +29,16 @@ export function naming<T>(caller: string, body: () => T): T {
   } catch (error) {
     if (error instanceof AttentionError) throw new AttentionError(error.code, `${caller}: ${error.message}`, { cause: error });
     throw error;
+  }
+}
+
+/** What `body` returns. Where the computer's memory does not hold what it makes, the error says so. */
+export function withinMemory<T>(caller: string, body: () => T): T {
+  try {
+    return body();
+  } catch (cause) {
+    if (cause instanceof RangeError) throw new AttentionError('out-of-memory', `${caller}: ${cause.message}`, { cause });
+    throw cause;
   }
 }
 
@@ -59,16 +69,16 @@ function describe(value: unknown, depth: number): string {
     const shown = Array.from({ length: Math.min(length, SHOWN) }, (_, i) => describe(value[i], depth + 1));
     return `[${shown.join(',')}${length > SHOWN ? `,… ${length} in all` : ''}]`;
   }
-  const tag = Object.prototype.toString.call(value).slice(8, -1);
   if (ArrayBuffer.isView(value)) {
     const own = (property: string | symbol): unknown => Reflect.get(typedArrays, property, value); // also where the array lost its prototype
-    const isTyped = own(Symbol.toStringTag) !== undefined;
-    return isTyped ? `${String(own(Symbol.toStringTag))}(${own('length')})` : `${tag}(${value.byteLength})`;
+    const kind = own(Symbol.toStringTag);
+    return kind ? `${kind}(${own('length')})` : `DataView(${Reflect.get(DataView.prototype, 'byteLength', value)})`;
   }
+  const tag = Object.prototype.toString.call(value).slice(8, -1);
   if (tag === 'Error') return String(value);
+  if (tag !== 'Object') return tag;
   const name: unknown = value.constructor?.name;
   if (typeof name === 'string' && name !== '' && name !== 'Object') return name;
-  if (tag !== 'Object') return tag;
   const names = Object.keys(value);
   return `{${names.slice(0, SHOWN).join(', ')}${names.length > SHOWN ? `, … ${names.length} in all` : ''}}`;
 }

@@ -88,17 +88,13 @@ export function readArray(what: string, data: unknown): HostArray {
     const known = Object.keys(TYPES).filter((name) => name.endsWith('Array'));
     throw new AttentionError('dtype', `${what} is ${quote(data)}: need arrays of numbers, nested or not, or one of ${known.join(', ')}`);
   }
-  const first = firstElements(what, data as unknown[]);
-  const { kind, nesting } = first;
-  const count = nesting.length > DEEPEST ? Number.POSITIVE_INFINITY : elementCount(nesting);
-  if (count > MOST_NESTED)
-    throw new AttentionError('limit', `${what} is ${quote(data)}: ${count} elements, need at most ${MOST_NESTED}, or a typed array`);
-  const rows: ArrayLike<number>[] = [];
-  collect(what, data, 0, first, rows);
-  if (rows.length === 1) return { kind, nesting, values: rows[0]! };
+  const found: Found = { nesting: [], rows: [], kind: undefined, isTyped: false };
+  collect(what, data, 0, found);
+  const { nesting, rows, kind } = found;
+  if (rows.length === 1) return { kind: kind!, nesting, values: rows[0]! };
   const values: number[] = [];
   for (const row of rows) for (let i = 0; i < row.length; i++) values.push(row[i]!);
-  return { kind, nesting, values };
+  return { kind: kind!, nesting, values };
 }
 
 /** The tag of a typed array; undefined for everything else. A polyfill of Float16Array has the tag, but is no ArrayBuffer view. */
@@ -129,12 +125,20 @@ function elementsOf(what: string, array: ArrayLike<number>, kind: Kind): ArrayLi
   );
 }
 
-/** A row that is not typed, each element read once. */
-function copyRow(what: string, row: ArrayLike<unknown>, length: number, kind: string): ArrayLike<number> {
+/** Numbers in any list, be it typed, an array or no more than like one. @throws AttentionError 'dtype', 'shape' */
+export function readNumbers(what: string, given: unknown): ArrayLike<number> {
+  const tag = reading(what, () => tagOf(given));
+  const isRight = given !== null && typeof given === 'object' && (tag ? !tag.startsWith('Big') : !ArrayBuffer.isView(given));
+  if (!isRight) throw new AttentionError('dtype', `${what} is ${quote(given)}: need numbers`);
+  return elementsOf(what, given as ArrayLike<number>, tag ?? 'number');
+}
+
+/** A row that is not typed, each element read once. @param head the first element, where it was read before */
+function copyRow(what: string, row: ArrayLike<unknown>, length: number, kind: string, head: readonly unknown[] = []): ArrayLike<number> {
   const copy: number[] = [];
   const wrong = reading(what, () => {
     while (copy.length < length) {
-      const value = row[copy.length];
+      const value = copy.length < head.length ? head[0] : row[copy.length];
       if (typeof value !== kind) return value;
       copy.push(value as number);
     }
@@ -144,44 +148,71 @@ function copyRow(what: string, row: ArrayLike<unknown>, length: number, kind: st
   return copy;
 }
 
-/** How the first rows are nested and of what kind their elements are. All other rows must be like them. */
-interface First {
-  readonly kind: Kind;
-  readonly nesting: readonly number[];
-  readonly isTyped: boolean; // the innermost rows are typed arrays
+/** What was read of an array. Its first row tells what all are like: how they are nested, and of what kind their elements are. */
+interface Found {
+  readonly nesting: number[];
+  readonly rows: ArrayLike<number>[]; // the innermost ones
+  kind: Kind | undefined; // until the first row was read
+  isTyped: boolean; // the innermost rows are typed arrays
 }
 
-function firstElements(what: string, data: readonly unknown[]): First {
-  const nesting: number[] = [];
-  let level: unknown = data;
-  const tag = reading(what, () => {
-    for (; Array.isArray(level) && nesting.length <= DEEPEST; level = level[0]) nesting.push(level.length);
-    return tagOf(level);
-  });
-  if (tag !== undefined)
-    return { kind: tag, nesting: [...nesting, elementsOf(what, level as ArrayLike<number>, tag).length], isTyped: true };
-  const kind = typeof level;
-  return { kind: kind === 'boolean' || kind === 'bigint' ? kind : 'number', nesting, isTyped: false };
+/** Reads the rows of `level`, which lies `depth` deep. */
+function collect(what: string, level: unknown, depth: number, found: Found): void {
+  const tag = reading(what, () => tagOf(level));
+  if (found.kind === undefined) descend(what, level, depth, tag, found);
+  else follow(what, level, depth, tag, found, found.kind);
 }
 
-/** Appends the innermost rows of `level`, an array at this depth, to `rows`. Checks that each row has the length and the kind of the first. */
-function collect(what: string, level: unknown, depth: number, first: First, rows: ArrayLike<number>[]): void {
-  const { kind, nesting, isTyped } = first;
-  const isInnermost = depth === nesting.length - 1;
-  const isRow = () => (isInnermost && isTyped ? tagOf(level) === kind : Array.isArray(level));
-  if (!reading(what, () => isRow() && (level as unknown[]).length === nesting[depth])) {
-    const elements = isTyped ? `elements of a ${kind}` : `${kind}s`;
-    const need = `${nesting[depth]} ${isInnermost ? elements : 'rows'}`;
-    throw new AttentionError('shape', `${what} is ${quote(level)}: every row needs ${need}`);
-  }
-  const row = level as readonly number[];
-  const length = nesting[depth]!;
-  if (isInnermost) {
-    rows.push(isTyped ? elementsOf(what, row, kind) : copyRow(what, row, length, kind));
+/** On the way to the first row; and then what lies beside the way. */
+function descend(what: string, level: unknown, depth: number, tag: Kind | undefined, found: Found): void {
+  if (tag !== undefined) {
+    const row = elementsOf(what, level as number[], tag);
+    nest(what, row.length, found);
+    Object.assign(found, { kind: tag, isTyped: true });
+    found.rows.push(row);
     return;
   }
-  for (let i = 0; i < length; i++) {
-    const next = reading(what, () => row[i]);
-    collect(`${what}[${i}]`, next, depth + 1, first, rows);
+  const list = level as unknown[];
+  const [length, ...head] = reading(what, () => [list.length, ...(list.length > 0 ? [list[0]] : [])]) as [number, unknown];
+  nest(what, length, found);
+  const isNested = () => Array.isArray(head[0]) || tagOf(head[0]) !== undefined;
+  if (depth < DEEPEST && head.length > 0 && reading(what, isNested)) {
+    collect(`${what}[0]`, head[0], depth + 1, found);
+    collectFrom(1, what, list, length, depth, found);
+    return;
+  }
+  const type = typeof head[0];
+  found.kind = type === 'boolean' || type === 'bigint' ? type : 'number';
+  found.rows.push(copyRow(what, list, length, found.kind, head));
+}
+
+function nest(what: string, length: number, { nesting }: Found): void {
+  nesting.push(length);
+  const count = elementCount(nesting);
+  if (count > MOST_NESTED)
+    throw new AttentionError('limit', `${what} begins ${count} elements: need at most ${MOST_NESTED}, or a typed array`);
+}
+
+/** What must be like the first. */
+function follow(what: string, level: unknown, depth: number, tag: Kind | undefined, found: Found, kind: Kind): void {
+  const { nesting, rows, isTyped } = found;
+  const isInnermost = depth === nesting.length - 1;
+  const length = nesting[depth]!;
+  const isRow = () => (isInnermost && isTyped ? tag === kind : Array.isArray(level));
+  let row = level as ArrayLike<number>;
+  const isRight = reading(what, isRow);
+  if (isRight && isInnermost && isTyped) row = elementsOf(what, row, kind);
+  if (!isRight || reading(what, () => row.length) !== length) {
+    const elements = isTyped ? `elements of a ${kind}` : `${kind}s`;
+    throw new AttentionError('shape', `${what} is ${quote(level)}: every row needs ${length} ${isInnermost ? elements : 'rows'}`);
+  }
+  if (isInnermost) rows.push(isTyped ? row : copyRow(what, row, length, kind));
+  else collectFrom(0, what, row, length, depth, found);
+}
+
+function collectFrom(first: number, what: string, rows: ArrayLike<unknown>, length: number, depth: number, found: Found): void {
+  for (let i = first; i < length; i++) {
+    const next = reading(what, () => rows[i]);
+    collect(`${what}[${i}]`, next, depth + 1, found);
   }
 }

@@ -151,15 +151,15 @@ function checkOptions(caller: string, options: AttentionProblem) {
 }
 
 /** Kernels, and constants of theirs, without what is undefined. */
-function readVariant(caller: string, variant: object): Problem['variant'] {
+export function readVariant(caller: string, variant: object, whole = 'variant'): Problem['variant'] {
   const definedOf = (name: string, record: object): [string, object][] =>
     Object.entries(readOptions(caller, record, undefined, name)).filter(([, value]) => value !== undefined);
   const isObject = (constants: unknown) => constants !== null && typeof constants === 'object' && !Array.isArray(constants);
   const read = ([kernel, constants]: [string, object]) => [
     kernel,
-    isObject(constants) ? Object.fromEntries(definedOf(`variant.${kernel}`, constants)) : constants,
+    isObject(constants) ? Object.fromEntries(definedOf(`${whole}.${kernel}`, constants)) : constants,
   ];
-  return Object.fromEntries(definedOf('variant', variant).map(read));
+  return Object.fromEntries(definedOf(whole, variant).map(read));
 }
 
 /**

@@ -5,6 +5,7 @@ import { type HostInput, readFloats } from './host-data.ts';
 import type { Dropout } from './options.ts';
 import { isFiniteF32, readDropout } from './problem.ts';
 import { readOptions } from './record.ts';
+import { checkCount } from './sizes.ts';
 import type { HostTensor } from './tensor.ts';
 
 /** A matrix as rows of numbers, or as elements with their shape. */
@@ -136,10 +137,11 @@ export function resultShapes(
   return { scores: [...batch, ...(heads > 1 ? [heads] : []), N, N], context: [...batch, N, outputWidth] };
 }
 
-const identity = (width: number): HostTensor => ({
-  data: Float64Array.from({ length: width * width }, (_, i) => Number(i % (width + 1) === 0)),
-  shape: [width, width],
-});
+function identity(width: number): HostTensor {
+  const shape = [width, width];
+  checkCount('selfAttention: the identity in place of outputWeights', shape);
+  return { data: Float64Array.from({ length: width * width }, (_, i) => Number(i % (width + 1) === 0)), shape };
+}
 
 /** Reads a caller's numbers as a host tensor. Its rank must be one of `ranks`. */
 function toTensor(name: string, value: HostInput, ranks: readonly number[]): HostTensor {

@@ -71,12 +71,9 @@ export function checkShape(what: string, shape: unknown): asserts shape is reado
     if (!Number.isSafeInteger(size) || size < 0)
       throw new AttentionError('shape', `${what} is ${quote(shape)}: every size must be an integer ≥ 0`);
   }
-  if (elementCount(shape) > MAX_ELEMENTS) {
-    throw new AttentionError(
-      'limit',
-      `${what} is ${quote(shape)}: ${elementCount(shape)} elements, at most ${MAX_ELEMENTS} can be addressed`,
-    );
-  }
+  const count = elementCount(shape.map((size) => Math.max(1, size))); // what has no elements is walked through all the same
+  if (count > MAX_ELEMENTS)
+    throw new AttentionError('limit', `${what} is ${quote(shape)}: ${count} elements, at most ${MAX_ELEMENTS} can be addressed`);
 }
 
 /** A caller's shape, read once. */

@@ -5,6 +5,7 @@ import { type HostInput, type Integers, readFloats, readIntegers } from './host-
 import { isFiniteF32 } from './problem.ts';
 import { normals, random } from './random.ts';
 import { readOptions } from './record.ts';
+import { checkCount } from './sizes.ts';
 import { elementCount, type HostTensor } from './tensor.ts';
 
 export interface TrainableOptions {
@@ -66,15 +67,16 @@ export const MATRICES = ['queryWeights', 'keyWeights', 'valueWeights', 'outputWe
 /** `positions` is last, so that the other tables lie in one range: Adam takes a range with one learning rate at a time. */
 export const TABLES = ['tokens', 'classWeights', 'classBias', 'positions'] as const;
 
-export const KEYS = ['width', 'heads', 'isCausal', 'seed'];
-export const WORD_KEYS = [...KEYS, 'vocabulary', 'length', 'tokenDeviation', 'positionDeviation'];
+export const LAYER_KEYS = ['width', 'heads', 'isCausal', 'seed'];
+export const WORD_KEYS = [...LAYER_KEYS, 'vocabulary', 'length', 'tokenDeviation', 'positionDeviation'];
 
 /** @throws AttentionError 'option' or 'shape' */
 export function normalizeTrainable(caller: string, options: TrainableOptions, isCausalDefault = false): Required<TrainableOptions> {
-  const { width, heads = 1, isCausal = isCausalDefault, seed = 0 } = readOptions(caller, options, KEYS);
+  const { width, heads = 1, isCausal = isCausalDefault, seed = 0 } = readOptions(caller, options, LAYER_KEYS);
   checkWhole(caller, 'width', width);
   checkWhole(caller, 'heads', heads);
   if (width % heads !== 0) throw new AttentionError('shape', `${caller}: heads is ${heads}, width is ${width}: heads must divide it`);
+  checkCount(`${caller}: a matrix`, [width, width]);
   if (typeof isCausal !== 'boolean') throw new AttentionError('option', `${caller}: isCausal is ${quote(isCausal)}: need true or false`);
   if (!Number.isInteger(seed) || seed < 0 || seed >= 2 ** 32)
     throw new AttentionError('option', `${caller}: seed is ${quote(seed)}: need an integer from 0 to 2^32 − 1`);
@@ -89,7 +91,10 @@ export function normalizeWordModel(caller: string, options: WordModelOptions): R
   for (const [name, value] of Object.entries({ tokenDeviation, positionDeviation }))
     if (!isFiniteF32(value) || value < 0)
       throw new AttentionError('option', `${caller}: ${name} is ${quote(value)}: need a finite number ≥ 0`);
-  return { ...normalizeTrainable(caller, rest, true), vocabulary, length, tokenDeviation, positionDeviation };
+  const layer = normalizeTrainable(caller, rest, true);
+  checkCount(`${caller}: the table of tokens`, [vocabulary, layer.width]);
+  checkCount(`${caller}: the table of positions`, [length, layer.width]);
+  return { ...layer, vocabulary, length, tokenDeviation, positionDeviation };
 }
 
 export function normalizeWordAdam(caller: string, options: WordAdamOptions = {}): Required<WordAdamOptions> {

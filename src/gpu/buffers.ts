@@ -1,5 +1,5 @@
 /** The GPU buffers of one Attention: uploads, downloads, and a pool that reuses released buffers. */
-import { AttentionError, quote } from '../contract/errors.ts';
+import { AttentionError, quote, withinMemory } from '../contract/errors.ts';
 import { GENERATION } from '../contract/gpu-tensor.ts';
 import type { HostData } from '../contract/host-array.ts';
 import { gather, toBytes } from '../contract/host-data.ts';
@@ -9,6 +9,7 @@ import {
   checkLayout,
   type DType,
   describeLayout,
+  elementCount,
   type GpuTensor,
   type HostTensor,
   type Layout,
@@ -16,9 +17,11 @@ import {
   sameLayout,
 } from '../contract/tensor.ts';
 import { destroyQuietly, hasten, type Lifeline, popErrorScope } from './device.ts';
+import { isNative, MAP_READ, USAGE } from './native.ts';
 
 const POOL_BUFFERS = 32; // the most released buffers that a pool keeps
 const POOL_BYTES = 2 ** 28; // the most bytes of released buffers that a pool keeps
+const MOST_REPEATED = 2 ** 28; // elements of a download whose strides are 0, so that it is larger than its buffer
 
 interface Allocation {
   readonly buffer: GPUBuffer;
@@ -46,7 +49,7 @@ export class BufferPool {
 
   upload(data: HostData, shape?: readonly number[], dtype?: DType): GpuTensor {
     if (dtype !== undefined) checkDType('upload: dtype', dtype);
-    const host = toBytes(data, shape, dtype);
+    const host = withinMemory('upload', () => toBytes(data, shape, dtype));
     const tensor = this.tensor('upload', host.shape, host.dtype);
     this.write(tensor.buffer, 0, host.bytes, 'upload');
     return tensor;
@@ -56,17 +59,20 @@ export class BufferPool {
     const what = 'download: tensor';
     const layout = checkLayout(what, tensor, 'input');
     this.check(what, tensor, layout, 'COPY_SRC');
+    if (elementCount(layout.shape) > Math.max(tensor.buffer.size, MOST_REPEATED))
+      throw new AttentionError('limit', `${what} is ${describeLayout(layout)}: at most ${MOST_REPEATED} elements where they repeat`);
     if (layout.bytes === 0) return { data: gather(new ArrayBuffer(0), layout), shape: layout.shape };
     return this.lifeline.wait('download', this.read(what, tensor, layout));
   }
 
   private async read(what: string, tensor: GpuTensor, layout: Layout): Promise<HostTensor> {
-    const staging = this.allocate(what, layout.bytes, GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST);
+    const staging = this.allocate(what, layout.bytes, USAGE.MAP_READ | USAGE.COPY_DST);
     try {
       await this.submit('download', [tensor, { ...tensor, buffer: staging }], (encoder) =>
         encoder.copyBufferToBuffer(tensor.buffer, layout.offset, staging, 0, layout.bytes),
       );
-      await this.lifeline.wait('download', hasten(this.device, staging.mapAsync(GPUMapMode.READ, 0, layout.bytes)));
+      this.lifeline.check('download'); // the staging buffer is destroyed with the pool
+      await this.lifeline.wait('download', hasten(this.device, staging.mapAsync(MAP_READ, 0, layout.bytes)));
       return { data: gather(staging.getMappedRange(0, layout.bytes), layout), shape: layout.shape };
     } catch (error) {
       if (error instanceof RangeError)
@@ -99,7 +105,7 @@ export class BufferPool {
   kept(what: string, given: readonly number[], dtype: DType = 'f32'): GpuTensor {
     const shape = readShape(`${what}: shape`, given);
     checkDType(`${what}: dtype`, dtype);
-    const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
+    const usage = USAGE.STORAGE | USAGE.COPY_SRC | USAGE.COPY_DST;
     const buffer = this.allocate(`${what}: ${quote(shape)}`, byteLength(shape, dtype), usage);
     const made = { buffer, shape, dtype, [GENERATION]: this.live.get(buffer)!.generation };
     return made;
@@ -187,6 +193,7 @@ export class BufferPool {
 
   /** Takes tensors back. When one of them cannot be released, none is. A tensor is identified by its buffer and layout: a copy stands for the same tensor. */
   release(tensors: readonly GpuTensor[]): void {
+    const buffers = new Set<GPUBuffer>();
     for (const tensor of tensors) {
       const what = 'release: tensor';
       const layout = checkLayout(what, tensor, 'input');
@@ -198,8 +205,10 @@ export class BufferPool {
       if (!issued) throw new AttentionError('option', `${described} belongs to a plan, a layer or a model: destroy that instead`);
       if (!sameLayout(layout, issued, Number.POSITIVE_INFINITY))
         throw new AttentionError('option', `${described} is a view of ${describeLayout(issued)}: release the tensor that it is a view of`);
+      if (buffers.has(tensor.buffer)) throw new AttentionError('option', `${described} is given twice: need each tensor once`);
+      buffers.add(tensor.buffer);
     }
-    for (const { buffer } of tensors) this.recycle(buffer);
+    for (const buffer of buffers) this.recycle(buffer);
   }
 
   /** Writes to a buffer. If the device could not allocate the buffer, the write has no effect, and the call that uses the buffer throws. */
@@ -218,7 +227,7 @@ export class BufferPool {
    */
   check(what: string, tensor: GpuTensor, layout: Layout, usage?: 'STORAGE' | 'COPY_SRC'): void {
     const { buffer } = tensor;
-    if (!isBuffer(buffer)) {
+    if (!isNative(buffer, 'GPUBuffer')) {
       throw new AttentionError('option', `${what}.buffer is ${quote(buffer)}: need a GPUBuffer, and not a proxy of one`);
     }
     const owner = owners.get(buffer);
@@ -236,7 +245,7 @@ export class BufferPool {
         `${what} ends at byte ${layout.offset + layout.bytes}, its buffer has ${buffer.size}: need a buffer that holds the view`,
       );
     }
-    if (usage !== undefined && (buffer.usage & GPUBufferUsage[usage]) === 0) {
+    if (usage !== undefined && (buffer.usage & USAGE[usage]) === 0) {
       throw new AttentionError('option', `${what}.buffer has usage 0x${buffer.usage.toString(16)}: need GPUBufferUsage.${usage}`);
     }
   }
@@ -252,16 +261,6 @@ export class BufferPool {
     for (const { buffer } of [...this.live.values(), ...this.free]) destroyQuietly(buffer);
     this.live.clear();
     this.free.length = 0;
-  }
-}
-
-/** Whether a value is a GPUBuffer, also one of another realm. A proxy of a buffer has the buffer's class, but engines do not accept it. */
-function isBuffer(value: unknown): value is GPUBuffer {
-  try {
-    const isNamed = value instanceof GPUBuffer || Object.prototype.toString.call(value) === '[object GPUBuffer]';
-    return isNamed && typeof (value as GPUBuffer).size === 'number';
-  } catch {
-    return false;
   }
 }
 

@@ -1,5 +1,6 @@
 /** The device of an Attention, requested or the caller's, and the waits on it. Every wait ends when the device is lost. */
 import { AttentionError, quote } from '../contract/errors.ts';
+import { isNative } from './native.ts';
 
 const FEATURES = ['shader-f16', 'subgroups', 'subgroup-size-control', 'timestamp-query'] as readonly GPUFeatureName[];
 const LIMITS = [
@@ -35,9 +36,8 @@ export async function requestDevice(powerPreference: GPUPowerPreference | undefi
 }
 
 export function checkDevice(device: unknown): asserts device is GPUDevice {
-  if (typeof (device as GPUDevice | null)?.createComputePipelineAsync !== 'function') {
-    throw new AttentionError('option', `createAttention: device is ${quote(device)}: need a GPUDevice`);
-  }
+  if (!isNative(device, 'GPUDevice'))
+    throw new AttentionError('option', `createAttention: device is ${quote(device)}: need a GPUDevice, and not a proxy of one`);
 }
 
 /**

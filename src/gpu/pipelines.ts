@@ -2,6 +2,7 @@
 import { AttentionError } from '../contract/errors.ts';
 import { popErrorScope } from './device.ts';
 import { type Binding, describeVariant, type Kernel, type Variant } from './kernel.ts';
+import { STAGE_COMPUTE } from './native.ts';
 import { specialize } from './specialize.ts';
 
 const devices = /* @__PURE__ */ new WeakMap<GPUDevice, Map<string, Promise<GPUComputePipeline>>>();
@@ -54,7 +55,7 @@ async function compile(device: GPUDevice, kernel: Kernel, variant: Variant, labe
   const module = device.createShaderModule({ label, code });
   const entries = kernel.bindings.map(({ access }, binding) => ({
     binding,
-    visibility: GPUShaderStage.COMPUTE,
+    visibility: STAGE_COMPUTE,
     buffer: { type: TYPES[access] },
   }));
   const layout = device.createPipelineLayout({ label, bindGroupLayouts: [device.createBindGroupLayout({ label, entries })] });

@@ -3,6 +3,7 @@ import { AttentionError, quote } from '../contract/errors.ts';
 import type { Layout } from '../contract/tensor.ts';
 import type { BufferPool } from './buffers.ts';
 import { type Dispatch, describeVariant, type Grid, type Param, packParams } from './kernel.ts';
+import { checkPass, USAGE } from './native.ts';
 import { getPipeline } from './pipelines.ts';
 
 /** A dispatch. `resources` maps binding names of its shader to resource names, where the two differ. */
@@ -42,7 +43,7 @@ export class Uniforms {
     private readonly slots: number,
   ) {
     this.stride = Math.max(pool.device.limits.minUniformBufferOffsetAlignment, 256); // every kernel's uniforms are below 256 bytes
-    this.buffer = pool.allocate(`${caller}: uniforms`, this.stride * slots, GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST);
+    this.buffer = pool.allocate(`${caller}: uniforms`, this.stride * slots, USAGE.UNIFORM | USAGE.COPY_DST);
   }
 
   /** Writes the uniforms that differ from the last ones. Commands that were submitted before still run with the last ones. */
@@ -98,6 +99,7 @@ export class Program {
 
   /** Records the dispatches, and nothing else. `steps` are those of `create`; with shared uniforms they may be others of the same key. */
   encode(caller: string, pass: GPUComputePassEncoder, steps: readonly Step[], resources: Resources, absent: Absent): void {
+    checkPass(caller, pass);
     const { maxComputeWorkgroupsPerDimension: limit } = this.pool.device.limits;
     const grids = steps.map((step) => foldGrid(caller, step, limit));
     if (this.isShared) this.uniforms.write(steps);

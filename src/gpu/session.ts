@@ -1,10 +1,12 @@
 /** The state of an Attention that plans and training use: its device, its buffers and its compiled programs. It runs passes on checked tensors. */
 import type { Tuning } from '../contract/api.ts';
 import { AttentionError, quote } from '../contract/errors.ts';
+import { reading } from '../contract/record.ts';
 import { checkLayout, type DType, type GpuTensor, type HostTensor } from '../contract/tensor.ts';
 import { BufferPool } from './buffers.ts';
 import { Cache } from './cache.ts';
 import { Lifeline } from './device.ts';
+import { USAGE } from './native.ts';
 import { ABSENT_OUTPUT_BYTES, type Absent, bindingOf, checkBinding, Program, programKey, type Step, Uniforms } from './program.ts';
 
 const PROGRAMS = 64; // programs that are kept for calls, with the bind groups of their last few sets of tensors
@@ -31,7 +33,7 @@ export class Session {
     this.lifeline = new Lifeline(device);
     this.pool = new BufferPool(this.lifeline);
     this.uniforms = new Uniforms(caller, this.pool, MOST_STEPS);
-    const { STORAGE } = GPUBufferUsage;
+    const { STORAGE } = USAGE;
     this.absent = {
       input: this.pool.allocate(caller, 16, STORAGE),
       output: this.pool.allocate(caller, ABSENT_OUTPUT_BYTES, STORAGE),
@@ -127,7 +129,7 @@ export const SESSION: unique symbol = Symbol('session');
  * @throws AttentionError 'option' for a value that is no Attention, 'device-lost'
  */
 export function sessionOf(caller: string, attention: unknown): Session {
-  const session = (attention as { [SESSION]?: Session } | null | undefined)?.[SESSION];
+  const session = reading(`${caller}: attention`, () => (attention as { [SESSION]?: Session } | null | undefined)?.[SESSION]);
   if (!session) throw new AttentionError('option', `${caller}: attention is ${quote(attention)}: need what createAttention gave`);
   session.lifeline.check(caller);
   return session;

@@ -1,10 +1,11 @@
 /** Measures the variants that fit a problem on this device. Loaded with the first call of `tune`. */
 import type { AttentionTensors, TunedVariant } from '../contract/api.ts';
-import { AttentionError } from '../contract/errors.ts';
+import { AttentionError, quote } from '../contract/errors.ts';
 import type { Problem } from '../contract/problem.ts';
 import { dense, type GpuTensor, type Layout } from '../contract/tensor.ts';
 import type { BufferPool } from '../gpu/buffers.ts';
 import { destroyQuietly, hasten } from '../gpu/device.ts';
+import { USAGE } from '../gpu/native.ts';
 import type { Session } from '../gpu/session.ts';
 import type { KernelVariants } from '../kernels/variants.ts';
 import { type Candidate, candidates } from '../tiles/candidates.ts';
@@ -33,6 +34,7 @@ const SHARES = { kernels: 0.3, shapes: 0.7 };
  *   3. ROUNDS rounds of one sample each of the candidates that are not far behind. Rounds spread a disturbance over all candidates.
  * @param onProgress takes the fraction that is done, which never falls
  * @returns the candidate with the least median; but the library's default choice unless that median is below every sample of the default
+ * @throws AttentionError 'shape' where there is nothing to measure, 'option' where the caller chose
  */
 export async function measure(
   session: Session,
@@ -40,6 +42,11 @@ export async function measure(
   onProgress: (fraction: number) => void,
 ): Promise<TunedVariant<KernelVariants>> {
   const { device } = session;
+  const { algorithm, variant, B, H, N, M } = problem;
+  if (B * H * N * M === 0)
+    throw new AttentionError('shape', `tune: B is ${B}, H ${H}, N ${N} and M ${M}: need one query and one key to measure`);
+  if (algorithm !== 'auto' || Object.keys(variant).length > 0)
+    throw new AttentionError('option', `tune: algorithm is ${quote(algorithm)}, variant ${quote(variant)}: tune finds both`);
   const kernels = candidates(problem, await deviceFacts(device));
   const bench: Bench = { session, problem, buffers: [], runs: [], refusal: undefined };
   const { buffers, runs } = bench;
@@ -118,7 +125,7 @@ async function start(
 async function calibrate({ session, buffers, runs }: Bench, run: Run): Promise<void> {
   const { plan, tensors } = run;
   if (plan.workspaceBytes > 0) {
-    const workspace = session.pool.allocate('tune: workspace', plan.workspaceBytes, GPUBufferUsage.STORAGE);
+    const workspace = session.pool.allocate('tune: workspace', plan.workspaceBytes, USAGE.STORAGE);
     buffers.push(workspace);
     run.tensors = { ...tensors, workspace };
   }
@@ -188,7 +195,7 @@ class Clock {
     const { device } = pool;
     this.stamps = pool.kept('tune', [4], 'u32');
     this.querySet = device.createQuerySet({ label: 'tune', type: 'timestamp', count: 2 });
-    this.resolved = device.createBuffer({ label: 'tune', size: 16, usage: GPUBufferUsage.QUERY_RESOLVE | GPUBufferUsage.COPY_SRC });
+    this.resolved = device.createBuffer({ label: 'tune', size: 16, usage: USAGE.QUERY_RESOLVE | USAGE.COPY_SRC });
     this.writes = { querySet: this.querySet, beginningOfPassWriteIndex: 0, endOfPassWriteIndex: 1 };
   }
 
@@ -210,7 +217,7 @@ class Clock {
 
 /** Tensors of the problem's layouts: zeros, but boolean masks are ones and key lengths M, so that no key is excluded by them. */
 function makeTensors({ pool }: Session, problem: Problem, buffers: GPUBuffer[]): AttentionTensors {
-  const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST;
+  const usage = USAGE.STORAGE | USAGE.COPY_DST;
   const make = (name: string, layout: Layout, value = 0): GpuTensor => {
     const bytes = layout.offset + layout.bytes;
     const buffer = pool.allocate(`tune: ${name}`, bytes, usage);

@@ -1,4 +1,4 @@
-import { AttentionError, quote } from '../contract/errors.ts';
+import { AttentionError, quote, withinMemory } from '../contract/errors.ts';
 import type { Nested } from '../contract/host-array.ts';
 import { type BooleanTensor, type HostInput, type Integers, readFloats, readIntegers, readMask } from '../contract/host-data.ts';
 import type { AttentionOptions } from '../contract/options.ts';
@@ -8,6 +8,7 @@ import type { HostTensor } from '../contract/tensor.ts';
 import { context } from './context.ts';
 import { dropoutKeep } from './dropout.ts';
 import { LOWEST, type ScoresInputs, scores } from './scores.ts';
+import { checkComputed } from './sizes.ts';
 import { softmax } from './softmax.ts';
 
 /** The options of `scaledDotProductAttention`, with host tensors. */
@@ -36,7 +37,11 @@ export interface ReferenceOutput {
  * @throws AttentionError 'shape', 'dtype', 'option' or 'limit', as on the GPU
  */
 export function scaledDotProductAttention(q: HostInput, k: HostInput, v: HostInput, options: ReferenceOptions = {}): ReferenceOutput {
-  const { problem, data, ...rest } = prepare('reference.scaledDotProductAttention', q, k, v, options);
+  const caller = 'reference.scaledDotProductAttention';
+  return withinMemory(caller, () => compute(prepare(caller, q, k, v, options)));
+}
+
+function compute({ problem, data, ...rest }: Prepared): ReferenceOutput {
   const { B, H, N, M, Dv, returnScores } = problem;
   const masked = scores(problem, data);
   const rowSinks = rest.sinks && Float64Array.from({ length: B * H * N }, (_, row) => rest.sinks![Math.floor(row / N) % H]!);
@@ -89,6 +94,9 @@ export function prepare(caller: string, q: HostInput, k: HostInput, v: HostInput
     ...(alibiSlopes && { alibiSlopes: layout(alibiSlopes) }),
     ...(sinks && { sinks: layout(sinks) }),
   });
+  const { B, H, N, M, Dv } = problem;
+  checkComputed(`${caller}: scores`, B, H, N, M);
+  checkComputed(`${caller}: out`, B, H, N, Dv);
   const keep = given(keepOption, (tensor) => checkKeep(`${caller}: keep`, tensor, problem));
   return {
     problem,

@@ -1,4 +1,4 @@
-import { AttentionError, quote } from '../contract/errors.ts';
+import { AttentionError, quote, withinMemory } from '../contract/errors.ts';
 import { type HostInput, readFloats } from '../contract/host-data.ts';
 import { OPTIONS, type Problem } from '../contract/problem.ts';
 import { pick, readOptions } from '../contract/record.ts';
@@ -39,13 +39,18 @@ export interface ReferenceGradients {
  *
  * A row that sees no key has gradients of 0.
  * @param gradient [B,H,N,Dv], of out
- * @param given q [B,H,N,D], k [B,Hk,M,D], v [B,Hk,M,Dv], and out and lse as `scaledDotProductAttention` with `returnLse` gives them
+ * @param forward q [B,H,N,D], k [B,Hk,M,D], v [B,Hk,M,Dv], and out and lse as `scaledDotProductAttention` with `returnLse` gives them
  * @param options those of the forward pass, and `maskGradient`
  * @returns the gradients of q, k and v; of the mask with `maskGradient`; of the sinks if there are some
  * @throws AttentionError 'shape', 'dtype' or 'option', as on the GPU
  */
-export function backward(gradient: HostInput, given: ReferenceForward, options: ReferenceBackwardOptions = {}): ReferenceGradients {
-  const caller = 'reference.backward';
+export function backward(gradient: HostInput, forward: ReferenceForward, options: ReferenceBackwardOptions = {}): ReferenceGradients {
+  return withinMemory(caller, () => compute(gradient, forward, options));
+}
+
+const caller = 'reference.backward';
+
+function compute(gradient: HostInput, given: ReferenceForward, options: ReferenceBackwardOptions): ReferenceGradients {
   const { maskGradient = false, ...rest } = readOptions(caller, options, [...OPTIONS, 'keep', 'maskGradient']);
   if (given === null || typeof given !== 'object')
     throw new AttentionError('option', `${caller}: forward is ${quote(given)}: need { q, k, v, out, lse }`);

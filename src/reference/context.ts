@@ -9,6 +9,7 @@ import type { Problem } from '../contract/problem.ts';
  */
 export function context({ B, H, Hk, N, M, Dv }: Problem, weights: ArrayLike<number>, v: ArrayLike<number>): Float64Array {
   const out = new Float64Array(B * H * N * Dv);
+  if (out.length === 0) return out; // also where B is large
   for (let b = 0; b < B; b++) {
     for (let h = 0; h < H; h++) {
       const valueHead = b * Hk + Math.floor((h * Hk) / H);

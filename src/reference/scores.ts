@@ -33,6 +33,7 @@ export function scores(
   const { B, H, Hk, N, M, D, scale, left, right } = problem;
   const softcap = form === 'raw' ? 0 : problem.softcap;
   const out = new Float64Array(B * H * N * M).fill(LOWEST);
+  if (out.length === 0) return out; // also where B is large
   for (let b = 0; b < B; b++) {
     const length = keyLength(problem, b, keyLengths);
     const offset = problem.causalOffset === 'lower-right' ? length - N : problem.causalOffset;

@@ -1,13 +1,16 @@
+import { withinMemory } from '../contract/errors.ts';
 import {
   normalizeSelfAttention,
   type Rows,
   resultShapes,
   type SelfAttentionOptions,
+  type SelfAttentionProblem,
   type SelfAttentionResult,
 } from '../contract/self-attention-problem.ts';
 import type { HostTensor } from '../contract/tensor.ts';
 import { scaledDotProductAttention } from './attention.ts';
 import { project } from './project.ts';
+import { checkComputed } from './sizes.ts';
 
 /**
  * Self-attention on the CPU, in f64: the synchronous twin of the package's `selfAttention`, with the same options and result.
@@ -15,11 +18,16 @@ import { project } from './project.ts';
  * @throws AttentionError 'shape', 'dtype', 'option', as on the GPU
  */
 export function selfAttention(inputs: Rows, options: SelfAttentionOptions = {}): SelfAttentionResult {
-  const problem = normalizeSelfAttention(inputs, options);
+  return withinMemory('selfAttention', () => compute(normalizeSelfAttention(inputs, options)));
+}
+
+function compute(problem: SelfAttentionProblem): SelfAttentionResult {
   const { inputs: x, heads, scale, isCausal, dropout, Dv } = problem;
   const [B, N, width] = x.shape as [number, number, number];
+  checkComputed('selfAttention: scores', B, heads, N, N);
   const heading = (weights: HostTensor | undefined): HostTensor => {
     const outWidth = weights?.shape[1] ?? width;
+    checkComputed('selfAttention: a projection', B, N, outWidth);
     const rows = weights ? project(x.data, weights.data, undefined, width, outWidth) : x.data;
     return { data: swapMiddle(rows, B, N, heads, outWidth / heads), shape: [B, heads, N, outWidth / heads] };
   };
@@ -33,6 +41,7 @@ export function selfAttention(inputs: Rows, options: SelfAttentionOptions = {}):
   });
   const contexts = swapMiddle(out.data, B, heads, N, Dv);
   const outputWidth = problem.outputWeights?.shape[1] ?? heads * Dv;
+  checkComputed('selfAttention: context', B, N, outputWidth);
   const context = problem.outputWeights
     ? project(contexts, problem.outputWeights.data, problem.outputBias?.data, heads * Dv, outputWidth)
     : contexts;

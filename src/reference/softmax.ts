@@ -1,4 +1,5 @@
 import { AttentionError, quote } from '../contract/errors.ts';
+import { readNumbers } from '../contract/host-array.ts';
 import { isExcluded, LOWEST } from './scores.ts';
 
 /** Precision of the naive normalisations. f32: every intermediate result is rounded to f32, as in a naive GPU kernel. */
@@ -7,16 +8,18 @@ export type Precision = 'f64' | 'f32';
 /**
  * Row-wise softmax that does not overflow, in f64: the twin of `shaders/softmax.wgsl`.
  * It is exp(s − max) / Σ exp(s − max). The maximum cancels, and no exponent is above 0. Excluded elements have weight 0.
- * @param scores rows of `length`, masked
- * @param sinks  one more score for each row, only in the denominator; default none
+ * @param given rows of `length` scores, masked
+ * @param givenSinks one more score for each row, only in the denominator; default none
  * @returns weights: rows that sum to 1, to less with a sink, to 0 where every element is excluded; lse: the natural log of each row's denominator
  * @throws AttentionError 'shape' where `scores` are no whole rows, or where there is not one sink for each row
  */
 export function softmax(
-  scores: ArrayLike<number>,
+  given: ArrayLike<number>,
   length: number,
-  sinks?: ArrayLike<number>,
+  givenSinks?: ArrayLike<number>,
 ): { weights: Float64Array; lse: Float64Array } {
+  const scores = readNumbers('softmax: scores', given);
+  const sinks = givenSinks === undefined ? undefined : readNumbers('softmax: sinks', givenSinks);
   const rows = checkRows('softmax', scores, length);
   if (sinks && sinks.length !== rows)
     throw new AttentionError('shape', `softmax: ${sinks.length} sinks for ${rows} rows: need one for each`);
@@ -47,7 +50,8 @@ export function softmax(
  * @throws AttentionError 'shape', 'option'
  */
 export function normalizeBySum(scores: ArrayLike<number>, length: number, precision: Precision = 'f64'): Float64Array {
-  return divideBySum('normalizeBySum', Float64Array.from(scores, rounding('normalizeBySum', precision)), length, precision);
+  const numbers = readNumbers('normalizeBySum: scores', scores);
+  return divideBySum('normalizeBySum', Float64Array.from(numbers, rounding('normalizeBySum', precision)), length, precision);
 }
 
 /**
@@ -60,7 +64,7 @@ export function normalizeBySum(scores: ArrayLike<number>, length: number, precis
  */
 export function naiveSoftmax(scores: ArrayLike<number>, length: number, precision: Precision = 'f64'): Float64Array {
   const round = rounding('naiveSoftmax', precision);
-  const powers = Float64Array.from(scores, (score) => round(Math.exp(round(score))));
+  const powers = Float64Array.from(readNumbers('naiveSoftmax: scores', scores), (score) => round(Math.exp(round(score))));
   return divideBySum('naiveSoftmax', powers, length, precision);
 }
 

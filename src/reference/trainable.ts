@@ -1,5 +1,5 @@
 import { type AdamOptions, normalizeAdam } from '../contract/adam-options.ts';
-import { AttentionError, quote } from '../contract/errors.ts';
+import { AttentionError, quote, withinMemory } from '../contract/errors.ts';
 import { type HostInput, readFloats } from '../contract/host-data.ts';
 import type { HostTensor } from '../contract/tensor.ts';
 import {
@@ -15,6 +15,7 @@ import { scaledDotProductAttention } from './attention.ts';
 import { backward } from './attention_backward.ts';
 import { project, projectBackward } from './project.ts';
 import { swapMiddle } from './self-attention.ts';
+import { checkComputed } from './sizes.ts';
 
 /** Named matrices in f64, with their gradients and Adam's moments. */
 export class ReferenceParameters<Name extends string> {
@@ -84,7 +85,7 @@ export class TrainableReference {
   /** @throws AttentionError 'option', 'shape' */
   constructor(options: TrainableOptions) {
     this.options = normalizeTrainable('TrainableReference', options);
-    this.weights = ReferenceParameters.of(initialLayer(this.options));
+    this.weights = withinMemory('TrainableReference', () => ReferenceParameters.of(initialLayer(this.options)));
   }
 
   /** Copies of every parameter. */
@@ -111,6 +112,7 @@ export class TrainableReference {
     const { width, heads, isCausal } = this.options;
     const x = this.read('forward: x', given);
     const [B, N] = x.shape as [number, number];
+    checkComputed('forward: weights', B, heads, N, N);
     const { queryWeights, keyWeights, valueWeights, outputWeights } = this.weights.values;
     const heading = (matrix: Float64Array): HostTensor => {
       const rows = project(x.data, matrix, undefined, width, width);

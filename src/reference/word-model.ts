@@ -1,3 +1,4 @@
+import { withinMemory } from '../contract/errors.ts';
 import { type HostInput, type Integers, readIntegers } from '../contract/host-data.ts';
 import type { HostTensor } from '../contract/tensor.ts';
 import {
@@ -16,6 +17,7 @@ import {
 import { crossEntropy } from './cross_entropy.ts';
 import { embedding, embeddingBackward } from './embedding.ts';
 import { project, projectBackward } from './project.ts';
+import { checkComputed } from './sizes.ts';
 import { ReferenceParameters, TrainableReference } from './trainable.ts';
 
 /** The results of the model for a batch of sentences. */
@@ -36,7 +38,7 @@ export class WordModelReference {
     this.options = normalizeWordModel('WordModelReference', options);
     const { width, heads, isCausal, seed } = this.options;
     this.layer = new TrainableReference({ width, heads, isCausal, seed });
-    this.tables = ReferenceParameters.of(initialTables(this.options));
+    this.tables = withinMemory('WordModelReference', () => ReferenceParameters.of(initialTables(this.options)));
   }
 
   /** Copies of every parameter. */
@@ -104,6 +106,8 @@ export class WordModelReference {
     const count = given.data.length;
     const batch = count / length;
     checkWhole(caller, `tokens.length / ${length}`, batch);
+    checkComputed(`${caller}: logits`, count, vocabulary);
+    checkComputed(`${caller}: x`, count, width);
     const read = checkTokens(caller, 'tokens', given, { batch, length }, vocabulary);
     const right = checkTokens(caller, 'targets', targets ?? new Array<number>(count).fill(-1), { batch, length }, vocabulary);
     const { values } = this.tables;

@@ -1,5 +1,6 @@
 /** The facts about a device that tile sizes depend on: those that it reports, and the order of its quads, which no limit or feature tells. */
 import { destroyQuietly } from '../gpu/device.ts';
+import { MAP_READ, USAGE } from '../gpu/native.ts';
 import { getPipeline } from '../gpu/pipelines.ts';
 import { quadProbe } from '../kernels/quad_probe.ts';
 
@@ -50,8 +51,8 @@ const label = 'quad_probe';
 
 async function probe(device: GPUDevice): Promise<boolean> {
   const pipeline = await getPipeline(device, quadProbe, {});
-  const out = device.createBuffer({ label, size: 4, usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC });
-  const staging = device.createBuffer({ label, size: 4, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST });
+  const out = device.createBuffer({ label, size: 4, usage: USAGE.STORAGE | USAGE.COPY_SRC });
+  const staging = device.createBuffer({ label, size: 4, usage: USAGE.MAP_READ | USAGE.COPY_DST });
   try {
     return await isOrdered(device, pipeline, out, staging);
   } finally {
@@ -71,6 +72,6 @@ async function isOrdered(device: GPUDevice, pipeline: GPUComputePipeline, out: G
   pass.end();
   encoder.copyBufferToBuffer(out, 0, staging, 0, 4);
   device.queue.submit([encoder.finish()]);
-  await staging.mapAsync(GPUMapMode.READ);
+  await staging.mapAsync(MAP_READ);
   return new Uint32Array(staging.getMappedRange())[0] === 0;
 }

@@ -118,7 +118,7 @@ export class LayerPlan implements TrainablePlan {
     this.check('encodeBackward');
     const { dOutputs, dInputs } = this.sequences;
     if (!dOutputs || !dInputs) throw new AttentionError('option', 'encodeBackward: this plan was made without backward: true');
-    dOutputs.encode(pass);
+    dOutputs.encode(pass, 'encodeBackward');
     this.attention.encodeBackward(pass, this.bound);
     dInputs.encode(pass);
   }

@@ -2,6 +2,7 @@
 import { type AdamOptions, normalizeAdam } from '../contract/adam-options.ts';
 import { elementCount, type GpuTensor } from '../contract/tensor.ts';
 import { packParams } from '../gpu/kernel.ts';
+import { checkPass } from '../gpu/native.ts';
 import { getPipeline } from '../gpu/pipelines.ts';
 import type { Session } from '../gpu/session.ts';
 import { adam, adamDispatch, adamParams, type Range } from '../kernels/adam.ts';
@@ -109,6 +110,7 @@ export class ParameterSet {
 
   /** Records one step of Adam: one dispatch for each range. The uniforms are written to the queue now, not when the pass is submitted. */
   encodeUpdate(pass: GPUComputePassEncoder, parts: readonly Update[]): void {
+    checkPass('encodeUpdate', pass);
     this.step++;
     pass.setPipeline(this.pipeline);
     for (const { range, options } of parts) {

@@ -1,6 +1,7 @@
 /** A sequence of dispatches on the same tensors at every run, and the matrix products that such sequences consist of. */
 import { checkLayout, type DType, type GpuTensor, type Layout } from '../contract/tensor.ts';
 import type { Dispatch } from '../gpu/kernel.ts';
+import { USAGE } from '../gpu/native.ts';
 import { bindingOf, checkBinding, Program, type Resources, type Step } from '../gpu/program.ts';
 import type { Session } from '../gpu/session.ts';
 import { type Matrix, productDispatch, rowStride } from '../kernels/project.ts';
@@ -43,8 +44,8 @@ export class Sequence {
     return this.steps.map(({ kernel, variant, reason }) => ({ name: kernel.name, variant, reason }));
   }
 
-  encode(pass: GPUComputePassEncoder): void {
-    this.program.encode('encode', pass, this.steps, this.resources, this.session.absent);
+  encode(pass: GPUComputePassEncoder, caller = 'encode'): void {
+    this.program.encode(caller, pass, this.steps, this.resources, this.session.absent);
   }
 
   destroy(): void {
@@ -104,7 +105,7 @@ export class Parts {
   /** A uniform buffer. Once it is destroyed, commands that were recorded with it cannot be submitted. */
   uniforms(bytes: number): GPUBuffer {
     const { pool } = this.session;
-    const buffer = pool.allocate(`${this.caller}: uniforms`, bytes, GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST);
+    const buffer = pool.allocate(`${this.caller}: uniforms`, bytes, USAGE.UNIFORM | USAGE.COPY_DST);
     this.ends.push(() => pool.discard(buffer));
     return buffer;
   }

@@ -1,7 +1,7 @@
 /** Makes a trainable layer or model. The code that runs them is loaded at the first call. */
 import type { Attention } from '../contract/api.ts';
 import { readOptions } from '../contract/record.ts';
-import { KEYS, type TrainableOptions, WORD_KEYS, type WordModelOptions } from '../contract/trainable-options.ts';
+import { LAYER_KEYS, type TrainableOptions, WORD_KEYS, type WordModelOptions } from '../contract/trainable-options.ts';
 import type { TrainableSelfAttention, WordModel } from '../contract/training.ts';
 
 /**
@@ -10,7 +10,7 @@ import type { TrainableSelfAttention, WordModel } from '../contract/training.ts'
  * @throws AttentionError 'option', 'shape', 'device-lost', 'limit', 'compile'
  */
 export async function createTrainableSelfAttention(attention: Attention, options: TrainableOptions): Promise<TrainableSelfAttention> {
-  const given = readOptions('createTrainableSelfAttention', options, KEYS);
+  const given = readOptions('createTrainableSelfAttention', options, LAYER_KEYS);
   const { makeLayer } = await import('./layer.ts');
   return makeLayer('createTrainableSelfAttention', attention, given);
 }

@@ -107,7 +107,7 @@ export class WordModelPlan implements WordPlan {
     this.check('encodeBackward');
     const { dClassify, dEmbed } = this.sequences;
     if (!dClassify || !dEmbed) throw new AttentionError('option', 'encodeBackward: this plan was made without backward: true');
-    dClassify.encode(pass);
+    dClassify.encode(pass, 'encodeBackward');
     this.layer.encodeBackward(pass);
     dEmbed.encode(pass);
   }

@@ -44,7 +44,7 @@ export function recordingDevice({ vendor, architecture, device, driver, subgroup
 } {
   for (const [name, value] of Object.entries(FLAGS)) if (!(name in globalThis)) Object.assign(globalThis, { [name]: value });
   const shaders: Shader[] = [];
-  const recorder = stub<GPUDevice>({
+  const members = {
     features: new Set(features),
     limits: LIMITS,
     adapterInfo: {
@@ -61,6 +61,8 @@ export function recordingDevice({ vendor, architecture, device, driver, subgroup
       return stub({ getCompilationInfo: async () => ({ messages: [] }) });
     },
     createComputePipelineAsync: async () => stub(),
-  });
-  return { device: recorder, shaders };
+  };
+  const likeDevices = { get: () => 'GPUDevice' }; // of a class by this name, whose objects have labels
+  const kind = Object.defineProperties({}, { label: likeDevices, [Symbol.toStringTag]: likeDevices });
+  return { device: stub<GPUDevice>(Object.assign(Object.create(kind), members)), shaders };
 }

@@ -1,7 +1,7 @@
 /** tune measures on the device at hand, and what it gives is used: here, and by another Attention on the same adapter. */
 import { describe, expect, test } from 'vitest';
 import { type Attention, type AttentionOptions, createAttention, type KernelVariants, type Tuning } from '../../src/index.ts';
-import { describeAdapter } from '../../src/plan/tuning.ts';
+import { describeAdapter } from '../../src/plan/kept-tuning.ts';
 import { scaledDotProductAttention } from '../../src/reference/index.ts';
 import { candidates } from '../../src/tiles/candidates.ts';
 import { chooseExplicitTiles } from '../../src/tiles/explicit.ts';
