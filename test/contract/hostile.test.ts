@@ -169,9 +169,10 @@ describe.each(Object.entries({ MEMORY, TENSORS }))('%s', (_, cases) => {
   test.each(cases)('%s: %s, quotes %s', (...parts) => expectAttentionError(parts));
 });
 
+const refused = (quoted: string) =>
+  expect.objectContaining({ name: 'AttentionError', code: 'option', message: expect.stringContaining(quoted) });
+
 describe('calls on what was made before', () => {
-  const refused = (quoted: string) =>
-    expect.objectContaining({ name: 'AttentionError', code: 'option', message: expect.stringContaining(quoted) });
   const WORDS = { vocabulary: 4, length: 2, width: 2 };
   let layer: TrainableSelfAttention;
   let model: WordModel;
@@ -240,7 +241,9 @@ describe('calls on what was made before', () => {
       selfAttention({ data: new Float32Array(2 ** 17), shape: [1, 2 ** 17] }, { attention, outputBias: new Float32Array(2 ** 17) }),
     ).rejects.toThrow(limit);
   });
+});
 
+describe('what an Attention is made from', () => {
   test('devices and Attentions that are none', async () => {
     const likeOne = {
       createComputePipelineAsync() {},
