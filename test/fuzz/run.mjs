@@ -4,34 +4,11 @@
  */
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
 import { startVitest } from 'vitest/node';
+import { readRandomOptions } from '../rig/random-command.mjs';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
-const string = { type: 'string' };
-
-function readOptions() {
-  const { values } = parseArgs({ options: { cases: string, seed: string, path: string } });
-  const whole = (name, fallback) => {
-    const value = Number(values[name] ?? fallback);
-    if (!Number.isSafeInteger(value) || value < 1) throw new Error(`--${name} is ${JSON.stringify(values[name])}: need a whole number ≥ 1`);
-    return String(value);
-  };
-  return {
-    VITE_FUZZ_CASES: whole('cases', 1000),
-    VITE_FUZZ_SEED: whole('seed', 1 + (Date.now() % 1e9)),
-    ...(values.path && { VITE_FUZZ_PATH: values.path }),
-  };
-}
-
-let options;
-try {
-  options = readOptions();
-} catch (error) {
-  console.error(`${error.message}\nnpm run fuzz -- [--cases 1000] [--seed N] [--path where a failure was]`);
-  process.exit(1);
-}
-Object.assign(process.env, options); // for the pages, and Vitest's configuration
+readRandomOptions('fuzz', 'VITE_FUZZ');
 
 const npm = (stdio, ...args) =>
   spawnSync('npm', args, {

@@ -7,7 +7,7 @@ GPU_PACK_STARTED=$(date +%s)
 GPU_PACK_OUT=${OUT:-$PWD/gpu-results}
 mkdir -p "$GPU_PACK_OUT" || exit 1
 GPU_PACK_OUT=$(cd "$GPU_PACK_OUT" && pwd)
-GPU_PACK_HOME=$(mktemp -d "${TMPDIR:-/tmp}/gpu-pack.XXXXXX") || exit 1
+GPU_PACK_HOME=$(mktemp -d) || exit 1 # below $TMPDIR
 ATTENTION_COMMAND=$$ # what this starts ends with this
 export GPU_PACK_STARTED GPU_PACK_OUT GPU_PACK_HOME ATTENTION_COMMAND
 

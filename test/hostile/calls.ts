@@ -1,5 +1,12 @@
 /** Every public function with right arguments, what it gives, and what it should give. */
-import { createAttention, createTrainableSelfAttention, createWordModel, selfAttention } from '../../src/index.ts';
+import {
+  createAttention,
+  createTrainableSelfAttention,
+  createWordModel,
+  selfAttention,
+  type TrainableSelfAttention,
+  type WordModel,
+} from '../../src/index.ts';
 import * as reference from '../../src/reference/index.ts';
 import { bare, heads, LAYER, layoutOf, type Operation, rows, WORDS } from './context.ts';
 import { TENSOR_CALLS } from './tensor-calls.ts';
@@ -90,22 +97,12 @@ const trained: Record<string, Operation> = {
   },
   createTrainableSelfAttention: {
     make: ({ on }) => [on, { ...LAYER, isCausal: true }],
-    run: async (_, on, options) => {
-      const layer = await createTrainableSelfAttention(on, options);
-      const parameters = await layer.parameters();
-      layer.destroy();
-      return parameters;
-    },
+    run: async (_, on, options) => parametersOf(await createTrainableSelfAttention(on, options)),
     twin: (_, __, options) => new reference.TrainableReference(options).parameters(),
   },
   createWordModel: {
     make: ({ on }) => [on, { ...WORDS, heads: 2, isCausal: true, tokenDeviation: 0.1, positionDeviation: 0.1 }],
-    run: async (_, on, options) => {
-      const model = await createWordModel(on, options);
-      const parameters = await model.parameters();
-      model.destroy();
-      return parameters;
-    },
+    run: async (_, on, options) => parametersOf(await createWordModel(on, options)),
     twin: (_, __, options) => new reference.WordModelReference(options).parameters(),
   },
   'plan and forward of a layer': {
@@ -162,6 +159,13 @@ const lists: Record<string, Operation> = {
   'reference.naiveSoftmax': { make: () => [[1, 2, 3, 4], 2, 'f32'], run: (_, ...args) => Reflect.apply(naiveSoftmax, undefined, args) },
   'reference.normalizeBySum': { make: () => [[1, 2, 3, 4], 2, 'f32'], run: (_, ...args) => Reflect.apply(normalizeBySum, undefined, args) },
 };
+
+/** The parameters that a layer or a model begins with. */
+async function parametersOf(made: TrainableSelfAttention | WordModel): Promise<object> {
+  const parameters = await made.parameters();
+  made.destroy();
+  return parameters;
+}
 
 export const OPERATIONS: Readonly<Record<string, Operation>> = {
   ...TENSOR_CALLS,
